@@ -1,0 +1,98 @@
+"""Claims: a sentence of the paper, its number, ours with an interval, and a verdict."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from amortgap.runs.errors import Refused
+from amortgap.runs.files import read_json
+
+#: Verdict -> symbol. The symbol is always printed beside the word, so colour never carries the meaning.
+VERDICTS = {"reproduced": "✓", "corrected": "✎", "not reproduced": "✗", "beyond": "＋"}
+ID = re.compile(r"[A-Z]\d*\.\d+")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the claims table.
+
+    `paper` is the paper's number (None where it gives none), `ours` our estimate with the interval
+    [`low`, `high`], `chance` the score that guessing reaches. `figure` and `data` name the figure and
+    the table that carry the claim.
+    """
+
+    id: str
+    says: str
+    paper: float | None
+    ours: float
+    low: float
+    high: float
+    chance: float | None
+    verdict: str
+    figure: str
+    data: str
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not ID.fullmatch(self.id):
+            raise Refused(
+                f"claim id {self.id!r} must be a capital letter, digits, a dot, digits: 'E2.1', 'T.3'"
+            )
+        where = f"claim {self.id}"
+        if not isinstance(self.says, str) or not self.says.strip():
+            raise Refused(f"{where}: `says` must state the claim in words")
+        if self.verdict not in VERDICTS:
+            raise Refused(f"{where}: verdict {self.verdict!r} is none of {', '.join(map(repr, VERDICTS))}")
+        for field, optional in (
+            ("paper", True),
+            ("ours", False),
+            ("low", False),
+            ("high", False),
+            ("chance", True),
+        ):
+            # Notebooks hand over numpy and torch scalars; the file holds plain floats.
+            object.__setattr__(self, field, _number(getattr(self, field), f"{where}: `{field}`", optional))
+        if not self.low <= self.ours <= self.high:
+            raise Refused(f"{where}: ours = {self.ours} lies outside its interval [{self.low}, {self.high}]")
+        if not isinstance(self.note, str):
+            raise Refused(f"{where}: `note` must be text")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The claim as a JSON object, fields in order."""
+        return asdict(self)
+
+
+def _number(value: Any, what: str, optional: bool) -> float | None:
+    if value is None and optional:
+        return None
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Refused(f"{what} must be a finite number{' or None' if optional else ''}, not {value!r}")
+    return float(value)
+
+
+def order(identifier: str) -> tuple[str, int, int]:
+    """Sort key that puts E2.1 before E10.1."""
+    head, _, tail = identifier.partition(".")
+    return head[0], int(head[1:] or 0), int(tail)
+
+
+def merge(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """The claims of all pages in order of their ids, each with the name of its page.
+
+    A folder without `claims.json` made none. Raises `Refused` when two pages use one id.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        file = folder / "claims.json"
+        for claim in read_json(file) if file.exists() else []:
+            first = merged.setdefault(claim["id"], {"id": claim["id"], "page": folder.name, **claim})
+            if first["page"] != folder.name:
+                raise Refused(f"claim {claim['id']} is made twice: by {first['page']} and by {folder.name}")
+    return [merged[identifier] for identifier in sorted(merged, key=order)]

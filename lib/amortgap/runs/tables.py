@@ -1,0 +1,57 @@
+"""Tidy tables as JSON: one object a row, scalar cells, every digit kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amortgap.runs.errors import Refused
+from amortgap.runs.files import read_json, write_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def write_table(path: Path, rows: DataFrame | Iterable[Mapping[str, Any]]) -> None:
+    """Write `rows` to `path`. NaN and None become null.
+
+    A named index of a DataFrame becomes a column; an unnamed one is dropped. Raises `Refused` for an
+    empty table, for column names that are not text, and for cells that are not a number, text,
+    truth value or None (arrays, lists, infinities).
+    """
+    name = path.stem
+    if hasattr(rows, "to_dict"):
+        if any(level is not None for level in rows.index.names):
+            rows = rows.reset_index()
+        rows = rows.to_dict("records")
+    records = [{column: _cell(value, name, column) for column, value in row.items()} for row in rows]
+    if not records:
+        raise Refused(f"table {name!r} has no rows")
+    columns = list(dict.fromkeys(column for row in records for column in row))
+    if bad := [column for column in columns if not isinstance(column, str)]:
+        raise Refused(f"table {name!r}: column {bad[0]!r} is not a text")
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in records)
+    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def read_table(path: Path) -> DataFrame:
+    """The table stored in `path`."""
+    import pandas as pd
+
+    return pd.DataFrame(read_json(path))
+
+
+def _cell(value: Any, table: str, column: object) -> float | int | str | bool | None:
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()  # numpy and torch scalars
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float) and not math.isinf(value):
+        return None if math.isnan(value) else value
+    kind = "infinite" if isinstance(value, float) else f"a {type(value).__name__}"
+    raise Refused(
+        f"table {table!r}, column {column!r}: a cell is {kind}; use numbers, text, true/false or None"
+    )
