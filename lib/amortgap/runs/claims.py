@@ -40,9 +40,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not ID.fullmatch(self.id):
-            raise Refused(
-                f"claim id {self.id!r} must be a capital letter, digits, a dot, digits: 'E2.1', 'T.3'"
-            )
+            raise Refused(f"claim id {self.id!r} must look like 'E2.1' or 'T.3'")
         where = f"claim {self.id}"
         if not isinstance(self.says, str) or not self.says.strip():
             raise Refused(f"{where}: `says` must state the claim in words")

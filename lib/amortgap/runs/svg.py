@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +14,26 @@ if TYPE_CHECKING:
 INK = "#010203"
 #: Okabe & Ito's palette, told apart with every common colour blindness; yellow last, as it is faint on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, "#F0E442"]
+#: Settings drawn in the page's text colour.
+INKED = """text.color axes.labelcolor axes.edgecolor xtick.color ytick.color grid.color patch.edgecolor
+hatch.color boxplot.boxprops.color boxplot.whiskerprops.color boxplot.capprops.color
+boxplot.flierprops.color""".split()
+STYLE: dict[str, Any] = {
+    "image.cmap": "cividis",
+    "figure.figsize": (6.4, 3.8),
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.titlesize": "medium",
+    "grid.alpha": 0.15,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "font.size": 10.5,
+}
 
 
 def use_style() -> None:
@@ -21,34 +41,7 @@ def use_style() -> None:
     import matplotlib as mpl
     from cycler import cycler
 
-    mpl.rcParams.update(
-        {
-            "axes.prop_cycle": cycler(color=COLOURS),
-            "image.cmap": "cividis",
-            "figure.figsize": (6.4, 3.8),
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "none",
-            "savefig.facecolor": "none",
-            "axes.facecolor": "none",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "axes.grid": True,
-            "grid.alpha": 0.15,
-            "grid.linewidth": 0.8,
-            "legend.frameon": False,
-            "lines.linewidth": 1.8,
-            "font.size": 10.5,
-            "axes.titlesize": "medium",
-            "svg.fonttype": "path",
-            **dict.fromkeys(
-                ["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"]
-                + ["grid.color", "patch.edgecolor", "hatch.color", "boxplot.flierprops.color"]
-                + ["boxplot.boxprops.color", "boxplot.whiskerprops.color", "boxplot.capprops.color"],
-                INK,
-            ),
-        }
-    )
+    mpl.rcParams.update(STYLE | dict.fromkeys(INKED, INK) | {"axes.prop_cycle": cycler(color=COLOURS)})
 
 
 def to_svg(fig: Figure, name: str, alt: str) -> str:

@@ -24,9 +24,9 @@ def write_table(path: Path, rows: DataFrame | Iterable[Mapping[str, Any]]) -> No
     """
     name = path.stem
     if hasattr(rows, "to_dict"):
-        if any(level is not None for level in rows.index.names):
-            rows = rows.reset_index()
-        rows = rows.to_dict("records")
+        frame: Any = rows  # told by its method, so that pandas is imported only by who uses it
+        named = any(level is not None for level in frame.index.names)
+        rows = (frame.reset_index() if named else frame).to_dict("records")
     records = [{column: _cell(value, name, column) for column, value in row.items()} for row in rows]
     if not records:
         raise Refused(f"table {name!r} has no rows")
