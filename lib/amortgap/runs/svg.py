@@ -15,9 +15,11 @@ INK = "#010203"
 #: Okabe & Ito's palette, told apart with every common colour blindness; yellow last, as it is faint on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, "#F0E442"]
 #: Settings drawn in the page's text colour.
-INKED = """text.color axes.labelcolor axes.edgecolor xtick.color ytick.color grid.color patch.edgecolor
-hatch.color boxplot.boxprops.color boxplot.whiskerprops.color boxplot.capprops.color
-boxplot.flierprops.color""".split()
+INKED = [
+    *("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"),
+    *("patch.edgecolor", "hatch.color", "boxplot.boxprops.color", "boxplot.whiskerprops.color"),
+    *("boxplot.capprops.color", "boxplot.flierprops.color"),
+]
 STYLE: dict[str, Any] = {
     "image.cmap": "cividis",
     "figure.figsize": (6.4, 3.8),
@@ -41,7 +43,9 @@ def use_style() -> None:
     import matplotlib as mpl
     from cycler import cycler
 
-    mpl.rcParams.update(STYLE | dict.fromkeys(INKED, INK) | {"axes.prop_cycle": cycler(color=COLOURS)})
+    # Any: matplotlib types the keys as a union of 300 literals.
+    settings: Any = STYLE | dict.fromkeys(INKED, INK) | {"axes.prop_cycle": cycler(color=COLOURS)}
+    mpl.rcParams.update(settings)
 
 
 def to_svg(fig: Figure, name: str, alt: str) -> str:
