@@ -1,0 +1,76 @@
+"""Refusals shared by every public function: one clear sentence before any work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def as_tensor(value: Any, name: str) -> Tensor:
+    """`value` (tensor or array) as a floating tensor. Raises ValueError for NaN, inf and non-numbers."""
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} must be a torch tensor or a numpy array, not {type(value).__name__}")
+    if not value.is_floating_point():
+        if value.is_complex():
+            raise ValueError(f"{name} must be real, but it is complex")
+        value = value.to(torch.get_default_dtype())
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name} contains NaN or infinite entries")
+    return value
+
+
+def check_dictionary(D: Any, *, unit: bool = False) -> Tensor:
+    """D as a tensor (M, N). Raises ValueError for a wrong shape, NaN, a zero column (or a non-unit one)."""
+    D = as_tensor(D, "the dictionary D")
+    if D.ndim != 2 or 0 in D.shape:
+        raise ValueError(f"the dictionary D must have shape (M, N), but its shape is {tuple(D.shape)}")
+    norms = torch.linalg.vector_norm(D, dim=0)
+    if (norms == 0).any():
+        raise ValueError(f"column {int((norms == 0).nonzero()[0])} of the dictionary D is zero")
+    if unit and not torch.allclose(norms, torch.ones_like(norms), atol=1e-4):
+        raise ValueError("the columns of the dictionary D must have norm one; divide D by its column norms")
+    return D
+
+
+def check_problem(D: Any, x: Any) -> tuple[Tensor, Tensor]:
+    """D (M, N) and x (n, M) as tensors of one dtype and device, or ValueError."""
+    D, x = check_dictionary(D), as_tensor(x, "x")
+    if x.ndim != 2 or x.shape[1] != D.shape[0]:
+        raise ValueError(
+            f"x must have shape (n, {D.shape[0]}) to fit D {tuple(D.shape)}, not {tuple(x.shape)}"
+        )
+    if x.device != D.device:
+        raise ValueError(f"D is on {D.device} but x is on {x.device}; move one of them")
+    return (D.to(x.dtype), x) if x.dtype != D.dtype else (D, x)
+
+
+def check_alpha(alpha: float) -> float:
+    """alpha as a float. Raises ValueError unless it is finite and positive."""
+    alpha = float(alpha)
+    if not np.isfinite(alpha) or alpha < 0:
+        raise ValueError(f"alpha must be a finite number > 0, not {alpha}")
+    if alpha == 0:
+        raise ValueError("alpha = 0 leaves the l1 term out; use basis_pursuit for exact recovery")
+    return alpha
+
+
+def check_sparsity(K: int, N: int, M: int | None = None) -> int:
+    """K as an int with 1 <= K <= N (and K <= M where M is given), or ValueError."""
+    if int(K) != K or not 1 <= K <= N:
+        raise ValueError(f"K must be a whole number between 1 and N = {N}, not {K}")
+    if M is not None and K > M:
+        raise ValueError(f"K = {K} columns of length M = {M} are linearly dependent; choose K <= M")
+    return int(K)
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """`device` as torch.device. Raises RuntimeError where CUDA is asked for and there is none."""
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("device 'cuda' was asked for, but torch sees no CUDA device; use device='cpu'")
+    return device

@@ -1,0 +1,77 @@
+"""The (nonnegative) LASSO, its dual, and what certifies a solution.
+
+    P(s) = 1/2 ||x - D s||^2 + alpha ||s||_1,   s >= 0 in the nonnegative case            (primal)
+    Q(y) = y.x - 1/2 ||y||^2,   |D'y| <= alpha  (D'y <= alpha in the nonnegative case)    (dual)
+
+Every function works sample by sample: D (M, N), x (n, M), codes (n, N) -> (n,).
+Tibshirani, J. R. Stat. Soc. B 58 (1996); the gap as a stopping rule: Kim et al., IEEE JSTSP 1 (2007), eq. 11.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def objective(D: Tensor, x: Tensor, codes: Tensor, alpha: float) -> Tensor:
+    """P(s) = 1/2 ||x - D s||^2 + alpha ||s||_1 per sample, (n,)."""
+    residual = x - codes @ D.T
+    return 0.5 * (residual * residual).sum(-1) + alpha * codes.abs().sum(-1)
+
+
+def dual_point(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
+    """The feasible y = c (x - D s), (n, M), with the c that makes Q(y) largest.
+
+    Q(c r) is a parabola in c with its top at r.x / ||r||^2; feasibility bounds c by alpha / max(D'r)
+    (by alpha / max|D'r| from both sides in the signed case).
+    """
+    residual = x - codes @ D.T
+    correlation = residual @ D
+    top = (residual * x).sum(-1) / (residual * residual).sum(-1).clamp_min(torch.finfo(x.dtype).tiny)
+    largest = correlation.amax(-1).clamp_min(0) if nonnegative else correlation.abs().amax(-1)
+    bound = alpha / largest  # inf where nothing binds: then the top of the parabola is feasible
+    # a negative multiple is feasible only where -D'r <= alpha / |c|; c >= 0 always is, and loses nothing at
+    # the optimum, where c = 1
+    return torch.minimum(top.clamp_min(0), bound).unsqueeze(-1) * residual
+
+
+def duality_gap(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
+    """Relative duality gap (P(s) - Q(y)) / P(s) per sample, (n,): an upper bound on (P(s) - P*) / P(s).
+
+    Zero where P(s) = 0. A code with a negative entry is infeasible in the nonnegative case: gap inf.
+    """
+    primal = objective(D, x, codes, alpha)
+    y = dual_point(D, x, codes, alpha, nonnegative)
+    dual = (y * x).sum(-1) - 0.5 * (y * y).sum(-1)
+    gap = torch.where(primal > 0, (primal - dual) / primal.clamp_min(torch.finfo(x.dtype).tiny), 0)
+    if nonnegative:
+        gap = torch.where((codes < 0).any(-1), torch.inf, gap)
+    return gap.clamp_min(0)  # rounding can push an exact zero below
+
+
+def kkt_residual(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
+    """Largest violation of the optimality conditions per sample, (n,), in units of alpha.
+
+    With c = D'(x - D s):  c_i = alpha sign(s_i) where s_i != 0;  c_i <= alpha (|c_i| <= alpha) where s_i = 0.
+    """
+    correlation = (x - codes @ D.T) @ D
+    active = (correlation - alpha * codes.sign()).abs()
+    inactive = ((correlation if nonnegative else correlation.abs()) - alpha).clamp_min(0)
+    violation = torch.where(codes != 0, active, inactive).amax(-1) / alpha
+    if nonnegative:
+        violation = torch.where((codes < 0).any(-1), torch.inf, violation)
+    return violation
+
+
+def alpha_from_mean_loss(l1_weight: float, M: int, N: int) -> float:
+    """alpha = lambda M / (2 N) turns the paper's loss into P.
+
+    mean over (n, M) of (x - D s)^2 + lambda mean over (n, N) of |s|  =  2/M mean over n of P(s)  at this alpha.
+    """
+    return l1_weight * M / (2 * N)
+
+
+def mean_loss(D: Tensor, x: Tensor, codes: Tensor, l1_weight: float) -> Tensor:
+    """The paper's loss: mean squared error + lambda mean |s|, one number for each leading index of codes."""
+    residual = x - codes @ D.mT
+    return residual.square().mean((-2, -1)) + l1_weight * codes.abs().mean((-2, -1))

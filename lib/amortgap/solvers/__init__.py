@@ -1,0 +1,88 @@
+"""Sparse inference: a signal x and a dictionary D in, the code s out, with a certificate.
+
+SOLVERS solve the LASSO for one alpha, PURSUITS look for the best code with at most K non-zeros, and
+basis_pursuit recovers x exactly. To add one, write its file and one line here; the contract tests loop over
+these dictionaries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity
+from amortgap.solvers._solution import Solution
+from amortgap.solvers.exhaustive import exhaustive
+from amortgap.solvers.fista import fista
+from amortgap.solvers.log_adam import log_adam
+from amortgap.solvers.nnls import refit
+from amortgap.solvers.omp import omp
+from amortgap.solvers.reference import basis_pursuit, lasso_cvxpy
+
+__all__ = ["PURSUITS", "SOLVERS", "Solution", "basis_pursuit", "pursue", "refit", "solve"]
+
+SOLVERS: dict[str, Callable[..., Solution]] = {
+    "fista": fista,
+    "log_adam": log_adam,
+    "lasso_cvxpy": lasso_cvxpy,
+}
+PURSUITS: dict[str, Callable[..., Solution]] = {"omp": omp, "exhaustive": exhaustive}
+
+
+def solve(
+    D: Any,
+    x: Any,
+    alpha: float,
+    method: str = "auto",
+    tol: float = 1e-6,
+    nonnegative: bool = True,
+    init: Any = None,
+    **options: Any,
+) -> Solution:
+    """min_s 1/2 ||x - D s||^2 + alpha ||s||_1  (s >= 0)  for every row x of (n, M).
+
+    D (M, N), x (n, M), init (n, N) or None: tensors or numpy arrays; the answer is of the same kind, dtype
+    and device as x.  tol: relative duality gap each sample must reach.  method: a name in SOLVERS.
+    options go to the method (max_steps, n_steps, lr).
+
+    Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, tol <= 0, an unknown
+    method, or starting codes that are infeasible.
+    """
+    D_, x_ = check_problem(D, x)
+    alpha = check_alpha(alpha)
+    if not 0 < tol < 1:
+        raise ValueError(f"tol is a relative duality gap between 0 and 1, not {tol}")
+    if init is not None:
+        init = as_tensor(init, "init").to(x_)
+        if init.shape != (len(x_), D_.shape[1]):
+            raise ValueError(f"init must have shape {(len(x_), D_.shape[1])}, not {tuple(init.shape)}")
+        if nonnegative and (init < 0).any():
+            raise ValueError("init has negative entries, but nonnegative codes were asked for")
+    solver = _choose(SOLVERS, "fista" if method == "auto" else method, "solver")
+    solution = solver(D_, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **options)
+    return _like(x, solution)
+
+
+def pursue(D: Any, x: Any, K: int, method: str = "omp", nonnegative: bool = True) -> Solution:
+    """min_s ||x - D s||  with at most K non-zeros (s >= 0).  Arguments and errors as in `solve`."""
+    D_, x_ = check_problem(D, x)
+    K = check_sparsity(K, D_.shape[1], D_.shape[0])
+    return _like(x, _choose(PURSUITS, method, "pursuit")(D_, x_, K, nonnegative=nonnegative))
+
+
+def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:
+    if name not in registry:
+        raise ValueError(f"unknown {kind} {name!r}; choose one of {sorted(registry)}")
+    return registry[name]
+
+
+def _like(x: Any, solution: Solution) -> Solution:
+    """The solution as numpy arrays where x was one."""
+    if not isinstance(x, np.ndarray):
+        return solution
+    values = {f.name: getattr(solution, f.name) for f in dataclasses.fields(solution)}
+    return Solution(**{k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in values.items()})

@@ -1,0 +1,60 @@
+"""The best K-sparse code by looking at every support.
+
+    min_s ||x - D s||^2,   at most K non-zeros (s >= 0 in the nonnegative case)
+
+The nonnegative optimum on a support is an ordinary least-squares fit on the part of it that stays positive.
+So every support of size 1..K is fitted by its pseudo-inverse, fits with a negative entry are thrown away, and
+the best of the rest is the global optimum: no pivoting needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from amortgap._check import check_sparsity
+from amortgap.solvers._solution import Solution
+
+MAX_SUPPORTS = 200_000
+CHUNK = 2**24  # numbers held at once
+
+
+def exhaustive(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+    """Globally optimal K-sparse codes (n, N).  Raises ValueError beyond 200 000 supports or for K > M."""
+    n, (M, N) = len(x), D.shape
+    check_sparsity(K, N, M)
+    count = sum(math.comb(N, k) for k in range(1, K + 1))
+    if count > MAX_SUPPORTS:
+        raise ValueError(f"N = {N}, K = {K} has {count} supports, more than {MAX_SUPPORTS}; use omp or solve")
+    D64, x64 = D.double(), x.double()
+    codes = torch.zeros(n, N, dtype=torch.float64, device=x.device)
+    best = x64.square().sum(1)  # the empty support
+    flops = 0
+    for k in range(1, K + 1):
+        supports = torch.tensor(list(itertools.combinations(range(N), k)), device=x.device)
+        for part in supports.split(max(1, CHUNK // (n * (M + k)))):
+            columns = D64[:, part].permute(1, 0, 2)  # (supports, M, k)
+            fits = torch.einsum("skm,nm->snk", torch.linalg.pinv(columns), x64)
+            error = (x64 - fits @ columns.mT).square().sum(2)
+            if nonnegative:
+                error = torch.where((fits < 0).any(2), torch.inf, error)
+            flops += 4 * len(part) * n * M * k
+            lowest = error.min(0)
+            better = (lowest.values < best).nonzero().squeeze(1)
+            choice = lowest.indices[better]
+            codes[better] = 0
+            codes[better[:, None], part[choice]] = fits[choice, better]
+            best[better] = lowest.values[better]
+    zeros = torch.zeros(n, dtype=torch.float64, device=x.device)
+    return Solution(
+        codes.to(x.dtype),
+        objective=0.5 * best,
+        duality_gap=zeros,
+        n_steps=torch.full((n,), count, device=x.device),
+        converged=zeros == 0,
+        flops=flops,
+        method="exhaustive",
+    )

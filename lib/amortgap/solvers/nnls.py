@@ -1,0 +1,67 @@
+"""Least squares on given supports, nonnegative or not, by block principal pivoting.
+
+    min_s 1/2 ||x - D s||^2   with s zero outside the support (and s >= 0)
+
+Kim & Park, SIAM J. Sci. Comput. 33 (2011), algorithm 2: guess the positive set, solve, exchange every index
+that has the wrong sign; when that stops helping, exchange only the last one, which must terminate (Murty).
+Every sample has its own support; the small systems are solved in one batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-12  # relative; only matters when columns of the support are linearly dependent
+MAX_PIVOTS = 1000
+
+
+def refit(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) -> Tensor:
+    """Best codes (n, N) on each sample's own support (bool (n, N)), in float64 inside.
+
+    Memory: n k^2 float64 numbers, k the largest support. Raises RuntimeError if pivoting does not end.
+    """
+    n, N = support.shape
+    k = int(support.sum(1).max()) if n else 0
+    if k == 0:
+        return torch.zeros(n, N, dtype=x.dtype, device=x.device)
+    # indices of the support, padded with unused slots
+    slots = support.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :k]
+    used = support.gather(1, slots)
+    D64, x64 = D.double(), x.double()
+    gram = (D64.T @ D64)[slots[:, :, None], slots[:, None, :]]
+    rhs = (x64 @ D64).gather(1, slots)
+    values = _pivot(gram, rhs, used) if nonnegative else _solve(gram, rhs, used)
+    return torch.zeros(n, N, dtype=x.dtype, device=x.device).scatter_(1, slots, values.to(x.dtype))
+
+
+def _solve(gram: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
+    """Solve gram[free, free] s = rhs[free] per sample, zero elsewhere."""
+    both = free[:, :, None] & free[:, None, :]
+    diagonal = torch.diag_embed(torch.where(free, RIDGE * gram.diagonal(dim1=1, dim2=2), 1.0))
+    return torch.linalg.solve(gram * both + diagonal, rhs * free)
+
+
+def _pivot(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
+    free, codes = used.clone(), torch.zeros_like(rhs)
+    fewest = torch.full((len(rhs),), rhs.shape[1] + 1, device=rhs.device)
+    chances = torch.full_like(fewest, 3)  # full exchanges allowed without progress
+    order = torch.arange(rhs.shape[1], device=rhs.device)
+    slack = 1e-10 * rhs.abs().amax(1, keepdim=True).clamp_min(1e-300)  # a sign this small is rounding
+    todo = torch.arange(len(rhs), device=rhs.device)
+    for _ in range(MAX_PIVOTS):
+        s = _solve(gram[todo], rhs[todo], free[todo])
+        gradient = rhs[todo] - (gram[todo] @ s[:, :, None]).squeeze(2)
+        wrong = torch.where(free[todo], s < -slack[todo], (gradient > slack[todo]) & used[todo])
+        n_wrong = wrong.sum(1)
+        codes[todo] = s.clamp_min(0)
+        better = n_wrong < fewest[todo]
+        chances[todo] = torch.where(better, 3, chances[todo] - 1)
+        fewest[todo] = torch.minimum(n_wrong, fewest[todo])
+        last = order == torch.where(wrong, order, -1).amax(1, keepdim=True)
+        exchange = torch.where((chances[todo] >= 0)[:, None], wrong, wrong & last)
+        free[todo] ^= exchange
+        todo = todo[n_wrong > 0]
+        if len(todo) == 0:
+            return codes
+    raise RuntimeError(f"nonnegative least squares did not end within {MAX_PIVOTS} exchanges")

@@ -1,0 +1,102 @@
+"""Ground truth from general convex solvers through cvxpy: slow, independent of everything else here.
+
+    LASSO (Clarabel, an interior-point method):     min 1/2 ||x - D s||^2 + alpha ||s||_1
+    basis pursuit (HiGHS, simplex):                 min ||s||_1  subject to  D s = x
+
+Agrawal et al., J. Control Decis. 5 (2018). One small problem a sample, so that each has its own accuracy.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from amortgap.solvers._solution import Solution, certify
+
+
+def lasso_cvxpy(
+    D: Tensor,
+    x: Tensor,
+    alpha: float,
+    *,
+    nonnegative: bool = True,
+    tol: float = 1e-6,
+    init: Tensor | None = None,
+) -> Solution:
+    """The LASSO by Clarabel to tolerance 1e-10 or tol/10.  init is ignored: interior points start inside."""
+    matrix, targets = _numpy(D), _numpy(x)
+    code = cp.Variable(D.shape[1], nonneg=nonnegative)
+    target = cp.Parameter(D.shape[0])
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(target - matrix @ code) / 2 + alpha * cp.norm1(code)))
+    accuracy = min(1e-10, tol / 10)
+    codes, steps = np.zeros((len(targets), D.shape[1])), np.zeros(len(targets), dtype=np.int64)
+    for i, target.value in enumerate(targets):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "may be inaccurate": the gap below says how accurate
+            problem.solve(
+                cp.CLARABEL,
+                tol_gap_abs=accuracy * 1e-2,
+                tol_gap_rel=accuracy,
+                tol_feas=accuracy,
+            )
+        codes[i], steps[i] = code.value, problem.solver_stats.num_iters
+    if nonnegative:
+        codes = codes.clip(0)
+    # an interior point leaves every zero slightly positive; what is far below the others is zero
+    codes[np.abs(codes) < 1e-9 * np.abs(codes).max(1, keepdims=True, initial=1e-300)] = 0
+    return certify(
+        D,
+        x,
+        torch.from_numpy(codes).to(x.device),
+        alpha,
+        nonnegative=nonnegative,
+        tol=tol,
+        n_steps=torch.from_numpy(steps).to(x.device),
+        flops=0,
+        method="lasso_cvxpy",
+    )
+
+
+def basis_pursuit(D: Tensor, x: Tensor, *, nonnegative: bool = True, tol: float = 1e-6) -> Solution:
+    """min ||s||_1 subject to D s = x (s >= 0).  objective is ||s||_1, the gap comes from the LP's dual.
+
+    Dual: max x.y subject to D'y <= 1 (|D'y| <= 1). The gap counts the equality's violation too.
+    Raises ValueError for a sample that no (nonnegative) code reproduces.
+    """
+    matrix, targets = _numpy(D), _numpy(x)
+    code, target = cp.Variable(D.shape[1], nonneg=nonnegative), cp.Parameter(D.shape[0])
+    equality = target == matrix @ code
+    problem = cp.Problem(cp.Minimize(cp.norm1(code)), [equality])
+    codes, gaps = np.zeros((len(targets), D.shape[1])), np.zeros(len(targets))
+    steps = np.zeros(len(targets), dtype=np.int64)
+    for i, target.value in enumerate(targets):
+        problem.solve(cp.HIGHS)
+        if code.value is None:
+            kind = "nonnegative code" if nonnegative else "code"
+            raise ValueError(f"sample {i}: no {kind} s satisfies D s = x ({problem.status})")
+        codes[i], steps[i] = code.value, problem.solver_stats.num_iters or 0
+        y = equality.dual_value
+        y = y if y @ targets[i] >= 0 else -y  # the sign convention is the interface's
+        slope = matrix.T @ y
+        y = y / max(1.0, slope.max() if nonnegative else np.abs(slope).max())  # feasible in spite of rounding
+        length = np.abs(codes[i]).sum()
+        miss = np.linalg.norm(targets[i] - matrix @ codes[i])
+        gaps[i] = 0.0 if length == 0 else max(0.0, length - y @ targets[i]) / length + miss / length
+    gap = torch.from_numpy(gaps).to(x.device)
+    return Solution(
+        codes=torch.from_numpy(codes).to(x.device, x.dtype),
+        objective=torch.from_numpy(np.abs(codes).sum(1)).to(x.device),
+        duality_gap=gap,
+        n_steps=torch.from_numpy(steps).to(x.device),
+        converged=gap <= tol,
+        flops=0,
+        method="basis_pursuit",
+    )
+
+
+def _numpy(value: Tensor) -> np.ndarray:
+    return value.detach().double().cpu().numpy()
