@@ -66,7 +66,7 @@ def kkt_residual(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative:
 def alpha_from_mean_loss(l1_weight: float, M: int, N: int) -> float:
     """alpha = lambda M / (2 N) turns the paper's loss into P.
 
-    mean over (n, M) of (x - D s)^2 + lambda mean over (n, N) of |s|  =  2/M mean over n of P(s)  at this alpha.
+    At this alpha,  mean (x - D s)^2 + lambda mean |s|  (means over all entries)  =  2/M times the mean P(s).
     """
     return l1_weight * M / (2 * N)
 

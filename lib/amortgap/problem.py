@@ -166,9 +166,7 @@ class SparseProblem:
         if not isinstance(self.dictionary, str):
             D = check_dictionary(self.dictionary)
             if D.shape != (self.M, self.N):
-                raise ValueError(
-                    f"the dictionary has shape {tuple(D.shape)}, not (M, N) = {(self.M, self.N)}"
-                )
+                raise ValueError(f"the dictionary is {tuple(D.shape)}, not (M, N) = {(self.M, self.N)}")
             return unit_columns(D.detach().to("cpu", torch.float64))
         if self.dictionary not in DICTIONARIES:
             raise ValueError(f"unknown dictionary {self.dictionary!r}; choose one of {sorted(DICTIONARIES)}")

@@ -84,5 +84,5 @@ def _like(x: Any, solution: Solution) -> Solution:
     """The solution as numpy arrays where x was one."""
     if not isinstance(x, np.ndarray):
         return solution
-    values = {f.name: getattr(solution, f.name) for f in dataclasses.fields(solution)}
-    return Solution(**{k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in values.items()})
+    values: dict[str, Any] = vars(solution)
+    return dataclasses.replace(solution, **{k: v.numpy() for k, v in values.items() if torch.is_tensor(v)})

@@ -1,0 +1,40 @@
+"""The linear-nonlinear encoder of a standard sparse autoencoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from amortgap.encoders._decoder import Decoder, linear_weight
+
+
+class ReLUEncoder(nn.Module):
+    """s = relu(W (x - b_pre) + b),   x_hat = D s + b_pre.
+
+    W (N, M), b (N,) if bias, D (M, N); x (n, M) -> s (n, N). Parameters may carry leading dimensions (stacked
+    models, see amortgap.training.stack); codes then carry them too.
+    Bricken et al., Towards Monosemanticity (2023); arXiv 2411.13117, eq. 3.
+    """
+
+    def __init__(
+        self,
+        M: int,
+        N: int,
+        *,
+        D: Tensor | None = None,
+        bias: bool = False,
+        pre_bias: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        g = torch.Generator().manual_seed(seed)
+        self.W = nn.Parameter(linear_weight(M, N, g))
+        self.b = nn.Parameter(torch.zeros(N)) if bias else None
+        self.decoder = Decoder(M, N, D, pre_bias, g)
+
+    def encode(self, x: Tensor) -> Tensor:
+        s = self.decoder.centre(x) @ self.W.mT
+        return torch.relu(s if self.b is None else s + self.b.unsqueeze(-2))
+
+    def decode(self, s: Tensor) -> Tensor:
+        return self.decoder(s)

@@ -1,0 +1,88 @@
+"""Counting rules for floating-point operations, all in one convention.
+
+A product of (a, b) and (b, c) matrices costs 2 a b c operations. Only matrix products are counted: adding a
+bias, relu, exp and optimiser updates are not, as in torch.utils.flop_counter, against which the tests check
+every rule. A backward pass costs one product for each operand that needs a gradient.
+The paper counts differently; its formulas are in `paper`, so that its axes can be drawn.
+"""
+
+from __future__ import annotations
+
+
+def encode(name: str, M: int, N: int, *, hidden: int = 0) -> int:
+    """Operations to encode one sample: 2MN for relu and topk, 2h(M + N) for an mlp with h hidden units."""
+    rules = {"relu": 2 * M * N, "topk": 2 * M * N, "mlp": 2 * hidden * (M + N)}
+    if name not in rules:
+        raise ValueError(f"no counting rule for encoder {name!r}; there are {sorted(rules)}")
+    return rules[name]
+
+
+def training_step(
+    name: str, M: int, N: int, *, hidden: int = 0, learned: bool = True, pre_bias: bool = False
+) -> int:
+    """Operations of one training step for one sample, reconstruction loss.
+
+    Forward: encode and decode (2MN). Backward: weights of the encoder once more, the hidden activations of an
+    mlp, the codes (2MN) and, if learned, the dictionary (2MN); with a pre-bias also the gradient at x.
+    """
+    first = 2 * M * (hidden if name == "mlp" else N)  # the product that meets x
+    forward = encode(name, M, N, hidden=hidden)
+    backward = forward + (forward - first) + (first if pre_bias else 0)
+    return forward + backward + 2 * M * N * (3 if learned else 2)
+
+
+def supervised_step(name: str, M: int, N: int, *, hidden: int = 0) -> int:
+    """Operations of one training step for one sample when codes are the target: no decoder takes part."""
+    first = 2 * M * (hidden if name == "mlp" else N)
+    forward = encode(name, M, N, hidden=hidden)
+    return forward + forward + (forward - first)
+
+
+def log_adam(M: int, N: int, n_steps: int) -> int:
+    """Operations of the paper's inference-time optimisation for one sample: 4MN a step."""
+    return 4 * M * N * n_steps
+
+
+def sparse_coding_step(M: int, N: int) -> int:
+    """Operations of one joint Adam step on log-codes and dictionary for one sample: 6MN."""
+    return 6 * M * N
+
+
+class paper:
+    """The published formulas (public code of arXiv 2411.13117), for one sample unless said otherwise.
+
+    They include elementwise work and parameter updates, and multiply the updates by the batch size; the
+    sparse-coding training count multiplies by the sample count twice, which makes it hundreds of times too
+    high. Kept only so that the published axes can be drawn.
+    """
+
+    @staticmethod
+    def sae_inference(M: int, N: int) -> int:
+        """Encoder, relu, decoder: 4MN + N."""
+        return 4 * M * N + N
+
+    @staticmethod
+    def mlp_inference(M: int, N: int, hidden: int) -> int:
+        """2h(M + N) + h + N + 2MN."""
+        return 2 * hidden * (M + N) + hidden + N + 2 * M * N
+
+    @staticmethod
+    def sae_training_step(M: int, N: int, learned: bool) -> int:
+        """4MN + N forward, 4MN + 2N backward, 2(MN + N) updates; +3MN for a learned dictionary."""
+        return 10 * M * N + 5 * N + (3 * M * N if learned else 0)
+
+    @staticmethod
+    def mlp_training_step(M: int, N: int, hidden: int, learned: bool) -> int:
+        """Forward, backward and update of both layers; +3MN for a learned dictionary."""
+        layers = hidden * (M + N)
+        return 6 * layers + 5 * hidden + 5 * N + 4 * M * N + (3 * M * N if learned else 0)
+
+    @staticmethod
+    def sparse_coding_training(M: int, N: int, n: int, n_steps: int) -> int:
+        """All n samples and steps, dictionary learned: n (3 (5MN + N) + 2nM + 2nN + MN) a step."""
+        return n * n_steps * (3 * (5 * M * N + N) + 2 * n * M + 2 * n * N + M * N)
+
+    @staticmethod
+    def code_optimisation(M: int, N: int, n_steps: int) -> int:
+        """MN + N to start and 4MN + 2M + 11N a step."""
+        return M * N + N + (4 * M * N + 2 * M + 11 * N) * n_steps

@@ -1,0 +1,163 @@
+"""Scores, their chance levels, and intervals.
+
+Codes are (..., n, N): leading dimensions are separate models and give separate scores. Tensors or numpy
+arrays go in; tensors (CPU, float64) come out, a 0-d one for a single model.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import t as student
+from torch import Tensor
+
+from amortgap._check import as_tensor
+from amortgap.problem import unit_columns
+
+CONSTANT = 1e-12  # a latent with less variance than this correlates with nothing (the paper's rule)
+
+
+def correlations(s: Any, s_hat: Any) -> Tensor:
+    """Pearson correlations (..., N, N_hat) of the latents of s (..., n, N) and s_hat (..., n, N_hat), float64.
+
+    Zero where a latent's variance over the samples is below 1e-12. Raises ValueError for shapes that do not
+    fit, fewer than two samples, NaN or inf.
+    """
+    s, s_hat = as_tensor(s, "s").double(), as_tensor(s_hat, "s_hat").double()
+    if s.ndim < 2 or s_hat.ndim < 2 or s.shape[-2] != s_hat.shape[-2]:
+        raise ValueError(
+            f"s {tuple(s.shape)} and s_hat {tuple(s_hat.shape)} must have the same n in (..., n, N)"
+        )
+    if s.shape[-2] < 2:
+        raise ValueError("a correlation needs at least two samples")
+    return _standardise(s).mT @ _standardise(s_hat)
+
+
+def _standardise(s: Tensor) -> Tensor:
+    s = s - s.mean(-2, keepdim=True)
+    norm = torch.linalg.vector_norm(s, dim=-2, keepdim=True)
+    return torch.where(norm**2 / s.shape[-2] < CONSTANT, 0, s / norm)
+
+
+def matched(scores: Tensor) -> Tensor:
+    """Mean of the best one-to-one assignment of scores (..., N, N_hat): shape (...).
+
+    Hungarian algorithm over min(N, N_hat) pairs (scipy.optimize.linear_sum_assignment).
+    """
+    flat = scores.detach().double().cpu().reshape(-1, *scores.shape[-2:]).numpy()
+    means = [m[linear_sum_assignment(m, maximize=True)].mean() for m in flat]
+    return torch.tensor(means, dtype=torch.float64).reshape(scores.shape[:-2])
+
+
+def mcc(s: Any, s_hat: Any) -> Tensor:
+    """Mean correlation coefficient: |Pearson r| between matched latents, averaged. In [0, 1].
+
+    MCC = max over assignments pi of  1/N sum_i |corr(s_i, s_hat_pi(i))|.  Hyvarinen & Morioka, NeurIPS 2016.
+    """
+    return matched(correlations(s, s_hat).abs())
+
+
+def paired_correlation(s: Any, s_hat: Any) -> Tensor:
+    """Mean over latents of corr(s_i, s_hat_i), no matching, sign kept: the score of the known-codes experiment."""
+    return correlations(s, s_hat).diagonal(dim1=-2, dim2=-1).mean(-1).cpu()
+
+
+def dictionary_mcc(D: Any, D_hat: Any) -> Tensor:
+    """The paper's dictionary score: MCC of the columns of D (..., M, N) and D_hat (..., M, N_hat).
+
+    It correlates vectors of only M numbers, so its chance level is high: see chance_dictionary_mcc.
+    """
+    return mcc(D, D_hat)
+
+
+def dictionary_cosine(D: Any, D_hat: Any) -> Tensor:
+    """Mean |cosine| of matched columns of D (..., M, N) and D_hat (..., M, N_hat). In [0, 1]."""
+    D, D_hat = as_tensor(D, "D").double(), as_tensor(D_hat, "D_hat").double()
+    return matched((unit_columns(D).mT @ unit_columns(D_hat)).abs())
+
+
+def chance_mcc(s: Any, s_hat: Any, draws: int = 20, seed: int = 0) -> Tensor:
+    """MCC expected of codes that know nothing: s_hat's samples shuffled, mean over `draws` shuffles."""
+    s_hat = as_tensor(s_hat, "s_hat")
+    g = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(s_hat.shape[-2], generator=g).to(s_hat.device) for _ in range(draws)]
+    return torch.stack([mcc(s, s_hat[..., order, :]) for order in orders]).mean(0)
+
+
+def chance_dictionary_mcc(
+    M: int, N: int, N_hat: int | None = None, draws: int = 200, seed: int = 0
+) -> Tensor:
+    """Dictionary MCC of two independent Gaussian dictionaries (M, N) and (M, N_hat), mean over `draws`."""
+    g = torch.Generator().manual_seed(seed)
+    D = torch.randn(draws, M, N, generator=g, dtype=torch.float64)
+    D_hat = torch.randn(draws, M, N_hat or N, generator=g, dtype=torch.float64)
+    return dictionary_mcc(D, D_hat).mean()
+
+
+def chance_corrected(score: Any, chance: Any) -> Any:
+    """(m - c) / (1 - c): 0 at the chance level c, 1 for a perfect score."""
+    return (score - chance) / (1 - chance)
+
+
+class SupportScores(NamedTuple):
+    """Precision, recall and F1 of recovered supports, each averaged over samples, shape (...)."""
+
+    precision: Tensor
+    recall: Tensor
+    f1: Tensor
+
+
+def support_scores(s: Any, s_hat: Any, threshold: float = 0.0) -> SupportScores:
+    """How well {i : |s_hat_i| > threshold} finds {i : s_i != 0}, latent i against latent i.
+
+    Precision of an empty answer is 1, recall of an empty support is 1, F1 = 2 hits / (size + size_hat).
+    """
+    true, found = as_tensor(s, "s") != 0, as_tensor(s_hat, "s_hat").abs() > threshold
+    hits = (true & found).sum(-1).double()
+    size, size_hat = true.sum(-1).double(), found.sum(-1).double()
+
+    def ratio(top: Tensor, bottom: Tensor) -> Tensor:
+        return torch.where(bottom > 0, top / bottom.clamp_min(1), 1).mean(-1).cpu()
+
+    return SupportScores(ratio(hits, size_hat), ratio(hits, size), ratio(2 * hits, size + size_hat))
+
+
+def fvu(x: Any, x_hat: Any) -> Tensor:
+    """Fraction of variance unexplained: sum ||x - x_hat||^2 / sum ||x - mean x||^2, x (..., n, M)."""
+    x, x_hat = as_tensor(x, "x").double(), as_tensor(x_hat, "x_hat").double()
+    total = (x - x.mean(-2, keepdim=True)).square().sum((-2, -1))
+    return ((x - x_hat).square().sum((-2, -1)) / total).cpu()
+
+
+def l0(codes: Any, threshold: float = 0.0) -> Tensor:
+    """Mean number of latents with |s_i| > threshold. State the threshold: codes exp(l) are never zero."""
+    return (as_tensor(codes, "codes").abs() > threshold).sum(-1).double().mean(-1).cpu()
+
+
+def dead_latents(codes: Any, threshold: float = 0.0) -> Tensor:
+    """Fraction of latents that exceed the threshold on no sample."""
+    return (as_tensor(codes, "codes").abs() <= threshold).all(-2).double().mean(-1).cpu()
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence interval and the number of independent values behind it."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def interval(values: Any, level: float = 0.95) -> Interval:
+    """Student-t interval for the mean of independent values (one a dictionary or seed).
+
+    mean +- t_{n-1} * standard deviation / sqrt(n).  Raises ValueError for fewer than two values.
+    """
+    v = np.asarray(values, dtype=float).ravel()
+    if len(v) < 2:
+        raise ValueError("an interval needs at least two independent values")
+    half = float(student.ppf((1 + level) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v)))
+    return Interval(float(v.mean()), float(v.mean() - half), float(v.mean() + half), len(v))

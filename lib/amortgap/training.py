@@ -1,0 +1,171 @@
+"""Train encoders: many small ones as one stacked model, or one large one by mini-batches.
+
+A stacked model is an ordinary encoder whose parameters carry a leading dimension B (seeds x lambda x widths);
+every product is then a batched product, and the B losses are added, which leaves their gradients apart.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, pad
+from tqdm import tqdm
+
+from amortgap._check import as_tensor
+
+
+@dataclass
+class History:
+    """What was logged while training: entry j was measured after steps[j] optimiser steps.
+
+    loss: training loss, one tensor of the model's leading shape an entry.
+    measures: name -> list of values, from the function given to `fit`.
+    checkpoints: step -> state dict, at the steps asked for.
+    seconds: wall-clock time of the training steps, measuring left out.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    loss: list[Tensor] = field(default_factory=list)
+    measures: dict[str, list[Any]] = field(default_factory=dict)
+    checkpoints: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def stack(models: Sequence[nn.Module]) -> nn.Module:
+    """One model with leading dimension B out of B models of one class.
+
+    Smaller parameters (narrower hidden layers) are padded with zeros. Padded hidden units stay exactly zero:
+    their input weights, output weights and gradients all vanish. Raises ValueError for mixed classes.
+    """
+    if len({type(m) for m in models}) != 1:
+        raise ValueError("stack needs one or more models of one class")
+    stacked = copy.deepcopy(models[0])
+    for name, parameter in models[0].named_parameters():
+        parts = [m.get_parameter(name).detach() for m in models]
+        shape = [max(p.shape[d] for p in parts) for d in range(parameter.ndim)]
+        padding = [
+            [n for d in reversed(range(parameter.ndim)) for n in (0, shape[d] - p.shape[d])] for p in parts
+        ]
+        value = torch.stack([pad(p, amount) for p, amount in zip(parts, padding, strict=True)])
+        owner, _, leaf = name.rpartition(".")
+        setattr(stacked.get_submodule(owner), leaf, nn.Parameter(value, parameter.requires_grad))
+    return stacked
+
+
+def unstack(model: nn.Module, index: int) -> nn.Module:
+    """Model number `index` of a stacked model, on its own (padding included)."""
+    single = copy.deepcopy(model)
+    for name, parameter in model.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        setattr(
+            single.get_submodule(owner),
+            leaf,
+            nn.Parameter(parameter.detach()[index].clone(), parameter.requires_grad),
+        )
+    return single
+
+
+def reconstruction_loss(model: Any, x: Tensor, l1_weight: float | Tensor) -> Tensor:
+    """mean (x - x_hat)^2 + lambda mean |s|, one value for each stacked model: the paper's loss."""
+    s = model.encode(x)
+    return (x - model.decode(s)).square().mean((-2, -1)) + l1_weight * s.abs().mean((-2, -1))
+
+
+def supervised_loss(model: Any, x: Tensor, codes: Tensor) -> Tensor:
+    """Minus the mean over latents of the cosine between s_i and s_hat_i over the batch (experiment E1)."""
+    return -cosine_similarity(model.encode(x), codes, dim=-2).mean(-1)
+
+
+def fit(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    steps: int,
+    codes: Tensor | None = None,
+    l1_weight: float | Tensor = 0.01,
+    lr: float = 1e-3,
+    batch_size: int | None = None,
+    log_at: Iterable[int] = (),
+    measure: Callable[[nn.Module], dict[str, Any]] | None = None,
+    keep: Iterable[int] = (),
+    seed: int = 0,
+    label: str = "training",
+) -> History:
+    """Adam on the reconstruction loss, or on the supervised loss if codes are given. Changes the model in place.
+
+    x (n, M), or (B, n, M) with one data set a stacked model; codes likewise (.., n, N). l1_weight: a number, or
+    (B,) values. batch_size: None for the full batch (the paper), otherwise random batches, reshuffled every
+    epoch with `seed`. After log_at steps the loss and measure(model) are recorded, after keep steps a
+    checkpoint. Runs wherever model and x are.
+
+    Raises ValueError for NaN or inf in the data, shapes that do not fit, steps < 0, negative weights, a
+    batch size outside 1..n; FloatingPointError as soon as a logged loss is not finite.
+    """
+    x = as_tensor(x, "x")
+    n = x.shape[-2]
+    if codes is not None:
+        codes = as_tensor(codes, "codes")
+        if codes.shape[-2] != n:
+            raise ValueError(f"codes have {codes.shape[-2]} samples but x has {n}")
+    if steps < 0 or not lr > 0 or (torch.as_tensor(l1_weight) < 0).any():
+        raise ValueError("steps and l1_weight must be >= 0 and lr > 0")
+    if batch_size is not None and not 1 <= batch_size <= n:
+        raise ValueError(f"batch_size must be between 1 and n = {n}, not {batch_size}")
+    learned = [p for p in model.parameters() if p.requires_grad]
+    adam = torch.optim.Adam(learned, lr=lr, fused=True)
+    log, checkpoints, history = set(log_at), set(keep), History()
+    order = _batches(n, batch_size, seed)
+    measuring = 0.0
+    start = time.perf_counter()
+
+    def record(step: int, loss: Tensor) -> None:
+        if step in log:
+            if not torch.isfinite(loss).all():
+                raise FloatingPointError(f"the loss is not finite after {step} steps; lower lr (now {lr})")
+            history.steps.append(step)
+            history.loss.append(loss.detach().cpu())
+            with torch.no_grad():
+                for name, value in (measure(model) if measure else {}).items():
+                    history.measures.setdefault(name, []).append(value)
+        if step in checkpoints:
+            history.checkpoints[step] = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    with tqdm(total=steps, desc=label, file=sys.stderr, delay=2, mininterval=1) as bar:
+        for step in range(steps + 1):
+            batch = next(order)
+            xb = x if batch is None else x[..., batch, :]
+            # supervised encoders never touch the decoder
+            if codes is None:
+                loss = reconstruction_loss(model, xb, l1_weight)
+            else:
+                loss = supervised_loss(model, xb, codes if batch is None else codes[..., batch, :])
+            if step in log or step in checkpoints:
+                pause = time.perf_counter()
+                record(step, loss)
+                measuring += time.perf_counter() - pause
+            if step == steps:
+                break
+            adam.zero_grad()
+            loss.sum().backward()
+            adam.step()
+            model.decoder.normalise_()  # type: ignore[operator, union-attr]
+            bar.update()
+    history.seconds = time.perf_counter() - start - measuring
+    return history
+
+
+def _batches(n: int, batch_size: int | None, seed: int) -> Iterator[Tensor | None]:
+    g = torch.Generator().manual_seed(seed)
+    while True:
+        if batch_size is None:
+            yield None
+        else:
+            order = torch.randperm(n, generator=g)
+            yield from order[: n - n % batch_size].split(batch_size)
