@@ -45,11 +45,10 @@ def log_adam_dictionary(
     D, log_codes = D.requires_grad_(), log_codes.requires_grad_()
     adam = torch.optim.Adam([D, log_codes], lr=lr, fused=True)
     weight = torch.as_tensor(l1_weight, dtype=x.dtype, device=x.device).reshape(-1, 1, 1) / (n * N)
-    log, logged = set(log_at), {"step": []}  # type: tuple[set[int], dict[str, list[Any]]]
-    with (
-        torch.no_grad(),
-        tqdm(total=steps, desc="sparse coding", file=sys.stderr, delay=2, mininterval=1) as bar,
-    ):
+    log = set(log_at)
+    logged: dict[str, list[Any]] = {"step": []}
+    bar = tqdm(total=steps, desc="sparse coding", file=sys.stderr, delay=2, mininterval=1)
+    with torch.no_grad(), bar:
         for step in range(steps + 1):
             codes = log_codes.exp()
             if step in log and measure is not None:

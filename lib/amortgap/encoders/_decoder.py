@@ -41,7 +41,7 @@ class Decoder(nn.Module):
     def normalise_(self) -> None:
         """Divide the columns of a learned D by their norms."""
         if self.learned:
-            self.D /= torch.linalg.vector_norm(self.D, dim=-2, keepdim=True).clamp_min(1e-12)
+            self.D.div_(torch.linalg.vector_norm(self.D, dim=-2, keepdim=True).clamp_min(1e-12))
 
 
 def linear_weight(inputs: int, outputs: int, g: torch.Generator) -> Tensor:

@@ -84,5 +84,5 @@ def _like(x: Any, solution: Solution) -> Solution:
     """The solution as numpy arrays where x was one."""
     if not isinstance(x, np.ndarray):
         return solution
-    values: dict[str, Any] = vars(solution)
-    return dataclasses.replace(solution, **{k: v.numpy() for k, v in values.items() if torch.is_tensor(v)})
+    arrays: dict[str, Any] = {k: v.numpy() for k, v in vars(solution).items() if torch.is_tensor(v)}
+    return dataclasses.replace(solution, **arrays)

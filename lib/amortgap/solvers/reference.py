@@ -43,7 +43,7 @@ def lasso_cvxpy(
                 tol_gap_rel=accuracy,
                 tol_feas=accuracy,
             )
-        codes[i], steps[i] = code.value, problem.solver_stats.num_iters
+        codes[i], steps[i] = code.value, problem.solver_stats.num_iters or 0
     if nonnegative:
         codes = codes.clip(0)
     # an interior point leaves every zero slightly positive; what is far below the others is zero
