@@ -23,6 +23,7 @@ from amortgap.llm.extract import extract
 from amortgap.llm.model import DTYPES, LanguageModel, check_device, load, locate
 
 OUTLIER = 3.0  # times the median norm
+RECIPE = 1  # raise it when windows or hooks change, so that older caches are left aside
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def activations(
         raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
     check_device(device)
     config = {
+        "recipe": RECIPE,
         "model": lm.name if lm else model,
         "model_sha256": lm.sha256 if lm else locate(str(model))[1],
         "layer": layer,
@@ -115,14 +117,7 @@ def _assemble(raw: Tensor, cut: corpora.Tokens, manifest: dict[str, Any]) -> Act
     keep = norms <= OUTLIER * median
     outliers = int((~keep[:, 1:]).sum())
     keep[:, 0] = False
-    which = (cut.document % 10).clamp(max=3)  # 1 validation, 2 test, everything else training
-    window = {"train": (which == 0) | (which == 3), "val": which == 1, "test": which == 2}
-    if len(cut.documents) < 3:
-        raise ValueError(
-            f"A split by document needs at least 3 documents but n_tokens={manifest['n_tokens']} of "
-            f"{manifest['corpus']} comes from {len(cut.documents)}; raise n_tokens or use another corpus."
-        )
-    rows = {name: (keep & chosen[:, None]).nonzero() for name, chosen in window.items()}
+    rows = {name: (keep & chosen[:, None]).nonzero() for name, chosen in corpora.split(cut).items()}
     x = {name: raw[where[:, 0], where[:, 1]].float() for name, where in rows.items()}
     mean = x["train"].double().mean(0).float()
     scale = ((x["train"] - mean).square().sum(1, dtype=torch.float64).mean() / raw.shape[2]).sqrt().item()

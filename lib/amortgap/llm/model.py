@@ -25,7 +25,7 @@ class LanguageModel:
     """A causal language model ready for inference, with what identifies it."""
 
     name: str
-    model: nn.Module
+    model: Any  # a transformers PreTrainedModel
     tokenizer: Any
     sha256: str  # of the weights file, or of all weights and configuration files of a folder
     device: str
@@ -48,9 +48,8 @@ class LanguageModel:
     def check_layer(self, layer: int) -> None:
         """Raises ValueError unless 1 ≤ layer ≤ number of blocks."""
         if not 1 <= layer <= len(self.blocks):
-            raise ValueError(
-                f"layer={layer} is out of range: {self.name} has layers 1 to {len(self.blocks)}."
-            )
+            depth = len(self.blocks)
+            raise ValueError(f"layer={layer} is out of range: {self.name} has layers 1 to {depth}.")
 
 
 def locate(name: str) -> tuple[Path, str]:

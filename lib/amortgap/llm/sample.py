@@ -25,9 +25,8 @@ def save(acts: Activations, path: str | Path, n: int = 1000, n_windows: int = 64
     for name, split in splits.items():
         share = len(split.x) / total
         windows = _some(split.window.unique(), max(1, round(n_windows * share)), draw)
-        rows[name] = _some(torch.isin(split.window, windows).nonzero()[:, 0], round(n * share), draw).sort()[
-            0
-        ]
+        there = torch.isin(split.window, windows).nonzero()[:, 0]
+        rows[name] = _some(there, round(n * share), draw).sort()[0]
     used = torch.cat([splits[name].window[rows[name]] for name in NAMES]).unique()
     tensors = {"mean": acts.mean, "windows": acts.windows[used]}
     for name, split in splits.items():
@@ -48,7 +47,7 @@ def save(acts: Activations, path: str | Path, n: int = 1000, n_windows: int = 64
 
 
 def from_file(path: str | Path) -> Activations:
-    """What ``save`` wrote, as float32. Raises FileNotFoundError, and ValueError for a damaged or foreign file."""
+    """What ``save`` wrote, as float32. Raises FileNotFoundError; ValueError for a damaged file."""
     tensors, about = store.read(Path(path))
     if not {"scale", "documents", "strings", "manifest"} <= set(about):
         raise ValueError(f"{path} was not written by amortgap.llm.save.")
