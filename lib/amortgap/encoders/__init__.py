@@ -10,13 +10,15 @@ from collections.abc import Callable
 from torch import nn
 
 from amortgap.encoders.mlp import MLPEncoder
+from amortgap.encoders.pointwise import PointwiseEncoder
 from amortgap.encoders.relu import ReLUEncoder
 from amortgap.encoders.topk import TopKEncoder
 
-__all__ = ["ENCODERS", "MLPEncoder", "ReLUEncoder", "TopKEncoder"]
+__all__ = ["ENCODERS", "MLPEncoder", "PointwiseEncoder", "ReLUEncoder", "TopKEncoder"]
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "relu": ReLUEncoder,
     "topk": TopKEncoder,
     "mlp": MLPEncoder,
+    "pointwise": PointwiseEncoder,
 }
