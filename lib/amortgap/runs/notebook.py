@@ -60,6 +60,13 @@ class Notebook:
                 return found[1].strip()
         return self.name
 
+    @property
+    def plain_title(self) -> str:
+        """The title as plain text: marks of Markdown and of TeX taken out, for a window's title."""
+        return re.sub(
+            r"\s+", " ", re.sub(r"\\([a-zA-Z]+)", r"\1", re.sub(r"[$*`{}]", "", self.title))
+        ).strip()
+
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """The parameters by name, in the order written.

@@ -69,7 +69,7 @@ class Record:
         self._figures.add(name)
         display(
             HTML(
-                f'<figure id="{name}" role="figure" aria-labelledby="{name}-caption">\n{svg}\n'
+                f'<figure id="fig-{name}" role="figure" aria-labelledby="{name}-caption">\n{svg}\n'
                 f'<figcaption id="{name}-caption">{escape(title)} {self._link(data)}</figcaption>\n</figure>'
             )
         )

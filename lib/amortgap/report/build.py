@@ -1,0 +1,35 @@
+"""All pages of one report, its merged claims, and its index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from amortgap.report.index import render_index
+from amortgap.report.page import Page, render_page
+from amortgap.runs.claims import merge
+from amortgap.runs.execute import state
+from amortgap.runs.files import write_json, write_text
+from amortgap.runs.notebook import Notebook
+from amortgap.runs.project import Project
+
+
+def build(project: Project, report: Path, names: Sequence[str]) -> Path:
+    """Render what has run of the notebooks `names` into the folder `report`; returns `index.html`.
+
+    Writes `<name>.html` for each notebook that has ended, `data/claims.json` and `index.html`, the
+    index last. Raises `Refused` when two pages use one claim id or a formula cannot be read.
+    """
+    runs: dict[str, dict[str, Any] | None] = {name: state(report / "data" / name) for name in names}
+    ended = {name: run for name, run in runs.items() if run}
+    claims = merge(report / "data" / name for name, run in ended.items() if run["status"] == "done")
+    titles = {name: Notebook(project.notebook(name)).plain_title for name in ended}
+    pages: dict[str, Page] = {}
+    for name, run in ended.items():
+        document, pages[name] = render_page(project, report, run, list(ended), titles)
+        write_text(report / f"{name}.html", document)
+    write_json(report / "data" / "claims.json", claims)
+    index = report / "index.html"
+    write_text(index, render_index(report.name, pages, runs, claims))
+    return index

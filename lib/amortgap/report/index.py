@@ -1,0 +1,102 @@
+"""The first page of a report: what this is, the claims, the pages."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from amortgap.report.page import Page, duration, footer, frame
+from amortgap.runs.claims import VERDICTS
+
+INTRODUCTION = """
+<p>A sparse autoencoder reads a sparse code off an activation in one feed-forward step instead of solving for
+it. What is lost by that is the <em>amortisation gap</em>. This report reproduces, corrects and extends
+“Compute Optimal Inference and Provable Amortisation Gap in Sparse Autoencoders”
+(O’Neill, Gumran, Klindt; <a href="https://arxiv.org/abs/2411.13117">arXiv 2411.13117</a>).
+Every number below stands in a data file beside this page, written by the run that its page describes.</p>
+"""
+
+
+def render_index(
+    profile: str, pages: dict[str, Page], runs: dict[str, dict[str, Any] | None], claims: list[dict[str, Any]]
+) -> str:
+    """The index as an HTML document. `runs` holds every notebook of the profile, None where it has not run."""
+    title = f"amortgap: the {profile} report"
+    body = f"<h1>{escape(title)}</h1>\n{INTRODUCTION}{_claims(claims)}\n{_pages(pages, runs)}"
+    ended = [run["provenance"] for run in runs.values() if run]
+    return frame(title, [], body, footer(_common(profile, ended)) if ended else "")
+
+
+def _claims(claims: list[dict[str, Any]]) -> str:
+    if not claims:
+        return "<h2>Claims</h2>\n<p>No page of this report makes a claim yet.</p>\n"
+    rows = "\n".join(_claim(claim) for claim in claims)
+    return (
+        "<h2>Claims</h2>\n"
+        "<p>“Ours” is our estimate with its interval in brackets; “chance” is what guessing scores. "
+        + "; ".join(f"{symbol} {verdict}: {MEANING[verdict]}" for verdict, symbol in VERDICTS.items())
+        + ".</p>\n"
+        '<div class="scroll"><table class="claims">\n<thead><tr><th>id</th><th>claim</th><th class="n">paper</th>'
+        '<th class="n">ours</th><th class="n">chance</th><th>verdict</th><th>evidence</th></tr></thead>\n'
+        f"<tbody>\n{rows}\n</tbody></table></div>\n"
+    )
+
+
+MEANING = {
+    "reproduced": "we find what the paper states",
+    "corrected": "the paper’s number or reading changes",
+    "not reproduced": "we do not find it",
+    "beyond": "not in the paper",
+}
+
+
+def _claim(claim: dict[str, Any]) -> str:
+    page = f"{claim['page']}.html"
+    note = f'<br><span class="soft">{escape(claim["note"])}</span>' if claim["note"] else ""
+    good = claim["verdict"] in ("reproduced", "beyond")
+    return (
+        f'<tr id="claim-{claim["id"]}"><th class="name" scope="row">{claim["id"]}</th>'
+        f"<td>{escape(claim['says'])}{note}</td>"
+        f'<td class="n">{number(claim["paper"])}</td>'
+        f'<td class="n">{number(claim["ours"])}<br>'
+        f'<span class="soft">[{number(claim["low"])}, {number(claim["high"])}]</span></td>'
+        f'<td class="n">{number(claim["chance"])}</td>'
+        f'<td><span class="{"yes" if good else "no"}">{VERDICTS[claim["verdict"]]} {claim["verdict"]}</span></td>'
+        f'<td><a href="{page}#fig-{claim["figure"]}">figure</a>, '
+        f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></td></tr>'
+    )
+
+
+def number(value: float | None) -> str:
+    """Three significant digits beyond a leading zero; a dash where there is no number."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def _pages(pages: dict[str, Page], runs: dict[str, dict[str, Any] | None]) -> str:
+    items = []
+    for name, run in runs.items():
+        if run is None:
+            items.append(f'<li><p>{escape(name)} <span class="no">– not run yet</span></p></li>')
+            continue
+        page = pages[name]
+        state = f'<span class="soft">({duration(run["provenance"]["seconds"])})</span>'
+        if run["status"] == "failed":
+            error = run["error"]
+            state = f'<span class="no">✗ failed: {escape(error["kind"])}: {escape(error["message"])}</span>'
+        summary = f"<br>{page.summary}" if page.summary else ""
+        items.append(f'<li><p><a href="{name}.html">{page.title}</a> {state}{summary}</p></li>')
+    return "<h2>Pages</h2>\n<ul>\n" + "\n".join(items) + "\n</ul>"
+
+
+def _common(profile: str, ended: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the runs share; where they differ, every value."""
+    shared: dict[str, Any] = {"profile": profile}
+    for name in ("commit", "device", "cpu", "python", "torch", "numpy", "scipy"):
+        values = sorted({str(run[name]) for run in ended if name in run})
+        if values:
+            shared[name] = "; ".join(values)
+    shared["started"] = min(run["started"] for run in ended)
+    shared["ended"] = max(run["ended"] for run in ended)
+    return shared | {"seconds": sum(run["seconds"] for run in ended)}

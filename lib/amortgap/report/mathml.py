@@ -1,0 +1,56 @@
+"""TeX formulas -> MathML, all formulas of a page in one call of pandoc."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from amortgap.runs.errors import Refused
+
+MARKER = re.compile(r"⟦math:(\d+)⟧")
+#: Version of pandoc's JSON document format that is written below; pandoc checks it.
+PANDOC_API = [1, 23]
+
+
+@dataclass
+class Formulas:
+    """Formulas met while a page is rendered; each leaves a marker that `fill` replaces."""
+
+    found: list[tuple[str, bool]] = field(default_factory=list)
+
+    def add(self, tex: str, display: bool) -> str:
+        """Remember a formula and return its marker."""
+        self.found.append((tex.strip(), display))
+        return f"⟦math:{len(self.found) - 1}⟧"
+
+    def fill(self, html: str) -> str:
+        """`html` with every marker replaced by its MathML. Raises `Refused` for a formula pandoc cannot read."""
+        if not self.found:
+            return html
+        maths = to_mathml(self.found)
+        lost = set(range(len(maths))) - {int(number) for number in MARKER.findall(html)}
+        if lost:
+            raise Refused(f"formula {self.found[min(lost)][0]!r} was lost while the page was rendered")
+        return MARKER.sub(lambda marker: maths[int(marker[1])], html)
+
+
+def to_mathml(formulas: list[tuple[str, bool]]) -> list[str]:
+    """One `<math>` element for each pair (tex, display)."""
+    import pypandoc
+
+    # The document is handed over as pandoc's own tree, so no text is parsed as Markdown on the way.
+    paragraphs = [
+        {"t": "Para", "c": [{"t": "Math", "c": [{"t": "DisplayMath" if display else "InlineMath"}, tex]}]}
+        for tex, display in formulas
+    ]
+    document = {"pandoc-api-version": PANDOC_API, "meta": {}, "blocks": paragraphs}
+    html = pypandoc.convert_text(
+        json.dumps(document), "html", "json", extra_args=["--mathml", "--wrap=none", "--quiet"]
+    )
+    parts = re.findall(r"<p>(.*?)</p>", html, flags=re.DOTALL)
+    for (tex, _), part in zip(formulas, parts, strict=True):
+        if part.count("<math") != 1:
+            raise Refused(f"formula {tex!r} cannot be read as TeX mathematics")
+    # The TeX annotation is kept: it is what "copy" gives. Its namespace is implied in HTML.
+    return [part.strip().replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "") for part in parts]
