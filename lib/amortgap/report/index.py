@@ -36,7 +36,7 @@ def _claims(claims: list[dict[str, Any]]) -> str:
         "<p>“Ours” is our estimate with its interval in brackets; “chance” is what guessing scores. "
         + "; ".join(f"{symbol} {verdict}: {MEANING[verdict]}" for verdict, symbol in VERDICTS.items())
         + ".</p>\n"
-        '<div class="scroll"><table class="claims">\n<thead><tr><th>id</th><th>claim</th><th class="n">paper</th>'
+        '<div class="scroll wide"><table>\n<thead><tr><th>id</th><th>claim</th><th class="n">paper</th>'
         '<th class="n">ours</th><th class="n">chance</th><th>verdict</th><th>evidence</th></tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>\n"
     )

@@ -13,7 +13,7 @@ from amortgap.runs.errors import Refused
 from amortgap.runs.files import read_json
 
 #: Verdict -> symbol. The symbol is always printed beside the word, so colour never carries the meaning.
-VERDICTS = {"reproduced": "✓", "corrected": "✎", "not reproduced": "✗", "beyond": "＋"}
+VERDICTS = {"reproduced": "✓", "corrected": "✎", "not reproduced": "✗", "beyond": "+"}
 ID = re.compile(r"[A-Z]\d*\.\d+")
 
 

@@ -1,0 +1,247 @@
+"""The command `amortgap`. Each subcommand is one function and one entry in `COMMANDS`."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from amortgap.runs.errors import Refused
+from amortgap.runs.project import Project, find_project
+
+PROFILE_HELP = "a profile of notebooks/runs.toml: smoke, quick or paper (default: quick)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, 1 when a notebook failed, or 2 for bad use, told in one sentence."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except Refused as error:
+        print(f"amortgap: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "amortgap: stopped; what was done is kept, the same command goes on from there", file=sys.stderr
+        )
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="amortgap",
+        description="How much is lost when a sparse code is read off by a feed-forward encoder "
+        "instead of being solved for.",
+        epilog="examples:\n"
+        "  amortgap list                                  what there is to run\n"
+        "  amortgap report                                run the quick profile, write reports/quick/index.html\n"
+        "  amortgap run 02_known_codes -p seeds=5         one notebook with another parameter\n"
+        "  amortgap report --help                         more on one command",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (add_options, run, summary, examples) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"examples:\n{examples}" if examples else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_options(command)
+        command.set_defaults(run=run)
+    return parser
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="quick", help=PROFILE_HELP)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="run only these notebooks of the profile")
+    _running_options(parser)
+
+
+def _running_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="run even what is already done")
+    parser.add_argument(
+        "--jobs",
+        type=_positive,
+        default=min(2, os.cpu_count() or 1),
+        metavar="N",
+        help="notebooks run at the same time; they share the cores (default: %(default)s)",
+    )
+
+
+def report(options: argparse.Namespace) -> int:
+    """`amortgap report`: run what is due of a profile, render it, print where the index lies."""
+    from amortgap.runs.execute import make_job
+    from amortgap.runs.profiles import load_profile
+
+    project = find_project()
+    profile = load_profile(project, options.profile)
+    chosen = options.only or list(profile.notebooks)
+    for name in chosen:
+        if name not in profile.notebooks:
+            raise Refused(
+                f"profile {profile.name!r} has no notebook {name!r}; it has {', '.join(profile.notebooks)}"
+            )
+    folder = project.reports / profile.name
+    jobs = [
+        make_job(project, name, folder, given, profile.timeout)
+        for name, given in profile.notebooks.items()
+        if name in chosen
+    ]
+    return _run_and_build(project, folder, jobs, list(profile.notebooks), options)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a notebook, without .ipynb")
+    parser.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a parameter; may be repeated; `amortgap list` names them",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the page and its data (default: reports/interactive)",
+    )
+    parser.add_argument("--force", action="store_true", help="run even when this very run is already done")
+
+
+def run(options: argparse.Namespace) -> int:
+    """`amortgap run NAME`: one notebook with parameters from the command line."""
+    from amortgap.runs.execute import make_job
+    from amortgap.runs.notebook import Notebook
+
+    project = find_project()
+    notebook = Notebook(project.notebook(options.name))
+    given = dict(_assignment(text, notebook) for text in options.parameters)
+    folder = options.out.resolve() if options.out else project.reports / "interactive"
+    # An explorer stops her run herself, so the limit only guards against a kernel that hangs for a day.
+    job = make_job(project, options.name, folder, given, minutes=24 * 60)
+    options.jobs = 1
+    shown = [name for name in project.names if name == options.name or (folder / "data" / name).is_dir()]
+    return _run_and_build(project, folder, [job], shown, options)
+
+
+def _run_and_build(
+    project: Project, folder: Path, jobs: list[Any], names: list[str], options: argparse.Namespace
+) -> int:
+    from amortgap.runs.execute import state
+    from amortgap.runs.schedule import run_all
+
+    ran = run_all(jobs, options.jobs, options.force)
+    if not ran:
+        print("nothing to run: all notebooks are done (--force runs them again)")
+    from amortgap.report import build
+
+    print(build(project, folder, names))
+    failed = [job.name for job in jobs if (state(job.folder) or {}).get("status") != "done"]
+    if failed:
+        print(f"amortgap: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def list_notebooks(options: argparse.Namespace) -> int:
+    """`amortgap list`: notebooks with title, parameters and profiles."""
+    from amortgap.runs.notebook import Notebook
+    from amortgap.runs.profiles import load_profiles
+
+    project = find_project()
+    profiles = load_profiles(project)
+    for name in project.names:
+        notebook = Notebook(project.notebook(name))
+        used = [profile.name for profile in profiles.values() if name in profile.notebooks]
+        print(f"{name}  {notebook.plain_title}")
+        print(f"    profiles: {', '.join(used) or 'none'}")
+        for one in notebook.parameters.values():
+            print(f"    {one.name}: {one.type} = {one.default!r}  # {one.meaning}")
+    return 0
+
+
+def _clean_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile", help="remove only this report (needed for paper, which is committed; else it stays)"
+    )
+
+
+def clean(options: argparse.Namespace) -> int:
+    """`amortgap clean`: remove made reports, `reports/paper` only when it is named."""
+    project = find_project()
+    made = sorted(path for path in project.reports.glob("*") if path.is_dir())
+    if options.profile:
+        chosen = [path for path in made if path.name == options.profile]
+        if not chosen:
+            raise Refused(f"there is no report {options.profile!r}; there are {_names(made)}")
+    else:
+        chosen = [path for path in made if path.name != "paper"]
+    for path in chosen:
+        shutil.rmtree(path)
+    print(f"removed: {_names(chosen)}")
+    return 0
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths) or "none"
+
+
+def _assignment(text: str, notebook: Any) -> tuple[str, Any]:
+    """`seeds=3` -> ("seeds", 3). A text parameter takes the text as it is, without quotes."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Refused(f"-p {text!r} must be KEY=VALUE")
+    parameter = notebook.parameters.get(name)
+    if parameter is not None and parameter.type == "str":
+        return name, value
+    try:
+        return name, ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
+    except (ValueError, SyntaxError):
+        return name, value  # a type that does not fit is refused with the parameter's name
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], str, str]
+#: name -> (adds its options, runs it, summary, examples)
+COMMANDS: dict[str, Command] = {
+    "report": (
+        _report_options,
+        report,
+        "run the notebooks of a profile and write their pages and index",
+        "  amortgap report                                the quick profile\n"
+        "  amortgap report --only 02_known_codes --force  run one of its notebooks again\n"
+        "  amortgap report --profile smoke --jobs 4",
+    ),
+    "run": (
+        _run_options,
+        run,
+        "run one notebook with parameters of your choice",
+        "  amortgap run 02_known_codes -p seeds=5\n"
+        "  amortgap run 02_known_codes -p seeds=5 -p law=zipf --out /tmp/zipf",
+    ),
+    "list": (lambda parser: None, list_notebooks, "list the notebooks, their parameters and profiles", ""),
+    "clean": (
+        _clean_options,
+        clean,
+        "remove made reports, except the committed reports/paper",
+        "  amortgap clean                   every report but paper\n"
+        "  amortgap clean --profile paper   also that one, because it is named",
+    ),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
