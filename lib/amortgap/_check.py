@@ -12,7 +12,10 @@ from torch import Tensor
 def as_tensor(value: Any, name: str) -> Tensor:
     """`value` (tensor or array) as a floating tensor. Raises ValueError for NaN, inf and non-numbers."""
     if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.ascontiguousarray(value))
+        if value.dtype.kind not in "fiubc":
+            raise ValueError(f"{name} must hold numbers, but its dtype is {value.dtype}")
+        # torch cannot share memory that is read-only (memory-mapped) or strided
+        value = torch.from_numpy(np.require(value, requirements=["C", "W"]))
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} must be a torch tensor or a numpy array, not {type(value).__name__}")
     if not value.is_floating_point():

@@ -7,6 +7,7 @@ measurements x (n, M). Randomness comes from CPU generators, so one seed gives t
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,15 @@ import torch
 from torch import Tensor
 
 from amortgap._check import check_device, check_dictionary, check_sparsity
+
+
+def _stream(seed: int, purpose: str) -> torch.Generator:
+    """The generator of one purpose of a seed, independent of all others.
+
+    torch's CPU generator reads only the low 32 bits of a seed, so the purpose is hashed into these.
+    """
+    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
 def unit_columns(D: Tensor) -> Tensor:
@@ -113,7 +123,7 @@ AMPLITUDES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SparseProblem:
     """n samples  x = D s + sigma e,  s sparse, e standard normal.
 
@@ -154,8 +164,8 @@ class SparseProblem:
                 raise ValueError(f"unknown law {name!r}; choose one of {sorted(known)}")
         device = check_device(self.device)
         # one stream for the dictionary and one for the samples: the dictionary does not depend on n
-        D = self._make_dictionary(torch.Generator().manual_seed(self.seed))
-        g = torch.Generator().manual_seed(self.seed + 2**32)
+        D = self._make_dictionary(_stream(self.seed, "dictionary"))
+        g = _stream(self.seed, "samples")
         active = SUPPORTS[self.support](self.n, self.N, self.K, g)
         codes = AMPLITUDES[self.amplitude](self.n, self.N, g) * active
         x = codes @ D.T + self.noise * torch.randn(self.n, self.M, generator=g, dtype=torch.float64)
@@ -176,4 +186,6 @@ class SparseProblem:
         """n fresh samples of the same dictionary and laws. Raises ValueError for this problem's own seed."""
         if seed == self.seed:
             raise ValueError(f"seed {seed} made this problem's own samples; choose another for fresh ones")
-        return dataclasses.replace(self, n=n, seed=seed, dictionary=self.D)
+        fresh = dataclasses.replace(self, n=n, seed=seed, dictionary=self.D)
+        object.__setattr__(fresh, "D", self.D)  # normalising a rounded D again would move its last bits
+        return fresh

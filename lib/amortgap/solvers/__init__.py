@@ -33,6 +33,7 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
 PURSUITS: dict[str, Callable[..., Solution]] = {"omp": omp, "exhaustive": exhaustive}
 
 
+@torch.no_grad()  # a trained decoder may be handed in as it is
 def solve(
     D: Any,
     x: Any,
@@ -67,6 +68,7 @@ def solve(
     return _like(x, solution)
 
 
+@torch.no_grad()
 def pursue(D: Any, x: Any, K: int, method: str = "omp", nonnegative: bool = True) -> Solution:
     """min_s ||x - D s||  with at most K non-zeros (s >= 0).  Arguments and errors as in `solve`."""
     D_, x_ = check_problem(D, x)

@@ -10,7 +10,7 @@ from torch import Tensor
 from amortgap.objectives import dual_point, objective
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """Codes with their certificate, sample by sample.
 

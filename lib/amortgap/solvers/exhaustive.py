@@ -35,7 +35,7 @@ def exhaustive(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Sol
     flops = 0
     for k in range(1, K + 1):
         supports = torch.tensor(list(itertools.combinations(range(N), k)), device=x.device)
-        for part in supports.split(max(1, CHUNK // (n * (M + k)))):
+        for part in supports.split(max(1, CHUNK // (max(n, 1) * (M + k)))):
             columns = D64[:, part].permute(1, 0, 2)  # (supports, M, k)
             fits = torch.einsum("skm,nm->snk", torch.linalg.pinv(columns), x64)
             error = (x64 - fits @ columns.mT).square().sum(2)

@@ -38,9 +38,12 @@ def log_adam(
     if not nonnegative:
         raise ValueError("log_adam writes codes as exp(l) and can only solve the nonnegative problem")
     (n, M), N = x.shape, D.shape[1]
-    scale = 2 / (n * M)  # turns sum of P into the paper's mean loss, lambda = 2 N alpha / M
-    start = torch.full((n, N), math.exp(START), dtype=x.dtype, device=x.device)
-    log_codes = (start if init is None else torch.maximum(init.to(x.dtype), start)).log().requires_grad_()
+    scale = 2 / (max(n, 1) * M)  # turns sum of P into the paper's mean loss, lambda = 2 N alpha / M
+    if init is None:
+        log_codes = torch.full((n, N), START, dtype=x.dtype, device=x.device)
+    else:
+        log_codes = init.detach().to(x.dtype).clamp_min(math.exp(START)).log()
+    log_codes.requires_grad_()
     adam = torch.optim.Adam([log_codes], lr=lr, fused=True)
     with torch.no_grad():
         for _ in range(n_steps):
