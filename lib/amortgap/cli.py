@@ -79,7 +79,7 @@ def _running_options(parser: argparse.ArgumentParser) -> None:
 
 def report(options: argparse.Namespace) -> int:
     """`amortgap report`: run what is due of a profile, render it, print where the index lies."""
-    from amortgap.runs.execute import make_job
+    from amortgap.runs.jobs import make_job
     from amortgap.runs.profiles import load_profile
 
     project = find_project()
@@ -120,7 +120,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`amortgap run NAME`: one notebook with parameters from the command line."""
-    from amortgap.runs.execute import make_job
+    from amortgap.runs.jobs import make_job
     from amortgap.runs.notebook import Notebook
 
     project = find_project()
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
 def _run_and_build(
     project: Project, folder: Path, jobs: list[Any], names: list[str], options: argparse.Namespace
 ) -> int:
-    from amortgap.runs.execute import state
+    from amortgap.runs.jobs import state
     from amortgap.runs.schedule import run_all
 
     ran = run_all(jobs, options.jobs, options.force)

@@ -9,8 +9,8 @@ from typing import Any
 from amortgap.report.index import render_index
 from amortgap.report.page import Page, render_page
 from amortgap.runs.claims import merge
-from amortgap.runs.execute import state
 from amortgap.runs.files import write_json, write_text
+from amortgap.runs.jobs import state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
@@ -25,6 +25,8 @@ def build(project: Project, report: Path, names: Sequence[str]) -> Path:
     ended = {name: run for name, run in runs.items() if run}
     claims = merge(report / "data" / name for name, run in ended.items() if run["status"] == "done")
     titles = {name: Notebook(project.notebook(name)).plain_title for name in ended}
+    for name in set(names) - set(ended):
+        (report / f"{name}.html").unlink(missing_ok=True)  # of an earlier run whose data are gone
     pages: dict[str, Page] = {}
     for name, run in ended.items():
         document, pages[name] = render_page(project, report, run, list(ended), titles)

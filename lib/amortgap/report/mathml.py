@@ -52,5 +52,14 @@ def to_mathml(formulas: list[tuple[str, bool]]) -> list[str]:
     for (tex, _), part in zip(formulas, parts, strict=True):
         if part.count("<math") != 1:
             raise Refused(f"formula {tex!r} cannot be read as TeX mathematics")
-    # The TeX annotation is kept: it is what "copy" gives. Its namespace is implied in HTML.
-    return [part.strip().replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "") for part in parts]
+    return [_mend(part.strip()) for part in parts]
+
+
+def _mend(mathml: str) -> str:
+    """pandoc's output, mended for browsers; the TeX annotation stays, because it is what "copy" gives."""
+    # HTML implies the namespace.
+    mathml = mathml.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
+    # Chromium aligns the cells of a formula only by its own value; others ignore it and keep the first.
+    mathml = mathml.replace("text-align: right;", "text-align: right; text-align: -webkit-right;")
+    # "Parallel to" keeps its spaces even as a bracket, "double line" has none: norms are the latter.
+    return re.sub(r'(form="(?:prefix|postfix)">)∥', r"\1‖", mathml)

@@ -59,8 +59,11 @@ def render_page(
 
     name = run["notebook"]
     notebook = Notebook(project.notebook(name))
-    kept = report / "data" / name / run.get("error", {}).get("kept", "run.ipynb")
-    executed = nbformat.read(kept, as_version=4) if kept.exists() else nbformat.v4.new_notebook()
+    kept = run["error"]["kept"] if run["status"] == "failed" else "run.ipynb"
+    # Nothing is kept of a notebook whose kernel did not start.
+    executed = (
+        nbformat.read(report / "data" / name / kept, as_version=4) if kept else nbformat.v4.new_notebook()
+    )
     cells = Cells(executed, parameters_table(notebook, run["parameters"]))
     try:
         body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).split(SEPARATOR)

@@ -1,9 +1,4 @@
-"""Run one notebook: an own kernel, an own data folder, and a record of how it ended.
-
-A data folder `<report>/data/<name>` holds the tables, `claims.json` and `facts.json` that the notebook
-wrote, `run.ipynb` (or `failed.ipynb`), and `run.json`, which is written last: a folder without it
-belongs to a run that was killed.
-"""
+"""Run one notebook in a kernel of its own and record how it ended; what is written: see `jobs`."""
 
 from __future__ import annotations
 
@@ -12,97 +7,64 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from amortgap.runs.errors import Refused
 from amortgap.runs.files import read_json, write_json, write_text
-from amortgap.runs.key import run_key
-from amortgap.runs.notebook import Notebook
-from amortgap.runs.project import Project
-from amortgap.runs.provenance import provenance
-
-
-@dataclass(frozen=True)
-class Job:
-    """One notebook to run with all its parameters, into `<report>/data/<name>`."""
-
-    project: Project
-    name: str
-    report: Path
-    parameters: dict[str, Any]
-    minutes: float
-    threads: int = 1
-
-    @property
-    def folder(self) -> Path:
-        """The data folder."""
-        return self.report / "data" / self.name
-
-    def key(self) -> str:
-        """The key of this run; see `amortgap.runs.key`."""
-        return run_key(self.project, Notebook(self.project.notebook(self.name)), self.parameters)
-
-
-def make_job(project: Project, name: str, report: Path, given: dict[str, Any], minutes: float) -> Job:
-    """A job with its parameters checked and filled up. Raises `Refused`, before anything runs."""
-    # Relative to the working directory of the run, so that no page holds a path of this machine.
-    out = Path(os.path.relpath(report / "data" / name, project.notebooks)).as_posix()
-    parameters = Notebook(project.notebook(name)).resolve(given | {"out": out})
-    return Job(project, name, report, parameters, minutes)
-
-
-def state(folder: Path) -> dict[str, Any] | None:
-    """What `run.json` says of the last run in `folder`; None when none has ended there."""
-    file = folder / "run.json"
-    return read_json(file) if file.exists() else None
-
-
-def is_done(job: Job) -> bool:
-    """Whether a run with the same key has already succeeded."""
-    last = state(job.folder)
-    return last is not None and last["status"] == "done" and last["key"] == job.key()
+from amortgap.runs.jobs import Job
+from amortgap.runs.provenance import commit, provenance
 
 
 def execute(job: Job) -> dict[str, Any]:
-    """Run the notebook and return what was written to `run.json`; an error in it is recorded, not raised."""
-    import nbformat
+    """Run the notebook and return what was written to `run.json`; an error in it is recorded, not raised.
 
-    key = job.key()
-    shutil.rmtree(job.folder, ignore_errors=True)  # what lies there was made by other code
-    job.folder.mkdir(parents=True)
-    partial = job.folder / "partial.ipynb"
-    started = datetime.now(UTC)
-    error = None
-    with _environment(job.threads):
-        try:
-            _papermill(job, partial)
-        except Exception as problem:
-            error = describe(problem, partial)
-    ended = datetime.now(UTC)
-    # The kept notebook carries no path of this machine and no times; those stand in run.json.
-    kept = job.folder / ("failed.ipynb" if error else "run.ipynb")
-    if partial.exists():
-        notebook = nbformat.read(partial, as_version=4)
-        for part in (notebook, *notebook.cells):
-            part.metadata.pop("papermill", None)
-        write_text(kept, nbformat.writes(notebook) + "\n")
-        partial.unlink()
+    Raises `Refused` when another process is running into the same folder.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(job.folder), _environment(job.threads):
+        return _execute(job)
+
+
+def _execute(job: Job) -> dict[str, Any]:
+    key, source_state, started = job.key(), commit(job.project.root), datetime.now(UTC)
+    (job.folder / "run.json").unlink(missing_ok=True)  # first: without it the folder counts as not run
+    for old in job.folder.iterdir():
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    partial, error = job.folder / "partial.ipynb", None
+    try:
+        _papermill(job, partial)
+    except Exception as problem:
+        error = describe(problem, partial)
+        error["kept"] = _keep(partial, "failed.ipynb")
+    else:
+        _keep(partial, "run.ipynb")
     facts = job.folder / "facts.json"
+    known = read_json(facts) if facts.exists() else {}
     result = {
         "status": "failed" if error else "done",
         "key": key,
         "notebook": job.name,
         "parameters": job.parameters,
-        "provenance": provenance(
-            job.project.root, job.parameters, read_json(facts) if facts.exists() else {}, started, ended
-        ),
-    }
-    if error:
-        result["error"] = error | {"kept": kept.name}
+        "provenance": provenance(source_state, job.parameters, known, started, datetime.now(UTC)),
+    } | ({"error": error} if error else {})
     write_json(job.folder / "run.json", result)
     return result
+
+
+def _keep(partial: Path, name: str) -> str:
+    """Put the executed notebook in its place, without the paths of this machine and the times papermill adds."""
+    import nbformat
+
+    if not partial.exists():  # the kernel did not start
+        return ""
+    notebook = nbformat.read(partial, as_version=4)
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("papermill", None)
+    write_text(partial.with_name(name), nbformat.writes(notebook) + "\n")
+    partial.unlink()
+    return name
 
 
 def _papermill(job: Job, partial: Path) -> None:
@@ -141,6 +103,25 @@ def describe(problem: Exception, partial: Path) -> dict[str, Any]:
     if kind == "CellTimeoutError":
         message = "the time limit of the profile was reached"
     return {"kind": kind, "message": message.strip(), "cell": number, "line": line.strip()}
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder against other processes; the system lets go of it when this one dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refused(f"{folder.name} is already running in another process") from None
+    else:
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

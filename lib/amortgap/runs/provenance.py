@@ -50,14 +50,17 @@ def cores() -> int:
 
 
 def provenance(
-    root: Path, parameters: dict[str, Any], facts: dict[str, Any], started: datetime, ended: datetime
+    commit: str, parameters: dict[str, Any], facts: dict[str, Any], started: datetime, ended: datetime
 ) -> dict[str, Any]:
-    """Everything the page's footer states. `facts` come from the notebook (`Record.provenance`)."""
+    """Everything the page's footer states.
+
+    `commit` is that of the start of the run; `facts` come from the notebook (`Record.provenance`).
+    """
     known: dict[str, Any] = {
         name: parameters[name] for name in ("seed", "seeds", "device") if name in parameters
     }
     return {
-        "commit": commit(root),
+        "commit": commit,
         **known,
         **facts,
         "cpu": cpu(),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from amortgap.runs.execute import Job, execute, is_done
+from amortgap.runs.execute import execute
+from amortgap.runs.jobs import Job, is_done
 from amortgap.runs.provenance import cores
 
 
