@@ -22,6 +22,7 @@ from amortgap.solvers.log_adam import log_adam
 from amortgap.solvers.nnls import refit
 from amortgap.solvers.omp import omp
 from amortgap.solvers.reference import basis_pursuit, lasso_cvxpy
+from amortgap.solvers.working_set import working_set
 
 __all__ = ["PURSUITS", "SOLVERS", "Solution", "basis_pursuit", "pursue", "refit", "solve"]
 
@@ -29,6 +30,7 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "fista": fista,
     "log_adam": log_adam,
     "lasso_cvxpy": lasso_cvxpy,
+    "working_set": working_set,
 }
 PURSUITS: dict[str, Callable[..., Solution]] = {"omp": omp, "exhaustive": exhaustive}
 
@@ -48,7 +50,8 @@ def solve(
 
     D (M, N), x (n, M), init (n, N) or None: tensors or numpy arrays; the answer is of the same kind, dtype
     and device as x.  tol: relative duality gap each sample must reach.  method: a name in SOLVERS.
-    options go to the method (max_steps, n_steps, lr).
+    options go to the method (max_steps, n_steps, lr).  "auto" takes working_set on a CPU and fista elsewhere;
+    Solution.method says which.
 
     Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, tol <= 0, an unknown
     method, or starting codes that are infeasible.
@@ -63,7 +66,7 @@ def solve(
             raise ValueError(f"init must have shape {(len(x_), D_.shape[1])}, not {tuple(init.shape)}")
         if nonnegative and (init < 0).any():
             raise ValueError("init has negative entries, but nonnegative codes were asked for")
-    solver = _choose(SOLVERS, "fista" if method == "auto" else method, "solver")
+    solver = _choose(SOLVERS, _automatic(x_) if method == "auto" else method, "solver")
     solution = solver(D_, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **options)
     return _like(x, solution)
 
@@ -74,6 +77,11 @@ def pursue(D: Any, x: Any, K: int, method: str = "omp", nonnegative: bool = True
     D_, x_ = check_problem(D, x)
     K = check_sparsity(K, D_.shape[1], D_.shape[0])
     return _like(x, _choose(PURSUITS, method, "pursuit")(D_, x_, K, nonnegative=nonnegative))
+
+
+def _automatic(x: torch.Tensor) -> str:
+    """The fastest method of `python -m amortgap.bench` for this device."""
+    return "working_set" if x.device.type == "cpu" else "fista"
 
 
 def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:

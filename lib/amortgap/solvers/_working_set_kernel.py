@@ -1,0 +1,399 @@
+"""numba kernel of working_set: each sample by itself, from its correlations to a certified code.
+
+Let A be the active set with signs g, c = D'(x - D s), H = inverse Gram of the signed active columns. At weight
+lam a code is optimal when g c = lam on A and |c| <= lam elsewhere. Every move goes along H v, with v = g c - lam
+or the excess of one violated atom, and stops where an active coefficient reaches zero, which drops that atom
+(Lawson & Hanson, Solving Least Squares Problems, 1974, ch. 23). Only the differences v enter the float32 work,
+so with v taken in float64 it converges to float64 accuracy: iterative refinement.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+
+_jit = numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
+)
+
+WIDTH = 256  # candidates held at once
+SHRINK = 0.4  # lam of the next round, in units of the largest inactive correlation
+ROUNDS = 300  # restricted problems a sample may take
+
+
+@_jit
+def _subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
+    """out[:n] -= sum_p w[p] rows[index[p], :n], four rows at a time to save loads of out."""
+    p = 0
+    while p + 4 <= k:
+        a, b, c, d = w[p], w[p + 1], w[p + 2], w[p + 3]
+        i0, i1, i2, i3 = index[p], index[p + 1], index[p + 2], index[p + 3]
+        for j in range(n):
+            out[j] -= (a * rows[i0, j] + b * rows[i1, j]) + (c * rows[i2, j] + d * rows[i3, j])
+        p += 4
+    while p < k:
+        a, i0 = w[p], index[p]
+        for j in range(n):
+            out[j] -= a * rows[i0, j]
+        p += 1
+
+
+@_jit
+def _drop(
+    p: int,
+    k: int,
+    A: Any,
+    g: Any,
+    s: Any,
+    v: Any,
+    slot: Any,
+    H: Any,
+    Gc: Any,
+    nc: int,
+    used: Any,
+    where: Any,
+    c: Any,
+) -> int:
+    """Take position p out of the active set; the last atom moves to p.  Returns the new size."""
+    if slot[p] >= 0:
+        used[slot[p]] = 0
+    where[A[p]] = -1
+    c[A[p]] = np.inf  # what an earlier screening said about it no longer counts
+    f = 1 / H[p, p]
+    for i in range(k):
+        if i != p:
+            w = f * H[p, i]
+            for j in range(k):
+                H[i, j] -= w * H[p, j]
+    last = k - 1
+    if p != last:
+        A[p], g[p], s[p], v[p], slot[p] = A[last], g[last], s[last], v[last], slot[last]
+        where[A[p]] = p
+        for j in range(k):
+            H[p, j] = H[last, j]
+        for i in range(k):
+            H[i, p] = H[i, last]
+        H[p, p] = H[last, last]
+        for j in range(nc):
+            Gc[p, j] = Gc[last, j]
+    return last
+
+
+@_jit
+def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) -> tuple[float, int]:
+    """s += t d with the largest t <= 1 that keeps s >= 0; vc follows.  Returns t and the atom at zero or -1."""
+    t, blocking = 1.0, -1
+    bad = 0
+    for p in range(k):
+        bad += s[p] + d[p] <= 0
+    if bad > 0:
+        for p in range(k):
+            if d[p] < 0 and s[p] + t * d[p] <= 0:
+                t, blocking = -s[p] / d[p], p
+    for p in range(k):
+        w[p] = t * d[p]
+        s[p] += w[p]
+    if blocking >= 0:
+        s[blocking] = 0
+    _subtract_rows(vc, nc, w, Gc, rows, k)
+    return t, blocking
+
+
+@_jit
+def _restricted(
+    k: int,
+    A: Any,
+    g: Any,
+    s: Any,
+    v: Any,
+    slot: Any,
+    H: Any,
+    nc: int,
+    cand: Any,
+    gc: Any,
+    vc: Any,
+    used: Any,
+    Gc: Any,
+    G: Any,
+    where: Any,
+    c: Any,
+    slack: float,
+    limit: int,
+    singular: float,
+    u: Any,
+    w: Any,
+    rows: Any,
+    pivots: int,
+) -> tuple[int, int]:
+    """Solve on A and the candidates at the lam hidden in v (k,) and vc (nc,).  Returns |A| and pivots left."""
+    for p in range(k):
+        slot[p] = -1
+        for q in range(nc):
+            Gc[p, q] = g[p] * gc[q] * G[A[p], cand[q]]
+    for q in range(nc):
+        used[q] = 0
+    while k > 0:  # first meet the conditions on A itself
+        for i in range(k):
+            u[i] = 0
+            w[i] = -v[i]
+        _subtract_rows(u, k, w, H, rows, k)
+        t, blocking = _step(k, s, u, w, rows, Gc, nc, vc)
+        if blocking < 0:
+            break
+        for i in range(k):
+            v[i] *= 1 - t
+        k = _drop(blocking, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
+        pivots -= 1
+    while pivots > 0:
+        best, q = slack, -1
+        for i in range(nc):
+            if vc[i] > best and used[i] == 0:
+                best, q = vc[i], i
+        if q < 0:
+            break
+        pivots -= 1
+        j, sign, start = cand[q], gc[q], 0.0
+        size = G[j, j]
+        used[q] = 1
+        while True:
+            for i in range(k):
+                w[i] = -Gc[i, q]
+                u[i] = 0
+            _subtract_rows(u, k, w, H, rows, k)
+            schur = size
+            for i in range(k):
+                schur += w[i] * u[i]
+            if schur > singular * size and k < limit:
+                break
+            # d_j = D_A u: along (1, -u) the residual stays and the l1 norm falls; swap j against the first zero
+            t, p = np.inf, -1
+            for i in range(k):
+                if u[i] > 0 and s[i] < t * u[i]:
+                    t, p = s[i] / u[i], i
+            if p < 0 or pivots <= 0:
+                break
+            for i in range(k):
+                s[i] -= t * u[i]
+            start += t
+            k = _drop(p, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
+            pivots -= 1
+        if not (schur > singular * size and k < limit):
+            used[q] = 2  # numerically dependent with nothing to swap: left to the next round
+            continue
+        f = 1 / schur
+        for i in range(k):
+            a = f * u[i]
+            for i2 in range(k):
+                H[i, i2] += a * u[i2]
+            H[i, k] = -a
+            H[k, i] = -a
+        H[k, k] = f
+        A[k], g[k], s[k], v[k], slot[k], where[j] = j, sign, start, 0, q, k
+        for i in range(nc):
+            Gc[k, i] = sign * gc[i] * G[j, cand[i]]
+        k += 1
+        excess = vc[q]
+        while True:
+            at = where[j]
+            for i in range(k):
+                u[i] = excess * H[at, i]
+            t, blocking = _step(k, s, u, w, rows, Gc, nc, vc)
+            if blocking < 0 or blocking == at:
+                break
+            excess *= 1 - t
+            k = _drop(blocking, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
+            pivots -= 1
+    return k, pivots
+
+
+@_jit
+def solve_rows(
+    x: Any,
+    C0: Any,
+    Dt: Any,
+    G: Any,
+    alpha: float,
+    tol: float,
+    signed: bool,
+    dmax: float,
+    max_pivots: int,
+    codes: Any,
+    objective: Any,
+    gap: Any,
+    steps: Any,
+    flops: Any,
+) -> None:
+    """Codes of every row of x (n, M) into zeroed codes (n, N), with objective, gap, pivots and flops (n,).
+
+    C0 = x D (n, N) and G = D'D in the working precision (it is overwritten), Dt = D' (N, M) in x's dtype.
+    """
+    (n, N), M = C0.shape, Dt.shape[1]
+    limit = min(M, N)
+    T = C0.dtype.type
+    eps = 0.5 * np.finfo(C0.dtype).eps
+    singular = 1e3 * eps**0.9
+    pad = limit + 1 + 15 & -16
+    pad += 16 * (pad % 32 == 0)  # rows an odd number of cache lines apart: no two columns share a cache set
+    H, Gc = np.zeros((limit + 1, pad), C0.dtype), np.zeros((limit + 1, WIDTH), C0.dtype)
+    A, slot, rows = np.zeros(limit + 1, np.int64), np.zeros(limit + 1, np.int64), np.arange(limit + 1)
+    s, g, v = np.zeros(limit + 1), np.zeros(limit + 1, C0.dtype), np.zeros(limit + 1, C0.dtype)
+    u, w = np.zeros(limit + 1, C0.dtype), np.zeros(limit + 1, C0.dtype)
+    cand, gc, vc = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, C0.dtype), np.zeros(WIDTH, C0.dtype)
+    used, where = np.zeros(WIDTH, np.int64), np.full(N, -1)
+    r, r0, ws = np.zeros(M), np.zeros(M), np.zeros(limit + 1)
+    c, sc = np.zeros(N, C0.dtype), np.zeros(N, C0.dtype)
+    for row in range(n):
+        k, lam, pivots, work = 0, np.inf, max_pivots, 2.0 * M * N
+        xx = 0.0
+        for i in range(M):
+            xx += np.float64(x[row, i]) ** 2
+        gap[row] = np.inf
+        screened = False
+        for _ in range(ROUNDS):
+            if not screened:
+                length = 0.0
+                for p in range(k):
+                    w[p] = g[p] * s[p]
+                    length += s[p]
+                for i in range(N):
+                    c[i] = C0[row, i]
+                _subtract_rows(c, N, w, G, A, k)
+                work += 2.0 * k * N
+                if signed:
+                    for i in range(N):
+                        sc[i] = c[i]
+                        c[i] = abs(c[i])
+                for p in range(k):
+                    v[p] = g[p] * sc[A[p]] if signed else c[A[p]]
+                    c[A[p]] = 0
+                top = T(0)
+                for i in range(N):
+                    top = max(top, c[i])
+                new = max(alpha, min(lam, SHRINK * top))
+                lam = alpha if new < 1.2 * alpha else new
+                slack = lam * max(0.25 * tol, 4 * eps)
+                if top > lam + slack:
+                    nc = 0
+                    for i in range(N):
+                        if c[i] > lam + slack and nc < WIDTH:
+                            cand[nc] = i
+                            gc[nc] = -1 if signed and sc[i] < 0 else 1
+                            vc[nc] = c[i] - lam
+                            nc += 1
+                    for p in range(k):
+                        v[p] -= lam
+                    k, pivots = _restricted(
+                        k,
+                        A,
+                        g,
+                        s,
+                        v,
+                        slot,
+                        H,
+                        nc,
+                        cand,
+                        gc,
+                        vc,
+                        used,
+                        Gc,
+                        G,
+                        where,
+                        c,
+                        slack,
+                        limit,
+                        singular,
+                        u,
+                        w,
+                        rows,
+                        pivots,
+                    )
+                    if pivots <= 0:
+                        break
+                    continue
+            # float64: conditions on A and on every atom that the screening's rounding error leaves in doubt
+            for i in range(M):
+                r[i] = x[row, i]
+            for p in range(k):
+                ws[p] = g[p] * s[p]
+            _subtract_rows(r, M, ws, Dt, A, k)
+            rr, rx, shift = 0.0, 0.0, 0.0
+            if not screened:
+                for i in range(M):
+                    r0[i] = r[i]
+            for i in range(M):
+                rr += r[i] * r[i]
+                rx += r[i] * x[row, i]
+                shift += (r[i] - r0[i]) ** 2
+            shift = dmax * math.sqrt(shift)
+            length, largest, moved, first = 0.0, alpha, 0.0, 0.0
+            for p in range(k):
+                dot = 0.0
+                for i in range(M):
+                    dot += r[i] * Dt[A[p], i]
+                dot *= g[p]
+                v[p] = dot - alpha
+                largest = max(largest, abs(dot))
+                length += s[p]
+                rounding = np.float64(codes.dtype.type(s[p])) - s[p]
+                moved += abs(rounding)
+                first += (alpha - dot) * rounding
+            doubt = 1.05 * (M + k + 8) * eps * dmax * (math.sqrt(xx) + dmax * length)
+            nc = 0
+            bound = alpha - doubt - shift
+            for i in range(N):
+                if c[i] > bound and where[i] < 0:
+                    dot = 0.0
+                    for m in range(M):
+                        dot += r[m] * Dt[i, m]
+                    sign = -1.0 if signed and dot < 0 else 1.0
+                    dot *= sign
+                    largest = max(largest, dot)
+                    work += 2.0 * M
+                    if dot > alpha * (1 + 0.25 * tol) and nc < WIDTH:
+                        cand[nc], gc[nc], vc[nc] = i, sign, dot - alpha
+                        nc += 1
+            work += 4.0 * k * M
+            primal = 0.5 * rr + alpha * length + first + 0.5 * (dmax * moved) ** 2
+            scale = min(max(rx / max(rr, 1e-300), 0.0), alpha / largest)
+            objective[row] = primal
+            gap[row] = (
+                max(0.0, (primal - scale * rx + 0.5 * scale * scale * rr) / primal) if primal > 0 else 0.0
+            )
+            if gap[row] <= 0.9 * tol:
+                break
+            k, pivots = _restricted(
+                k,
+                A,
+                g,
+                s,
+                v,
+                slot,
+                H,
+                nc,
+                cand,
+                gc,
+                vc,
+                used,
+                Gc,
+                G,
+                where,
+                c,
+                0.25 * tol * alpha,
+                limit,
+                singular,
+                u,
+                w,
+                rows,
+                pivots,
+            )
+            if pivots <= 0:
+                break
+            screened = shift < 0.1 * alpha
+        for p in range(k):
+            codes[row, A[p]] = g[p] * s[p]
+            where[A[p]] = -1
+        steps[row] = max_pivots - pivots
+        flops[row] = work
