@@ -20,12 +20,15 @@ def objective(D: Tensor, x: Tensor, codes: Tensor, alpha: float) -> Tensor:
 
 
 def dual_point(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
-    """The feasible y = c (x - D s), (n, M), with the c that makes Q(y) largest.
+    """The feasible y = c (x - D s), (n, M), with the c >= 0 that makes Q(y) largest.
 
     Q(c r) is a parabola in c with its top at r.x / ||r||^2; feasibility bounds c by alpha / max(D'r)
     (by alpha / max|D'r| from both sides in the signed case).
     """
-    residual = x - codes @ D.T
+    return _feasible(D, x, x - codes @ D.T, alpha, nonnegative)
+
+
+def _feasible(D: Tensor, x: Tensor, residual: Tensor, alpha: float, nonnegative: bool) -> Tensor:
     correlation = residual @ D
     top = (residual * x).sum(-1) / (residual * residual).sum(-1).clamp_min(torch.finfo(x.dtype).tiny)
     largest = correlation.amax(-1).clamp_min(0) if nonnegative else correlation.abs().amax(-1)
@@ -40,12 +43,16 @@ def duality_gap(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: 
 
     Zero where P(s) = 0. A code with a negative entry is infeasible in the nonnegative case: gap inf.
     """
-    primal = objective(D, x, codes, alpha)
-    y = dual_point(D, x, codes, alpha, nonnegative)
+    residual = x - codes @ D.T  # once: this runs inside every solver's loop
+    primal = 0.5 * residual.square().sum(-1) + alpha * codes.abs().sum(-1)
+    gap = relative_gap(primal, x, _feasible(D, x, residual, alpha, nonnegative))
+    return torch.where((codes < 0).any(-1), torch.inf, gap) if nonnegative else gap
+
+
+def relative_gap(primal: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(P - Q(y)) / P for primal values P (n,) and any feasible dual points y (n, M). Zero where P is."""
     dual = (y * x).sum(-1) - 0.5 * (y * y).sum(-1)
     gap = torch.where(primal > 0, (primal - dual) / primal.clamp_min(torch.finfo(x.dtype).tiny), 0)
-    if nonnegative:
-        gap = torch.where((codes < 0).any(-1), torch.inf, gap)
     return gap.clamp_min(0)  # rounding can push an exact zero below
 
 

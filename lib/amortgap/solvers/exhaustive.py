@@ -48,10 +48,11 @@ def exhaustive(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Sol
             codes[better] = 0
             codes[better[:, None], part[choice]] = fits[choice, better]
             best[better] = lowest.values[better]
+    codes = codes.to(x.dtype)
     zeros = torch.zeros(n, dtype=torch.float64, device=x.device)
     return Solution(
-        codes.to(x.dtype),
-        objective=0.5 * best,
+        codes,
+        objective=0.5 * (x64 - codes.double() @ D64.T).square().sum(1),
         duality_gap=zeros,
         n_steps=torch.full((n,), count, device=x.device),
         converged=zeros == 0,

@@ -34,7 +34,7 @@ def fista(
     init (n, N): starting codes (default 0).  A sample that is not done after max_steps has converged=False.
     """
     # float32 iterates stall at gaps of about 1e-5, so small tolerances are worked for in float64
-    dtype = x.dtype if tol >= 1e-4 else torch.float64
+    dtype = torch.promote_types(x.dtype, torch.float32) if tol >= 1e-4 else torch.float64
     D_, x_ = D.to(dtype), x.to(dtype)
     M, N = D.shape
     gram = D_.T @ D_ if N <= 2 * M else None  # N^2 against 2 M N multiplications a step
@@ -46,7 +46,8 @@ def fista(
     s, y, target = codes[active], codes[active], x_[active]
     correlation = target @ D_
     t = torch.ones(len(active), 1, dtype=dtype, device=x.device)
-    flops = 2 * M * N * N if gram is not None else 0
+    flops = 10 * M * N * len(x) + 2 * M * N * len(active)  # the first gap and the certificate; D'x
+    flops += 2 * M * N * N if gram is not None else 0
     for k in range(1, max_steps + 1):
         if len(active) == 0:
             break
@@ -70,7 +71,6 @@ def fista(
                 active, s, y, t = active[keep], s[keep], y[keep], t[keep]
                 target, correlation = target[keep], correlation[keep]
     codes[active], n_steps[active] = s, max_steps
-    flops += 6 * M * N * len(x)  # D'x once, and the certificate
     return certify(
         D, x, codes, alpha, nonnegative=nonnegative, tol=tol, n_steps=n_steps, flops=flops, method="fista"
     )

@@ -53,7 +53,7 @@ def log_adam(
             adam.step()
         codes = log_codes.exp()
     steps = torch.full((n,), n_steps, dtype=torch.long, device=x.device)
-    flops = 4 * M * N * n * (n_steps + 1)
+    flops = (4 * n_steps + 6) * M * N * n  # the steps and the certificate
     return certify(
         D, x, codes, alpha, nonnegative=True, tol=tol, n_steps=steps, flops=flops, method="log_adam"
     )

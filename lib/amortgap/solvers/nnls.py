@@ -12,10 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RIDGE = 1e-12  # relative; only matters when columns of the support are linearly dependent
+RIDGE = 1e-12  # on a unit diagonal; only matters when columns of the support are linearly dependent
 MAX_PIVOTS = 1000
 
 
+@torch.no_grad()
 def refit(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) -> Tensor:
     """Best codes (n, N) on each sample's own support (bool (n, N)), in float64 inside.
 
@@ -28,17 +29,20 @@ def refit(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) ->
     # indices of the support, padded with unused slots
     slots = support.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :k]
     used = support.gather(1, slots)
-    D64, x64 = D.double(), x.double()
-    gram = (D64.T @ D64)[slots[:, :, None], slots[:, None, :]]
-    rhs = (x64 @ D64).gather(1, slots)
-    values = _pivot(gram, rhs, used) if nonnegative else _solve(gram, rhs, used)
+    # unit columns inside, so that one tolerance serves columns of every length
+    D64 = D.double()
+    norms = torch.linalg.vector_norm(D64, dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+    unit = D64 / norms
+    gram = (unit.T @ unit)[slots[:, :, None], slots[:, None, :]]
+    rhs = (x.double() @ unit).gather(1, slots)
+    values = (_pivot(gram, rhs, used) if nonnegative else _solve(gram, rhs, used)) / norms[slots]
     return torch.zeros(n, N, dtype=x.dtype, device=x.device).scatter_(1, slots, values.to(x.dtype))
 
 
 def _solve(gram: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
     """Solve gram[free, free] s = rhs[free] per sample, zero elsewhere."""
     both = free[:, :, None] & free[:, None, :]
-    diagonal = torch.diag_embed(torch.where(free, RIDGE * gram.diagonal(dim1=1, dim2=2), 1.0))
+    diagonal = torch.diag_embed(torch.where(free, RIDGE, 1.0).to(gram))
     return torch.linalg.solve(gram * both + diagonal, rhs * free)
 
 

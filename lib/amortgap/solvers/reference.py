@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amortgap._check import check_problem
 from amortgap.solvers._solution import Solution, certify
 
 
@@ -46,7 +47,10 @@ def lasso_cvxpy(
         codes[i], steps[i] = code.value, problem.solver_stats.num_iters or 0
     if nonnegative:
         codes = codes.clip(0)
-    # an interior point leaves every zero slightly positive; what is far below the others is zero
+    # an interior point leaves every zero slightly positive: where zero is no worse, it is the answer, and
+    # what is far below the others is zero
+    objectives = np.square(targets - codes @ matrix.T).sum(1) / 2 + alpha * np.abs(codes).sum(1)
+    codes[np.square(targets).sum(1) / 2 <= objectives] = 0
     codes[np.abs(codes) < 1e-9 * np.abs(codes).max(1, keepdims=True, initial=1e-300)] = 0
     return certify(
         D,
@@ -65,8 +69,9 @@ def basis_pursuit(D: Tensor, x: Tensor, *, nonnegative: bool = True, tol: float 
     """min ||s||_1 subject to D s = x (s >= 0).  objective is ||s||_1, the gap comes from the LP's dual.
 
     Dual: max x.y subject to D'y <= 1 (|D'y| <= 1). The gap counts the equality's violation too.
-    Raises ValueError for a sample that no (nonnegative) code reproduces.
+    Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
+    D, x = check_problem(D, x)
     matrix, targets = _numpy(D), _numpy(x)
     code, target = cp.Variable(D.shape[1], nonneg=nonnegative), cp.Parameter(D.shape[0])
     equality = target == matrix @ code
