@@ -19,6 +19,7 @@ from torch.nn.functional import cosine_similarity, pad
 from tqdm import tqdm
 
 from amortgap._check import as_tensor
+from amortgap.encoders import MLPEncoder
 
 
 @dataclass
@@ -41,11 +42,14 @@ class History:
 def stack(models: Sequence[nn.Module]) -> nn.Module:
     """One model with leading dimension B out of B models of one class.
 
-    Smaller parameters (narrower hidden layers) are padded with zeros. Padded hidden units stay exactly zero:
-    their input weights, output weights and gradients all vanish. Raises ValueError for mixed classes.
+    Narrower hidden layers of an MLPEncoder are padded with zeros. Padded hidden units stay exactly zero: their
+    input weights, output weights and gradients all vanish. Raises ValueError for mixed classes, settings (k,
+    output, bias, learned or given D) or sizes.
     """
     if len({type(m) for m in models}) != 1:
         raise ValueError("stack needs one or more models of one class")
+    if any(_settings(m) != _settings(models[0]) for m in models):
+        raise ValueError("stacked models may differ in their values and hidden widths only")
     stacked = copy.deepcopy(models[0])
     for name, parameter in models[0].named_parameters():
         parts = [m.get_parameter(name).detach() for m in models]
@@ -57,6 +61,15 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
         owner, _, leaf = name.rpartition(".")
         setattr(stacked.get_submodule(owner), leaf, nn.Parameter(value, parameter.requires_grad))
     return stacked
+
+
+def _settings(model: nn.Module) -> list[Any]:
+    """All that stacked models must share: what is not a parameter, and the parameters' names and shapes."""
+    hidden = ("W1", "b1", "W2") if isinstance(model, MLPEncoder) else ()  # of any width
+    return [
+        (name, p.requires_grad, p.dtype, p.ndim if name in hidden else p.shape)
+        for name, p in model.named_parameters()
+    ] + [(k, v) for m in model.modules() for k, v in vars(m).items() if k[0] != "_" and k != "training"]
 
 
 def unstack(model: nn.Module, index: int) -> nn.Module:
@@ -108,13 +121,17 @@ def fit(
     Raises ValueError for NaN or inf in the data, shapes that do not fit, steps < 0, negative weights, a
     batch size outside 1..n; FloatingPointError as soon as a logged loss is not finite.
     """
-    x = as_tensor(x, "x")
+    *lead, M, N = tuple(model.get_parameter("decoder.D").shape)
+    x = _check_data(x, "x", lead, M)
     n = x.shape[-2]
     if codes is not None:
-        codes = as_tensor(codes, "codes")
+        codes = _check_data(codes, "codes", lead, N)
         if codes.shape[-2] != n:
             raise ValueError(f"codes have {codes.shape[-2]} samples but x has {n}")
-    if steps < 0 or not lr > 0 or (torch.as_tensor(l1_weight) < 0).any():
+    l1_weight = torch.as_tensor(l1_weight, dtype=x.dtype, device=x.device)
+    if list(l1_weight.shape) not in ([], lead):
+        raise ValueError(f"l1_weight must be a number or {tuple(lead)} values, not {tuple(l1_weight.shape)}")
+    if steps < 0 or not lr > 0 or not (l1_weight >= 0).all():
         raise ValueError("steps and l1_weight must be >= 0 and lr > 0")
     if batch_size is not None and not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must be between 1 and n = {n}, not {batch_size}")
@@ -155,10 +172,25 @@ def fit(
             adam.zero_grad()
             loss.sum().backward()
             adam.step()
-            model.decoder.normalise_()  # type: ignore[operator, union-attr]
+            if codes is None:
+                model.decoder.normalise_()  # type: ignore[operator, union-attr]
             bar.update()
     history.seconds = time.perf_counter() - start - measuring
     return history
+
+
+def _check_data(value: Any, name: str, lead: list[int], width: int) -> Tensor:
+    value = as_tensor(value, name)
+    if (
+        value.ndim < 2
+        or 0 in value.shape
+        or value.shape[-1] != width
+        or list(value.shape[:-2]) not in ([], lead)
+    ):
+        raise ValueError(
+            f"{name} must have shape {(*lead, 'n', width)} or (n, {width}), not {tuple(value.shape)}"
+        )
+    return value
 
 
 def _batches(n: int, batch_size: int | None, seed: int) -> Iterator[Tensor | None]:

@@ -33,8 +33,9 @@ class PointwiseEncoder(nn.Module):
         self.W = nn.Parameter(linear_weight(M, N, g))
         self.c = nn.Parameter(torch.zeros(N))
         self.b = nn.Parameter(torch.zeros(N))
-        # the kink nearest zero carries the whole relu, the others wait with slope zero
+        # the kink at zero carries the whole relu, the others wait with slope zero
         grid = torch.linspace(-1.5, 1.5, knots)
+        grid = grid - grid[grid.abs().argmin()]
         slopes = torch.zeros(N, knots)
         slopes[:, grid.abs().argmin()] = 1
         self.v, self.t = nn.Parameter(slopes), nn.Parameter(grid.repeat(N, 1))
