@@ -8,16 +8,14 @@ a lower bound (any supports) and an upper bound (certified) lies the truth where
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap._check import check_dictionary
+from amortgap._subsets import subsets
 from amortgap.sensing.coherence import babel
 
 MAX_SUPPORTS = 2_000_000
@@ -36,8 +34,8 @@ def rip_constant(D: Any, order: int) -> float:
             f"order {order} of N = {matrix.shape[1]} has {count} supports, more than {MAX_SUPPORTS}; "
             "call rip_lower_bound and rip_upper_bound instead"
         )
-    gram = matrix.T @ matrix
-    return max(float(_isometry_error(gram, part).max()) for part in supports(matrix.shape[1], order))
+    gram, parts = matrix.T @ matrix, subsets(matrix.shape[1], order, max(1, CHUNK // order**2))
+    return max(float(_isometry_error(gram, part).max()) for part in parts)
 
 
 def rip_lower_bound(D: Any, order: int, draws: int = 1000, steps: int = 10, seed: int = 0) -> float:
@@ -86,15 +84,6 @@ def rip_upper_bound(D: Any, order: int, exact_order: int = 2) -> float:
     averaged = (order - 1) / (m - 1) * (rip_constant(D, m) + diagonal) + diagonal
     spectral = max(1.0, float(torch.linalg.matrix_norm(matrix, 2)) ** 2 - 1)
     return min(float(babel(D)[order - 2]) + diagonal, averaged, spectral) + slack
-
-
-def supports(N: int, k: int, chunk: int | None = None) -> Iterator[Tensor]:
-    """All k-subsets of range(N), in blocks (m, k)."""
-    size = chunk or max(1, CHUNK // k**2)
-    flat = itertools.chain.from_iterable(itertools.combinations(range(N), k))
-    for _ in range(math.ceil(math.comb(N, k) / size)):
-        block = np.fromiter(itertools.islice(flat, size * k), dtype=np.int64)
-        yield torch.from_numpy(block.reshape(-1, k))
 
 
 def _isometry_error(gram: Tensor, part: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from amortgap.problem import AMPLITUDES
+
 
 @dataclass(frozen=True)
 class AmplitudeLaw:
@@ -30,6 +32,7 @@ class AmplitudeLaw:
     ]  # k amplitudes: sum |b_j| z_j with |b| = 1 passes it with probability < 1e-9
     cf: Callable[[Tensor], Tensor]
     weighted_cf: Callable[[Tensor], Tensor]
+    sample: Callable[[int, int, torch.Generator], Tensor]  # (n, N) values
 
     @property
     def variance(self) -> float:
@@ -93,6 +96,7 @@ LAWS: dict[str, AmplitudeLaw] = {
             _gaussian_reach,
             lambda t: faddeeva(t / math.sqrt(2)),
             _half_normal_weighted,
+            AMPLITUDES["half-normal"],
         ),
         AmplitudeLaw(
             "signed-normal",
@@ -102,6 +106,7 @@ LAWS: dict[str, AmplitudeLaw] = {
             _gaussian_reach,
             lambda t: torch.exp(-0.5 * t**2) + 0j,
             lambda t: 1j * t * torch.exp(-0.5 * t**2),
+            AMPLITUDES["signed-normal"],
         ),
         AmplitudeLaw(
             "exponential",
@@ -111,6 +116,7 @@ LAWS: dict[str, AmplitudeLaw] = {
             lambda k: k + 21.0 + 6 * math.sqrt(k),
             lambda t: 1 / (1 - 1j * t),
             lambda t: 1 / (1 - 1j * t) ** 2,
+            lambda n, N, g: -torch.rand(n, N, generator=g, dtype=torch.float64).clamp_min(1e-300).log(),
         ),
         AmplitudeLaw(
             "uniform",
@@ -120,6 +126,7 @@ LAWS: dict[str, AmplitudeLaw] = {
             lambda k: math.sqrt(k),
             _uniform_cf,
             _uniform_weighted,
+            AMPLITUDES["uniform"],
         ),
     )
 }
