@@ -12,7 +12,10 @@ import re
 import unicodedata
 from functools import lru_cache
 from html import unescape
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from amortgap.runs.errors import Refused
 
 #: Drawn by the browser without standing in the text: radical, accents, the fraction's minus, primes.
 ALWAYS = "√ˆ˜¯˙¨ˇ´`→^~_¯‾⏞⏟−′ "
@@ -59,8 +62,7 @@ def _subset(characters: str) -> bytes:
 
     # Script forms, dotless letters under accents, flat accents: what MathML layout asks a font for.
     options = Options(layout_features=["ssty", "dtls", "flac"], notdef_outline=True)
-    with (files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf").open("rb") as file:
-        font = TTFont(io.BytesIO(file.read()), recalcTimestamp=False)
+    font = TTFont(_font_file(), recalcTimestamp=False)
     subsetter = Subsetter(options)
     subsetter.populate(text=characters)
     subsetter.subset(font)
@@ -68,3 +70,11 @@ def _subset(characters: str) -> bytes:
     buffer = io.BytesIO()
     font.save(buffer)
     return buffer.getvalue()
+
+
+def _font_file() -> Path:
+    """The file in the package, found without importing it: the import warns and loads what is not needed."""
+    package = find_spec("ziamath")
+    if package is None or not package.submodule_search_locations:
+        raise Refused("the package ziamath, which brings the font for formulas, is not installed")
+    return Path(package.submodule_search_locations[0]) / "fonts" / "STIXTwoMath-Regular.ttf"

@@ -1,0 +1,120 @@
+"""The command line: exit codes, one sentence for bad use, what is removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from amortgap.cli import COMMANDS, main
+from amortgap.runs.project import Project
+from demo_project import make_project
+
+RUNS = "[quick.good]\nseeds = 1\n[quick.bad]\n[paper.good]"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = make_project(
+        tmp_path,
+        RUNS,
+        good=[
+            "# Good",
+            "P: seeds: int = 2  # number of seeds",
+            'P: law: str = "zipf"  # law',
+            "print(seeds, law)",
+        ],
+        bad=["# Bad", "raise ValueError('no luck')"],
+    )
+    monkeypatch.chdir(made.notebooks)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "--profile", "huge"], "unknown profile 'huge'"),
+        (["report", "--only", "nope"], "profile 'quick' has no notebook 'nope'; it has bad, good"),
+        (["run", "nope"], "unknown notebook 'nope'; there are bad, good"),
+        (["run", "good", "-p", "seed=1"], "unknown parameter 'seed'; it has seeds, law, out"),
+        (["run", "good", "-p", "seeds=one"], "parameter 'seeds' is int, not 'one'"),
+        (["run", "good", "-p", "seeds"], "-p 'seeds' must be KEY=VALUE"),
+        (["clean", "--profile", "paper"], "there is no report 'paper'; there are none"),
+    ],
+)
+def test_bad_use_is_one_sentence_and_exit_2(
+    project: Project, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not project.reports.exists()  # nothing was run
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["report", "--jobs", "0"], ["run"]])
+def test_unknown_arguments_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_outside_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 2
+    assert "not inside the amortgap project" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    assert "amortgap" in capsys.readouterr().out
+
+
+def test_report_runs_then_has_nothing_to_do(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--only", "good"]) == 0
+    index = project.reports / "quick" / "index.html"
+    assert capfd.readouterr().out.strip() == str(index)
+    assert index.is_file()
+    page = index.with_name("good.html")
+    assert "1 zipf" in page.read_text()
+
+    assert main(["report", "--only", "good"]) == 0
+    assert "nothing to run: all notebooks are done" in capfd.readouterr().out
+
+    assert main(["report"]) == 1
+    captured = capfd.readouterr()
+    assert captured.out.strip() == str(index)
+    assert "good: already done" in captured.err
+    assert "ValueError: no luck" in captured.err
+    assert captured.err.rstrip().endswith("failed: bad")
+
+
+def test_run_takes_parameters_and_a_folder(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    out = project.root / "elsewhere"
+    assert main(["run", "good", "-p", "seeds=5", "-p", "law=5", "--out", str(out)]) == 0
+    assert "5 5" in (out / "good.html").read_text()
+    assert (out / "data" / "good" / "run.json").is_file()
+    assert capfd.readouterr().out.strip() == str(out / "index.html")
+
+
+def test_list(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert "good  Good\n    profiles: quick, paper\n    seeds: int = 2  # number of seeds\n" in text
+
+
+def test_clean_keeps_the_paper_report_unless_it_is_named(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("quick", "paper", "interactive"):
+        (project.reports / name / "data").mkdir(parents=True)
+    assert main(["clean"]) == 0
+    assert "removed: interactive, quick" in capsys.readouterr().out
+    assert [path.name for path in project.reports.iterdir()] == ["paper"]
+    assert main(["clean", "--profile", "paper"]) == 0
+    assert not list(project.reports.iterdir())

@@ -1,0 +1,67 @@
+"""How notebooks are committed: without outputs, with explained parameters, without long definitions."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from amortgap.runs.notebook import Notebook, source
+from amortgap.runs.profiles import load_profiles
+from amortgap.runs.project import find_project
+
+PROJECT = find_project(Path(__file__).parent)
+NOTEBOOKS = [PROJECT.notebook(name) for name in PROJECT.names]
+LONGEST_DEFINITION = 12
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@every_notebook
+def test_it_is_a_valid_notebook_without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+
+
+@every_notebook
+def test_its_name_and_title(path: Path) -> None:
+    assert re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem)
+    first = Notebook(path).cells[0]
+    assert first["cell_type"] == "markdown"
+    assert source(first).startswith("# ")
+
+
+@every_notebook
+def test_each_parameter_is_one_explained_line(path: Path) -> None:
+    notebook = Notebook(path)
+    assert "out" in notebook.parameters
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell["metadata"].get("tags", []))
+    for line in source(cell).splitlines():
+        assert re.fullmatch(r"[a-z]\w*: [\w\[\]]+ = .+  # \S.*", line), line
+    for parameter in notebook.parameters.values():
+        assert parameter.meaning
+        assert parameter.accepts(parameter.default), parameter
+    assert notebook.parameters["out"].default == f"../reports/interactive/data/{path.stem}"
+
+
+@every_notebook
+def test_it_holds_no_long_definition_and_no_path_of_one_machine(path: Path) -> None:
+    for cell in Notebook(path).cells:
+        text = source(cell)
+        assert not re.search(r"(?<![\w.])/(work|root|home|Users)/", text)
+        if cell["cell_type"] == "code":
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    length = (node.end_lineno or 0) - node.lineno + 1
+                    assert length <= LONGEST_DEFINITION, f"{node.name} belongs into lib/amortgap"
+
+
+def test_profiles_name_notebooks_and_parameters_that_exist() -> None:
+    assert {"smoke", "quick", "paper"} <= set(load_profiles(PROJECT))

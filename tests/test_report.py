@@ -1,0 +1,274 @@
+"""Pages: mathematics, nothing loaded, descriptions, links, failures, and the same bytes on every rebuild."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from amortgap.report import build
+from amortgap.report.font import font_css
+from amortgap.report.links import relink
+from amortgap.report.mathml import Formulas, to_mathml
+from amortgap.report.page import duration
+from amortgap.report.tables import tidy_html
+from amortgap.runs import Refused
+from amortgap.runs.files import write_text
+from amortgap.runs.jobs import make_job
+from amortgap.runs.project import Project
+from amortgap.runs.schedule import run_all
+from demo_project import FULL, make_project
+
+NAMES = ["a", "b", "c", "d"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A report with a full page, a failed page, a page with little on it, and a notebook not run yet."""
+    made = make_project(
+        tmp_path_factory.mktemp("report") / "p",
+        "",
+        a=FULL,
+        b=["# Broken\n\nIt fails.", "1 / 0  # </pre><b>"],
+        c=["# Small", "print(1)"],
+        d=["# Not run"],
+    )
+    folder = made.reports / "quick"
+    run_all([make_job(made, name, folder, {}, 1) for name in "abc"], parallel=2)
+    build(made, folder, NAMES)
+    return made
+
+
+@pytest.fixture(scope="module")
+def report(project: Project) -> Path:
+    return project.reports / "quick"
+
+
+def without_code(text: str) -> str:
+    return re.sub(r'<details class="code">.*?</details>', "", text, flags=re.DOTALL)
+
+
+class Loads(HTMLParser):
+    """Everything a page makes the browser fetch, every id, and images without a description."""
+
+    VOID = ("meta", "img", "br", "hr", "link", "input")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.anchors: list[str] = []
+        self.undescribed: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        styles = re.findall(r"<style.*?</style>|style=\"[^\"]*\"", text, flags=re.DOTALL)
+        self.loads += [url for style in styles for url in re.findall(r"url\(\s*['\"]?([^)'\"]*)", style)]
+        self.loads += re.findall(r"@import[^;]*", text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.look(tag, dict(attrs))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.look(tag, dict(attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("p", "li", "td", "th", "tr", "thead", "tbody"):  # their end may be left out
+            while self.open[-1] != tag:
+                self.open.pop()
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def look(self, tag: str, attrs: dict[str, str | None]) -> None:
+        for name in ("src", "srcset", "data", "poster", "background", "action"):
+            if attrs.get(name):
+                self.loads.append(str(attrs[name]))
+        if attrs.get("href"):
+            (self.anchors if tag == "a" else self.loads).append(str(attrs["href"]))
+        if attrs.get("id"):
+            self.ids.append(str(attrs["id"]))
+        if (tag == "svg" and not attrs.get("aria-label")) or (tag == "img" and not attrs.get("alt")):
+            self.undescribed.append(tag)
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c", "index"])
+def test_a_page_loads_nothing_and_is_sound(report: Path, name: str) -> None:
+    text = (report / f"{name}.html").read_text()
+    page = Loads(text)
+    assert [url for url in page.loads if not url.startswith(("data:", "#"))] == []
+    assert page.undescribed == []
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert '<html lang="en">' in text
+    assert 'href="#main"' in text
+    assert "<script" not in text
+    for target in page.anchors + [url for url in page.loads if url.startswith("#")]:
+        path, _, fragment = target.partition("#")
+        if not path:
+            assert fragment in page.ids
+        elif not path.startswith("https:"):
+            file = report / path
+            assert file.is_file(), target
+            if fragment:
+                assert f'id="{fragment}"' in file.read_text()
+
+
+def test_all_formulas_become_mathml_with_a_font(report: Path) -> None:
+    text = (report / "a.html").read_text()
+    assert text.count("<math ") == 5  # title, inline, two displays, sympy's output
+    assert text.count("</math>") == 5
+    assert "⟦" not in text
+    assert "$" not in re.sub(r"<annotation.*?</annotation>", "", without_code(text))
+    assert "data:font/woff2" in text
+    assert "data:font/woff2" not in (report / "c.html").read_text()
+    assert "data:font/woff2" in (report / "index.html").read_text()  # the title and summary hold formulas
+
+
+def test_what_a_reader_sees(report: Path) -> None:
+    text = (report / "a.html").read_text()
+    assert "only progress" not in without_code(text)
+    assert "printed &lt;b&gt;" in text
+    assert "Price: 3 &lt; 4 &amp; 5." in text
+    assert text.count("<summary>code</summary>") == 6
+    assert '<th class="name" scope="row">seeds</th><td>2</td><td>number of seeds; n = 2 is few</td>' in text
+    assert text.index("<h1") < text.index('<nav class="toc"') < text.index("Its <em>summary")
+    assert '<a href="#found-2">' in text
+    assert '<td class="n">0.61</td>' in text
+    assert "<td>SAE</td>" in text
+    assert '<a class="data" data-table="mcc" href="data/a/mcc.json">' in text
+    assert '<a href="b.html">another</a>' in text
+    assert '<a href="https://example.org/paper">' in text
+    assert "<dt>device</dt><dd>cpu</dd>" in text
+    assert "<dt>commit</dt><dd>unknown</dd>" in text
+    assert '<a href="b.html">Broken →</a>' in text
+
+
+def test_the_index_has_claims_pages_and_failures(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    row = re.search(r'<tr id="claim-E2.1">.*?</tr>', text, flags=re.DOTALL)
+    assert row
+    for part in (
+        ">0.600<",
+        ">0.610<",
+        "[0.500, 0.700]",
+        "✓ reproduced",
+        "a.html#fig-curve",
+        "data/a/mcc.json",
+    ):
+        assert part in row[0]
+    assert "✗ failed: ZeroDivisionError: division by zero" in text
+    assert "d <span class" in text
+    assert "not run yet" in text
+    assert "Its <em>summary</em>" in text
+    assert "https://example.org" not in text  # links are taken out of the summary
+    assert json.loads((report / "data" / "claims.json").read_text())[0]["page"] == "a"
+
+
+def test_a_failed_page_tells_where(report: Path) -> None:
+    text = (report / "b.html").read_text()
+    assert "This run failed" in text
+    assert "<code>1 / 0  # &lt;/pre&gt;&lt;b&gt;</code>" in text
+    assert "ZeroDivisionError" in text
+    assert "papermill" not in text.lower()
+
+
+def test_rebuilding_gives_the_same_bytes(project: Project, report: Path) -> None:
+    before = {path.name: path.read_bytes() for path in report.glob("*.html")}
+    build(project, report, NAMES)
+    assert {path.name: path.read_bytes() for path in report.glob("*.html")} == before
+    assert str(project.root).encode() not in b"".join(before.values())
+
+
+def test_a_rerun_changes_only_the_footer(project: Project, report: Path) -> None:
+    def above(path: Path) -> str:
+        return path.read_text().partition("<footer>")[0]
+
+    before = above(report / "a.html")
+    run_all([make_job(project, "a", report, {}, 1)], parallel=1, force=True)
+    build(project, report, NAMES)
+    assert above(report / "a.html") == before
+
+
+def test_two_pages_with_one_claim_are_refused(project: Project, report: Path) -> None:
+    file = report / "data" / "c" / "claims.json"
+    write_text(file, (report / "data" / "a" / "claims.json").read_text())
+    try:
+        with pytest.raises(Refused, match=r"claim E2\.1 is made twice"):
+            build(project, report, NAMES)
+    finally:
+        file.unlink()
+
+
+def test_a_formula_that_cannot_be_read_is_refused_by_name() -> None:
+    with pytest.raises(Refused, match="nosuch"):
+        to_mathml([("a + b", False), (r"\nosuch{x}", True)])
+    formulas = Formulas()
+    formulas.add("x", display=False)
+    with pytest.raises(Refused, match="'x' was lost"):
+        formulas.fill("no marker")
+
+
+@pytest.mark.parametrize(
+    ("tex", "part"),
+    [
+        (r"\operatorname*{arg\,min}_s f", "<munder>"),
+        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtable>"),
+        (r"\begin{cases} a & b \\ c & d \end{cases}", 'form="prefix">{</mo>'),
+        (r"\|x\|", "‖"),
+        (r"x < y", "&lt;"),
+    ],
+)
+def test_what_notebooks_write_is_understood(tex: str, part: str) -> None:
+    (mathml,) = to_mathml([(tex, True)])
+    assert part in mathml
+    assert "xmlns" not in mathml
+
+
+def test_the_font_holds_the_italics_that_are_drawn() -> None:
+    import base64
+    import io
+
+    from fontTools.ttLib import TTFont
+
+    css = font_css("<math><mi>h</mi><mi>s</mi><mi>λ</mi><mi>N</mi></math>")
+    data = css.partition("base64,")[2].partition(")")[0]
+    font = TTFont(io.BytesIO(base64.b64decode(data)))
+    assert set(map(ord, "ℎ𝑠𝜆𝑁√")) <= set(font.getBestCmap())
+    assert "MATH" in font
+    assert font_css("<p>no formula</p>") == ""
+
+
+def test_tables_align_numbers_by_column() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"name": ["a", "b"], "x": [1.5, float("nan")], "mixed": ["1", "no"]})
+    html = tidy_html(frame.to_html())
+    assert html.count('<td class="n">') == 2
+    assert '<th class="n">x</th>' in html
+    assert "border=" not in html
+    grouped = pd.DataFrame({"a": [1, 1], "b": [2, 3], "v": [0.5, 0.6]}).set_index(["a", "b"]).to_html()
+    assert tidy_html(grouped).count('<td class="n">') == 2
+    assert tidy_html("<p>as it was</p>") == "<p>as it was</p>"
+
+
+@pytest.mark.parametrize(
+    ("href", "expected"),
+    [
+        ("02.ipynb#found", "02.html#found"),
+        ("09.ipynb", "../../notebooks/09.ipynb"),
+        ("../proofs/a.v", "../../proofs/a.v"),
+        ("../reports/quick/data/02/t.json", "data/02/t.json"),
+        ("https://example.org/a.ipynb", "https://example.org/a.ipynb"),
+        ("#here", "#here"),
+    ],
+)
+def test_links_work_from_the_page(href: str, expected: str) -> None:
+    root = Path("/p")
+    html = relink(f'<a class="x" href="{href}">t</a>', root / "notebooks", root / "reports/quick", ["02"])
+    assert html == f'<a class="x" href="{expected}">t</a>'
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (3.4, 119, 125, 7260)] == ["3 s", "119 s", "2 min", "2 h 01 min"]
