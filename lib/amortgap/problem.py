@@ -57,7 +57,9 @@ def partial_dct(M: int, N: int, g: torch.Generator) -> Tensor:
         raise ValueError(f"a partial DCT has at most N rows, but M = {M} > N = {N}")
     rows = torch.randperm(N, generator=g)[:M].sort().values.to(torch.float64)[:, None]
     columns = torch.arange(N, dtype=torch.float64)
-    return unit_columns(torch.cos(torch.pi * rows * (columns + 0.5) / N))
+    waves = torch.cos(torch.pi * rows * (columns + 0.5) / N)
+    waves[rows[:, 0] == 0] /= 2**0.5  # the constant row of an orthonormal DCT
+    return unit_columns(waves)
 
 
 DICTIONARIES: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
