@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from amortgap._check import check_dictionary, check_sparsity
+from amortgap._subsets import all_subsets
 from amortgap.theory.ascent import Score, ascend
 from amortgap.theory.eta import explained_moment, frequency_grid, normalise, squared_mean
 from amortgap.theory.laws import AmplitudeLaw, amplitude_law
@@ -73,7 +74,9 @@ def mcc_ceiling(
     def explained(a: Tensor, row: Tensor, noise: float) -> Tensor:
         return explained_moment(a, row, K, law, support, noise)
 
-    return _search(D, basis, explained, basis.shape[1], K, law, support, restarts, seed)
+    N = basis.shape[1]
+    width = N ** max(1, K - 1) if support == "zipf" else N
+    return _search(D, basis, explained, width, K, law, support, restarts, seed)
 
 
 def support_oracle_ceiling(
@@ -135,8 +138,7 @@ def _search(
 
     g = torch.Generator().manual_seed(seed)
     start = torch.randn(restarts, N, len(basis), generator=g, dtype=torch.float64).to(basis)
-    start[0] = basis.T  # the projection of e_i on R, in coordinates of R
-    # a row orthogonal to R would start at zero; unit columns exclude it
+    start[0] = basis.T  # the projection of e_i on R, not zero where d_i is not
     c, value = ascend(score(COARSE), start.flatten(0, 1), row.repeat(restarts))
     value, c = value.reshape(restarts, N), c.reshape(restarts, N, -1)
     agreement = (value > value.amax(0) - 1e-3).double().mean(0)
@@ -145,17 +147,15 @@ def _search(
     rows = (fine + (fine - coarse) / 3).clamp(0, 1)  # the loss to the noise is O(noise^2)
     mcc, gap = rows.sqrt().mean(), (variance * (1 - rows)).sum()
     slack = rows - fine
-    tensors = (rows, normalise(c @ basis), agreement)
-    if isinstance(D, np.ndarray):
-        tensors = tuple(x.numpy() for x in tensors)  # type: ignore[assignment]
+    like = Tensor.numpy if isinstance(D, np.ndarray) else Tensor.detach
     return Ceiling(
         mcc=float(mcc),
         gap=float(gap),
-        rows=tensors[0],
-        directions=tensors[1],
+        rows=like(rows),
+        directions=like(normalise(c @ basis)),
         mcc_error=float((slack / (2 * rows.sqrt().clamp_min(1e-9))).abs().mean()),
         gap_error=float((variance * slack).abs().sum()),
-        agreement=tensors[2],
+        agreement=like(agreement),
     )
 
 
