@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from amortgap.report import build
 from amortgap.report.font import font_css
+from amortgap.report.index import number
 from amortgap.report.links import relink
 from amortgap.report.mathml import Formulas, to_mathml
 from amortgap.report.page import duration
@@ -245,6 +246,7 @@ def test_tables_align_numbers_by_column() -> None:
 
     frame = pd.DataFrame({"name": ["a", "b"], "x": [1.5, float("nan")], "mixed": ["1", "no"]})
     html = tidy_html(frame.to_html())
+    assert '<td class="n">–</td>' in html
     assert html.count('<td class="n">') == 2
     assert '<th class="n">x</th>' in html
     assert "border=" not in html
@@ -268,6 +270,21 @@ def test_links_work_from_the_page(href: str, expected: str) -> None:
     root = Path("/p")
     html = relink(f'<a class="x" href="{href}">t</a>', root / "notebooks", root / "reports/quick", ["02"])
     assert html == f'<a class="x" href="{expected}">t</a>'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.5, "0.500"),
+        (-0.028, "−0.028"),
+        (0, "0"),
+        (12.5, "12.5"),
+        (2.73e9, "2.73·10<sup>9</sup>"),
+    ],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
 
 
 def test_durations() -> None:

@@ -326,7 +326,7 @@ def test_profiles_are_read(tmp_path: Path) -> None:
     )
     (profile,) = load_profiles(project).values()
     assert profile.timeout == 5
-    assert list(profile.notebooks.items()) == [("a", {"seeds": 1}), ("b", {})]
+    assert list(profile.notebooks.items()) == [("b", {}), ("a", {"seeds": 1})]
 
 
 def test_the_project_is_found_from_any_folder_in_it(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def report(options: argparse.Namespace) -> int:
         for name, given in profile.notebooks.items()
         if name in chosen
     ]
-    return _run_and_build(project, folder, jobs, list(profile.notebooks), options)
+    return _run_and_build(project, folder, jobs, sorted(profile.notebooks), options)
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,7 @@ def _claims(claims: list[dict[str, Any]]) -> str:
         + "; ".join(f"{symbol} {verdict}: {MEANING[verdict]}" for verdict, symbol in VERDICTS.items())
         + ".</p>\n"
         '<div class="scroll wide"><table>\n<thead><tr><th>id</th><th>claim</th><th class="n">paper</th>'
-        '<th class="n">ours</th><th class="n">chance</th><th>verdict</th><th>evidence</th></tr></thead>\n'
+        '<th class="n">ours</th><th class="n">chance</th><th>verdict</th><th class="n">evidence</th></tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>\n"
     )
 
@@ -62,16 +62,18 @@ def _claim(claim: dict[str, Any]) -> str:
         f'<span class="soft">[{number(claim["low"])}, {number(claim["high"])}]</span></td>'
         f'<td class="n">{number(claim["chance"])}</td>'
         f'<td><span class="{"yes" if good else "no"}">{VERDICTS[claim["verdict"]]} {claim["verdict"]}</span></td>'
-        f'<td><a href="{page}#fig-{claim["figure"]}">figure</a>, '
+        f'<td class="n"><a href="{page}#fig-{claim["figure"]}">figure</a>, '
         f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></td></tr>'
     )
 
 
 def number(value: float | None) -> str:
-    """Three significant digits beyond a leading zero; a dash where there is no number."""
+    """Three decimals, four digits for large and small values, a power of ten beyond; a dash for no number."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+    digits, _, power = (f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}").partition("e")
+    text = f"{digits}·10<sup>{int(power)}</sup>" if power else digits
+    return text.replace("-", "−")
 
 
 def _pages(pages: dict[str, Page], runs: dict[str, dict[str, Any] | None]) -> str:

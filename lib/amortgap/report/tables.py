@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*%?|NaN|nan|-?inf")
+NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*%?|–|-?inf")
+MISSING = "–"
 
 
 def tidy_html(html: str) -> str:
@@ -29,6 +30,9 @@ def align(table: str) -> str:
     for cell in root.find_all("th"):
         cell.attrs.pop("valign", None)
         cell.attrs.pop("halign", None)
+    for cell in root.find_all("td"):
+        if cell.get_text(strip=True) in ("NaN", "nan", "None", "<NA>"):
+            cell.string = MISSING
     for back in range(1, 1 + max((len(row) for row in rows), default=0)):
         # Counted from the right, because a row index with merged cells shortens rows on the left.
         column = [row[-back] for row in body if len(row) >= back]
@@ -36,4 +40,4 @@ def align(table: str) -> str:
             for row in rows:
                 if len(row) >= back and not row[-back].has_attr("colspan"):
                     row[-back]["class"] = "n"
-    return f'<div class="scroll">{root}</div>'
+    return f'<div class="scroll wide">{root}</div>'

@@ -15,7 +15,7 @@ DEFAULT_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Profile:
-    """A name, the minutes each notebook may take, and the parameters of each notebook it runs."""
+    """A name, the minutes each notebook may take, and the parameters of each notebook, in the order to run."""
 
     name: str
     timeout: float
@@ -45,7 +45,7 @@ def _profile(project: Project, name: str, table: dict[str, Any]) -> Profile:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise Refused(f"{where}: timeout must be a positive number of minutes, not {timeout!r}")
     notebooks = {}
-    for notebook, given in sorted(table.items()):
+    for notebook, given in table.items():
         if notebook == "timeout":
             continue
         if not isinstance(given, dict):
