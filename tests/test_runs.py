@@ -182,6 +182,16 @@ def figure():
     return fig
 
 
+def test_a_record_opened_from_the_root_lies_where_the_notebook_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rec: Record
+) -> None:
+    project = make_project(tmp_path / "p", "")
+    monkeypatch.chdir(project.root)
+    folder = project.reports / "interactive" / "data" / "a"
+    assert Record("../reports/interactive/data/a").out.resolve() == folder
+    assert folder.is_dir()
+
+
 def test_a_figure_is_shown_with_caption_description_and_data(rec: Record) -> None:
     import matplotlib.pyplot as plt
 

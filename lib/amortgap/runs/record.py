@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from amortgap.runs.claims import VERDICTS, Claim
 from amortgap.runs.errors import Refused
 from amortgap.runs.files import write_json
+from amortgap.runs.project import find_project
 from amortgap.runs.svg import to_svg, use_style
 from amortgap.runs.tables import read_table, write_table
 
@@ -26,11 +27,17 @@ RESERVED = {"claims", "facts", "run"}
 class Record:
     """The data folder of one notebook. Opening it forgets the claims and facts of an earlier run.
 
-    It also sets matplotlib's style, so open it before drawing.
+    A relative `out` is meant from the project's folder `notebooks`, wherever the kernel was started
+    (the bare `papermill` command starts it in the current folder); outside a project, from the current
+    folder. Opening a record also sets matplotlib's style, so open it before drawing.
     """
 
     def __init__(self, out: str | Path) -> None:
-        self.out = Path(out)
+        self._written = Path(out)
+        try:
+            self.out = find_project().notebooks / out
+        except Refused:
+            self.out = Path(out).resolve()
         self.out.mkdir(parents=True, exist_ok=True)
         self._tables: set[str] = set()
         self._figures: set[str] = set()
@@ -116,9 +123,7 @@ class Record:
 
     def _link(self, data: str) -> str:
         # Relative to the notebook; the report rewrites it relative to the page.
-        return (
-            f'<a class="data" data-table="{data}" href="{escape((self.out / data).as_posix())}.json">data</a>'
-        )
+        return f'<a class="data" data-table="{data}" href="{escape((self._written / data).as_posix())}.json">data</a>'
 
 
 def _check_name(name: str, what: str) -> None:
