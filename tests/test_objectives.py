@@ -2,9 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from amortgap.objectives import (
     alpha_from_mean_loss,
     dual_point,
@@ -16,6 +13,8 @@ from amortgap.objectives import (
 )
 from amortgap.problem import SparseProblem
 from amortgap.solvers import solve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ALPHA = 0.1
 

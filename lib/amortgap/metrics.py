@@ -1,7 +1,7 @@
 """Scores, their chance levels, and intervals.
 
 Codes are (..., n, N): leading dimensions are separate models and give separate scores. Tensors or numpy
-arrays go in; tensors (CPU, float64) come out, a 0-d one for a single model.
+arrays go in; scores come out as float64 tensors on the CPU, 0-d for a single model.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ def dictionary_mcc(D: Any, D_hat: Any) -> Tensor:
 def dictionary_cosine(D: Any, D_hat: Any) -> Tensor:
     """Mean |cosine| of matched columns of D (..., M, N) and D_hat (..., M, N_hat). In [0, 1]."""
     D, D_hat = as_tensor(D, "D").double(), as_tensor(D_hat, "D_hat").double()
+    if min(D.ndim, D_hat.ndim) < 2 or D.shape[-2] != D_hat.shape[-2]:
+        raise ValueError(
+            f"D {tuple(D.shape)} and D_hat {tuple(D_hat.shape)} must have the same M in (..., M, N)"
+        )
     return matched((unit_columns(D).mT @ unit_columns(D_hat)).abs())
 
 
@@ -114,8 +118,10 @@ def support_scores(s: Any, s_hat: Any, threshold: float = 0.0) -> SupportScores:
     """How well {i : |s_hat_i| > threshold} finds {i : s_i != 0}, latent i against latent i.
 
     Precision of an empty answer is 1, recall of an empty support is 1, F1 = 2 hits / (size + size_hat).
+    Raises ValueError unless both have the same n and N.
     """
-    true, found = as_tensor(s, "s") != 0, as_tensor(s_hat, "s_hat").abs() > threshold
+    s, s_hat = _same_size(s, s_hat, "s", "s_hat")
+    true, found = s != 0, s_hat.abs() > threshold
     hits = (true & found).sum(-1).double()
     size, size_hat = true.sum(-1).double(), found.sum(-1).double()
 
@@ -126,10 +132,24 @@ def support_scores(s: Any, s_hat: Any, threshold: float = 0.0) -> SupportScores:
 
 
 def fvu(x: Any, x_hat: Any) -> Tensor:
-    """Fraction of variance unexplained: sum ||x - x_hat||^2 / sum ||x - mean x||^2, x (..., n, M)."""
-    x, x_hat = as_tensor(x, "x").double(), as_tensor(x_hat, "x_hat").double()
+    """Fraction of variance unexplained: sum ||x - x_hat||^2 / sum ||x - mean x||^2, x (..., n, M).
+
+    Raises ValueError unless both have the same n and M, and where x does not vary.
+    """
+    x, x_hat = (v.double() for v in _same_size(x, x_hat, "x", "x_hat"))
     total = (x - x.mean(-2, keepdim=True)).square().sum((-2, -1))
+    if (total == 0).any():
+        raise ValueError("x does not vary over the samples, so no fraction of its variance exists")
     return ((x - x_hat).square().sum((-2, -1)) / total).cpu()
+
+
+def _same_size(a: Any, b: Any, name: str, other: str) -> tuple[Tensor, Tensor]:
+    a, b = as_tensor(a, name), as_tensor(b, other)
+    if min(a.ndim, b.ndim) < 2 or a.shape[-2:] != b.shape[-2:]:
+        raise ValueError(
+            f"{name} {tuple(a.shape)} and {other} {tuple(b.shape)} must have the same (..., n, width)"
+        )
+    return a, b
 
 
 def l0(codes: Any, threshold: float = 0.0) -> Tensor:
@@ -161,3 +181,13 @@ def interval(values: Any, level: float = 0.95) -> Interval:
         raise ValueError("an interval needs at least two independent values")
     half = float(student.ppf((1 + level) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v)))
     return Interval(float(v.mean()), float(v.mean() - half), float(v.mean() + half), len(v))
+
+
+def agrees(values: Any, published: float, level: float = 0.95) -> bool:
+    """Whether a published number, from one dictionary, could be one more of our per-dictionary values.
+
+    True inside the prediction interval  mean +- t_{n-1} * sd * sqrt(1 + 1/n): the published experiments have
+    one dictionary each, so the spread over dictionaries counts and not only the error of our mean.
+    """
+    mean, _, high, n = interval(values, level)
+    return abs(published - mean) <= (high - mean) * np.sqrt(n + 1)

@@ -1,0 +1,126 @@
+"""Least squares on given supports, against scipy, on generic and on degenerate columns."""
+
+import numpy as np
+import pytest
+import torch
+from amortgap.solvers import refit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import nnls
+
+
+def problem(M, N, n, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    D, x = (
+        torch.randn(M, N, generator=g, dtype=torch.double),
+        torch.randn(n, M, generator=g, dtype=torch.double),
+    )
+    return D, x, torch.rand(n, N, generator=g) < 0.5
+
+
+def by_scipy(D, x, support, nonnegative):
+    """Codes (n, N) and residual norms (n,)."""
+    codes, errors = np.zeros(support.shape), np.linalg.norm(x.numpy(), axis=1)
+    for i, chosen in enumerate(support.numpy()):
+        columns = D.numpy()[:, chosen]
+        if chosen.any():
+            codes[i, chosen] = nnls(columns, x[i])[0] if nonnegative else np.linalg.lstsq(columns, x[i])[0]
+            errors[i] = np.linalg.norm(x[i].numpy() - columns @ codes[i, chosen])
+    return torch.from_numpy(codes), torch.from_numpy(errors)
+
+
+def error(D, x, codes):
+    return torch.linalg.vector_norm(x - codes @ D.T, dim=1)
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize(("M", "N"), [(8, 8), (20, 16), (30, 40), (3, 1)])
+def test_scipy_agrees(M, N, nonnegative):
+    D, x, support = problem(M, N, 60)
+    if N > M:
+        support &= torch.arange(N) < M  # keeps the fit unique
+    codes = refit(D, x, support, nonnegative=nonnegative)
+    expected, errors = by_scipy(D, x, support, nonnegative)
+    # the ridge of 1e-12 times the condition of the worst Gram matrix of 60 random ones (about 1e5)
+    torch.testing.assert_close(codes, expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(error(D, x, codes), errors, rtol=1e-9, atol=1e-9)
+    assert (codes[~support] == 0).all()
+
+
+def test_optimality_conditions_of_nonnegative_fits():
+    D, x, support = problem(10, 30, 200)
+    codes = refit(D, x, support)
+    gradient = (x - codes @ D.T) @ D
+    assert (codes >= 0).all()
+    assert (gradient[support & (codes == 0)] < 1e-8).all()
+    # columns of length 3 and a ridge of 1e-12 against codes of size one
+    assert (gradient[codes > 0].abs() < 1e-8).all()
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 1e6])
+def test_the_length_of_columns_does_not_matter(scale):
+    D, x, support = problem(8, 16, 50)
+    support &= torch.arange(16) < 8
+    lengths = torch.where(torch.arange(16) % 3 == 0, scale, 1.0)
+    codes = refit(D * lengths, x, support)
+    torch.testing.assert_close(codes * lengths, refit(D, x, support), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_dependent_columns_fit_as_well_as_independent_ones(nonnegative):
+    D, x, _ = problem(6, 4, 50)
+    twice = torch.cat([D, D, D[:, :1] + D[:, 1:2]], 1)
+    support = torch.ones(50, 9, dtype=torch.bool)
+    codes = refit(twice, x, support, nonnegative=nonnegative)
+    expected = by_scipy(twice, x, support, nonnegative)[1]
+    torch.testing.assert_close(error(twice, x, codes), expected, rtol=0, atol=1e-9)
+
+
+def test_a_zero_column_is_left_out():
+    D, x, _ = problem(6, 4, 5)
+    D[:, 2] = 0
+    support = torch.ones(5, 4, dtype=torch.bool)
+    for nonnegative in (True, False):
+        codes = refit(D, x, support, nonnegative=nonnegative)
+        assert (codes[:, 2] == 0).all()
+        expected = by_scipy(D, x, support, nonnegative)[1]
+        torch.testing.assert_close(error(D, x, codes), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_empty_supports_zero_signals_and_no_samples(dtype):
+    D, x, support = (v.to(dtype) if v.is_floating_point() else v for v in problem(6, 8, 5))
+    assert (refit(D, x, torch.zeros_like(support)) == 0).all()
+    assert (refit(D, 0 * x, support) == 0).all()
+    assert refit(D, x[:0], support[:0]).shape == (0, 8)
+    assert refit(D, x, support).dtype == dtype
+    support[2] = False
+    assert (refit(D, x, support)[2] == 0).all()
+
+
+def test_a_sample_is_fitted_alike_alone_and_in_a_batch():
+    D, x, support = problem(20, 16, 40)
+    alone = torch.cat([refit(D, x[i : i + 1], support[i : i + 1]) for i in range(40)])
+    torch.testing.assert_close(refit(D, x, support), alone, rtol=1e-9, atol=1e-10)
+
+
+def test_signals_inside_the_cone_are_reproduced():
+    D, _, support = problem(20, 16, 30)
+    codes = torch.rand(30, 16, generator=torch.Generator().manual_seed(5), dtype=torch.double) * support
+    torch.testing.assert_close(refit(D, codes @ D.T, support), codes, rtol=1e-8, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), M=st.integers(1, 6), N=st.integers(1, 9), nonnegative=st.booleans())
+def test_small_whole_numbers_with_all_their_ties(seed, M, N, nonnegative):
+    g = torch.Generator().manual_seed(seed)
+    D = torch.randint(-2, 3, (M, N), generator=g).double()
+    x = torch.randint(-3, 4, (8, M), generator=g).double()
+    support = torch.rand(8, N, generator=g) < 0.7
+    codes = refit(D, x, support, nonnegative=nonnegative)
+    assert (codes[~support] == 0).all()
+    assert (codes >= 0).all() or not nonnegative
+    # dependent columns: rounding of 1e-16 is magnified along the null space by the ridge of 1e-12, and the fit
+    # sees it through columns of length up to 5
+    expected = by_scipy(D, x, support, nonnegative)[1]
+    torch.testing.assert_close(error(D, x, codes), expected, rtol=0, atol=1e-5)
