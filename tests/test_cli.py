@@ -33,7 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     ("arguments", "message"),
     [
         (["report", "--profile", "huge"], "unknown profile 'huge'"),
-        (["report", "--only", "nope"], "profile 'quick' has no notebook 'nope'; it has bad, good"),
+        (["report", "--only", "nope"], "profile 'quick' has no notebook 'nope'; it has good, bad"),
         (["run", "nope"], "unknown notebook 'nope'; there are bad, good"),
         (["run", "good", "-p", "seed=1"], "unknown parameter 'seed'; it has seeds, law, out"),
         (["run", "good", "-p", "seeds=one"], "parameter 'seeds' is int, not 'one'"),

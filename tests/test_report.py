@@ -138,7 +138,7 @@ def test_what_a_reader_sees(report: Path) -> None:
     assert '<a href="#found-2">' in text
     assert '<td class="n">0.61</td>' in text
     assert "<td>SAE</td>" in text
-    assert '<a class="data" data-table="mcc" href="data/a/mcc.json">' in text
+    assert '<a class="data" href="data/a/mcc.json">' in text
     assert '<a href="b.html">another</a>' in text
     assert '<a href="https://example.org/paper">' in text
     assert "<dt>device</dt><dd>cpu</dd>" in text

@@ -123,7 +123,7 @@ class Record:
 
     def _link(self, data: str) -> str:
         # Relative to the notebook; the report rewrites it relative to the page.
-        return f'<a class="data" data-table="{data}" href="{escape((self._written / data).as_posix())}.json">data</a>'
+        return f'<a class="data" href="{escape((self._written / data).as_posix())}.json">data</a>'
 
 
 def _check_name(name: str, what: str) -> None:
