@@ -70,12 +70,9 @@ def test_sparse_coding_costs_what_the_counter_sees():
 
 def test_log_adam_costs_its_rule_and_a_certificate():
     p = SparseProblem(N=N, M=M, n=n)
-    seen = (
-        counted(lambda: runs.append(solve(p.D, p.x, 0.01, "log_adam", n_steps=9)))
-        if (runs := []) == []
-        else 0
-    )
-    assert runs[0].flops == seen == n * (flops.log_adam(M, N, 9) + 6 * M * N)
+    results = []
+    seen = counted(lambda: results.append(solve(p.D, p.x, 0.01, "log_adam", n_steps=9)))
+    assert results[0].flops == seen == n * (flops.log_adam(M, N, 9) + 6 * M * N)
 
 
 @pytest.mark.parametrize("shape", [(5, 11), (8, 12)], ids=["two thin products", "Gram matrix"])
@@ -92,10 +89,8 @@ def test_fista_counts_what_the_counter_sees(shape, alpha):
 def test_exhaustive_search_counts_its_products(nonnegative):
     p = SparseProblem(N=6, M=4, n=n)
     # by hand: for every support of size k a fit (2kM) and its error (2kM); pseudo-inverses are not counted
-    supports = {1: 6, 2: 15, 3: 20}
-    assert pursue(p.D, p.x, 3, "exhaustive", nonnegative).flops == sum(
-        4 * k * 4 * c * n for k, c in supports.items()
-    )
+    by_hand = n * sum(4 * k * 4 * supports for k, supports in ((1, 6), (2, 15), (3, 20)))
+    assert pursue(p.D, p.x, 3, "exhaustive", nonnegative).flops == by_hand
 
 
 # --- the published counts (arXiv 2411.13117, results of the public code) ------------------------------------

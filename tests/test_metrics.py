@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from amortgap.metrics import (
+    agrees,
     chance_corrected,
     chance_dictionary_mcc,
     chance_mcc,
@@ -116,11 +117,10 @@ def test_matching_takes_the_best_assignment():
 
 def test_correlations_are_pearsons():
     s, s_hat = codes(30, 3), codes(30, 4, seed=1)
+    scores = correlations(s, s_hat)
     for i in range(3):
         for j in range(4):
-            assert float(correlations(s, s_hat)[i, j]) == pytest.approx(
-                pearsonr(s[:, i], s_hat[:, j])[0], abs=1e-13
-            )
+            assert float(scores[i, j]) == pytest.approx(pearsonr(s[:, i], s_hat[:, j])[0], abs=1e-13)
 
 
 @pytest.mark.parametrize(("M", "chance"), [(8, 0.669), (16, 0.476), (32, 0.337)])
@@ -134,12 +134,9 @@ def test_chance_level_of_dictionary_mcc(M, chance):
 
 
 def test_chance_levels_follow_their_seed():
-    assert torch.equal(
-        chance_dictionary_mcc(4, 6, draws=5, seed=1), chance_dictionary_mcc(4, 6, draws=5, seed=1)
-    )
-    assert not torch.equal(
-        chance_dictionary_mcc(4, 6, draws=5, seed=1), chance_dictionary_mcc(4, 6, draws=5, seed=2)
-    )
+    a, b, c = (chance_dictionary_mcc(4, 6, draws=5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
     assert chance_dictionary_mcc(4, 6, N_hat=9, draws=5).shape == ()
 
 
@@ -219,6 +216,12 @@ def test_interval_covers_the_mean_as_often_as_it_says():
     values = np.random.default_rng(0).normal(1.0, 2.0, (2000, 4))
     covered = np.mean([(i := interval(v)).low <= 1 <= i.high for v in values])
     assert abs(covered - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_a_published_number_agrees_as_often_as_its_interval_says():
+    draws = np.random.default_rng(1).normal(1.0, 2.0, (2000, 5))  # four of ours, one published
+    inside = np.mean([agrees(v[:4], v[4]) for v in draws])
+    assert abs(inside - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 2000)
 
 
 S = codes(10, 4)

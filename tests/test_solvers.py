@@ -23,8 +23,8 @@ from scipy.optimize import linprog, nnls
 
 CONVERGING = [name for name in SOLVERS if name != "log_adam"]
 TOL = 1e-6
-# Clarabel's codes are as good as fista's at 1e-9, but their proof is not: the dual point is built from the residual,
-# and its scaling feels errors of the codes to first order
+# Clarabel's codes are as good as fista's at 1e-9, but their proof is not: the dual point is a multiple of the
+# residual, which feels errors of the codes to first order
 TIGHT = {name: 1e-6 if name == "lasso_cvxpy" else 1e-9 for name in CONVERGING}
 ALPHA = 0.05
 
@@ -298,12 +298,8 @@ def test_loose_tolerances_stay_in_single_precision_and_still_hold():
 def test_wide_and_narrow_dictionaries_take_different_products_to_one_optimum():
     D, x = gaussian(8, 20, 10)  # N > 2M: two thin products; N <= 2M: the Gram matrix
     wide = fista(D, x, ALPHA, tol=1e-9)
-    padded = fista(
-        torch.cat([D, torch.zeros(4, 20, dtype=torch.double)]),
-        torch.cat([x, torch.zeros(10, 4)], 1),
-        ALPHA,
-        tol=1e-9,
-    )
+    taller, longer = torch.cat([D, torch.zeros(4, 20)]), torch.cat([x, torch.zeros(10, 4)], 1)
+    padded = fista(taller, longer, ALPHA, tol=1e-9)
     torch.testing.assert_close(wide.objective, padded.objective, rtol=1e-9, atol=0)
 
 

@@ -1,0 +1,310 @@
+"""Training many models at once is training each; and what is logged, kept and refused."""
+
+import math
+
+import pytest
+import torch
+from amortgap.encoders import ENCODERS
+from amortgap.problem import SparseProblem
+from amortgap.training import fit, reconstruction_loss, stack, supervised_loss, unstack
+from torch.nn.functional import cosine_similarity
+
+M, N, n = 6, 10, 40
+encoders = pytest.mark.parametrize("name", ENCODERS)
+
+
+def problem(seed=0, count=n):
+    return SparseProblem(M=M, N=N, K=2, n=count, seed=seed, dtype=torch.double)
+
+
+def build(name, seed=0, **options):
+    return ENCODERS[name](M, N, seed=seed, **options).double()
+
+
+def same(model, other):
+    """Equal up to rounding: batched products sum in another order, and 60 steps of Adam carry it on."""
+    for (name, p), (_, q) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-7, atol=1e-8, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize("supervised", [False, True], ids=["reconstruction", "supervised"])
+@pytest.mark.parametrize("pre_bias", [False, True])
+@encoders
+def test_training_b_models_at_once_is_training_each(name, pre_bias, supervised, batch_size):
+    p = problem()
+    settings = {"steps": 60, "lr": 3e-3, "batch_size": batch_size, "seed": 5, "log_at": (0, 30, 60)}
+    settings |= {"codes": p.codes} if supervised else {}
+    weights = [0.0, 0.01, 0.3]
+    many = stack([build(name, seed, pre_bias=pre_bias) for seed in range(3)])
+    together = fit(many, p.x, l1_weight=torch.tensor(weights), **settings)
+    for i, weight in enumerate(weights):
+        single = build(name, i, pre_bias=pre_bias)
+        alone = fit(single, p.x, l1_weight=weight, **settings)
+        same(unstack(many, i), single)
+        for a, b in zip(together.loss, alone.loss, strict=True):
+            torch.testing.assert_close(a[i], b, rtol=1e-6, atol=1e-9)
+
+
+def test_each_model_may_have_its_own_data():
+    problems = [problem(seed) for seed in range(3)]
+    x, codes = (torch.stack([getattr(p, k) for p in problems]) for k in ("x", "codes"))
+    for target in (None, codes):
+        many = stack([build("relu", seed) for seed in range(3)])
+        fit(many, x, codes=target, steps=40, batch_size=8)
+        for i, p in enumerate(problems):
+            single = build("relu", i)
+            fit(single, p.x, codes=None if target is None else p.codes, steps=40, batch_size=8)
+            same(unstack(many, i), single)
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_narrow_hidden_layers_are_padded_with_what_stays_zero(bias, supervised):
+    p, widths = problem(), (3, 8, 5)
+    many = stack([build("mlp", seed, hidden=h, bias=bias) for seed, h in enumerate(widths)])
+    codes = p.codes if supervised else None
+    fit(many, p.x, codes=codes, steps=60, lr=0.01)
+    assert many.W1.shape == (3, 8, M)
+    for i, h in enumerate(widths):
+        assert (many.W1[i, h:] == 0).all()
+        assert (many.W2[i, :, h:] == 0).all()
+        assert not bias or (many.b1[i, h:] == 0).all()
+        single = build("mlp", i, hidden=h, bias=bias)
+        fit(single, p.x, codes=codes, steps=60, lr=0.01)
+        torch.testing.assert_close(many.W1[i, :h], single.W1, rtol=1e-7, atol=1e-8)  # as in `same`
+        torch.testing.assert_close(many.W2[i, :, :h], single.W2, rtol=1e-7, atol=1e-8)
+        torch.testing.assert_close(unstack(many, i).encode(p.x), single.encode(p.x), rtol=1e-6, atol=1e-7)
+
+
+def test_known_dictionaries_can_be_stacked():
+    problems = [problem(seed) for seed in range(2)]
+    many = stack([build("relu", D=p.D) for p in problems])
+    before = many.decoder.D.detach().clone()
+    assert not many.decoder.D.requires_grad
+    fit(many, torch.stack([p.x for p in problems]), steps=5)
+    assert torch.equal(many.decoder.D, before)
+
+
+@encoders
+def test_unstacking_undoes_stacking_and_copies(name):
+    models = [build(name, seed) for seed in range(2)]
+    many = stack(models)
+    for i, model in enumerate(models):
+        again = unstack(many, i)
+        assert type(again) is type(model)
+        for (k, a), (_, b) in zip(again.named_parameters(), model.named_parameters(), strict=True):
+            assert torch.equal(a, b), k
+            assert a.requires_grad == b.requires_grad
+    with torch.no_grad():
+        again.decoder.D.zero_()
+    assert many.decoder.D[1].abs().sum() > 0
+    assert models[1].decoder.D.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        lambda: [],
+        lambda: [build("relu"), build("topk")],
+        lambda: [build("topk", k=2), build("topk", k=3)],
+        lambda: [build("mlp", output="relu"), build("mlp", output="linear")],
+        lambda: [build("relu"), build("relu", bias=True)],
+        lambda: [build("relu", bias=True), build("relu")],
+        lambda: [build("relu"), build("relu", D=problem().D)],
+        lambda: [build("relu"), ENCODERS["relu"](M, N + 1).double()],
+        lambda: [build("relu"), ENCODERS["relu"](M + 1, N).double()],
+        lambda: [build("pointwise", knots=3), build("pointwise", knots=4)],
+        lambda: [build("relu"), build("relu").float()],
+    ],
+)
+def test_what_cannot_be_stacked_is_refused(models):
+    with pytest.raises(ValueError, match="stack"):
+        stack(models())
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_losses_written_out():
+    p, model = problem(), build("relu")
+    s = model.encode(p.x)
+    x_hat = model.decode(s)
+    mse = sum(float((p.x[i, m] - x_hat[i, m]) ** 2) for i in range(n) for m in range(M)) / (n * M)
+    l1 = sum(abs(float(v)) for v in s.flatten()) / (n * N)
+    assert float(reconstruction_loss(model, p.x, 0.3)) == pytest.approx(mse + 0.3 * l1, rel=1e-12)
+    cosines = [float(cosine_similarity(s[:, i], p.codes[:, i], dim=0)) for i in range(N)]
+    assert float(supervised_loss(model, p.x, p.codes)) == pytest.approx(-sum(cosines) / N, rel=1e-12)
+
+
+def test_a_dead_latent_does_not_break_the_supervised_loss():
+    p, model = problem(), build("relu")
+    with torch.no_grad():
+        model.W[3] = 0
+    codes = p.codes.clone()
+    codes[:, 5] = 0
+    loss = supervised_loss(model, p.x, codes)
+    loss.backward()
+    assert loss.isfinite()
+    assert model.W.grad.isfinite().all()
+
+
+@encoders
+def test_supervised_training_leaves_the_decoder_alone(name):
+    p, model = problem(), build(name)
+    before = model.decoder.D.detach().clone()
+    history = fit(model, p.x, codes=p.codes, steps=100, lr=0.01, log_at=(0, 100))
+    assert torch.equal(model.decoder.D, before)
+    assert history.loss[1] < history.loss[0]
+
+
+def test_fit_is_adam_as_torch_writes_it():
+    p, model, naive = problem(), build("relu"), build("relu")
+    fit(model, p.x, steps=50, lr=0.01, l1_weight=0.02)
+    adam = torch.optim.Adam(naive.parameters(), lr=0.01, foreach=False)
+    for _ in range(50):
+        adam.zero_grad()
+        s = torch.relu(p.x @ naive.W.T)
+        loss = ((p.x - s @ naive.decoder.D.T) ** 2).mean() + 0.02 * s.abs().mean()
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            naive.decoder.D /= naive.decoder.D.norm(dim=0)
+    same(model, naive)
+
+
+# --- batches, history, checkpoints --------------------------------------------------------------------------
+
+
+def test_one_seed_is_one_run_bit_for_bit():
+    p = problem()
+    models = [build("relu") for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        fit(model, p.x, steps=30, batch_size=8, seed=seed)
+    assert torch.equal(models[0].W, models[1].W)
+    assert not torch.equal(models[0].W, models[2].W)
+
+
+def test_an_epoch_sees_every_sample_once():
+    seen = []
+    model = build("relu")
+    encode = model.encode
+    model.encode = lambda x: (seen.append(x[:, 0]), encode(x))[1]
+    x = torch.arange(12, dtype=torch.double)[:, None].expand(12, M)
+    fit(model, x, steps=6, batch_size=4)
+    first, second = torch.cat(seen[:3]), torch.cat(seen[3:6])
+    for epoch in (first, second):
+        assert epoch.sort().values.tolist() == list(range(12))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, first.sort().values)
+
+
+def test_history_is_what_was_asked_for():
+    p, model = problem(), build("relu")
+    seen = []
+
+    def measure(current):
+        assert not torch.is_grad_enabled()
+        seen.append(current.W.detach().clone())
+        return {"norm": float(current.W.norm())}
+
+    history = fit(model, p.x, steps=10, log_at=(0, 3, 10, 99), measure=measure, keep=(0, 5))
+    assert history.steps == [0, 3, 10]
+    assert len(history.loss) == len(history.measures["norm"]) == 3
+    assert set(history.checkpoints) == {0, 5}
+    assert history.seconds > 0
+    torch.testing.assert_close(history.loss[0], reconstruction_loss(build("relu"), p.x, 0.01))
+    torch.testing.assert_close(history.loss[-1], reconstruction_loss(model, p.x, 0.01))
+    assert torch.equal(seen[-1], model.W)
+
+
+def test_checkpoints_are_the_models_of_their_step():
+    p, model, short = problem(), build("relu"), build("relu")
+    history = fit(model, p.x, steps=20, keep=(0, 7))
+    fit(short, p.x, steps=7)
+    assert all(torch.equal(v, short.state_dict()[k]) for k, v in history.checkpoints[7].items())
+    start = build("relu")
+    assert all(torch.equal(v, start.state_dict()[k]) for k, v in history.checkpoints[0].items())
+
+
+def test_logging_does_not_change_the_run():
+    p, model, quiet = problem(), build("relu"), build("relu")
+    fit(model, p.x, steps=20, batch_size=8, log_at=range(21), measure=lambda m: {}, keep=range(21))
+    fit(quiet, p.x, steps=20, batch_size=8)
+    assert torch.equal(model.W, quiet.W)
+
+
+def test_no_steps_change_nothing():
+    model = build("relu")
+    history = fit(model, problem().x, steps=0, log_at=(0,))
+    assert torch.equal(model.W, build("relu").W)
+    assert history.steps == [0]
+
+
+# --- refusals -----------------------------------------------------------------------------------------------
+
+
+def test_divergence_is_an_error_with_its_step():
+    p = problem()
+    model = stack([build("relu", seed) for seed in range(2)])
+    with torch.no_grad():
+        model.W[1] = 1e200
+    with pytest.raises(FloatingPointError, match="after 0 steps"):
+        fit(model, p.x, steps=3, log_at=(0,))
+
+
+X, S = problem().x, problem().codes
+BAD = {
+    "NaN": (X * math.nan, {}),
+    "inf": (X / 0, {}),
+    "another width": (X[:, :3], {}),
+    "one dimension": (X[0], {}),
+    "no samples": (X[:0], {}),
+    "a list": (X.tolist(), {}),
+    "data for stacked models": (X.expand(2, n, M), {}),
+    "codes of another width": (X, {"codes": S[:, :1]}),
+    "codes of other samples": (X, {"codes": S[:5]}),
+    "NaN codes": (X, {"codes": S * math.nan}),
+    "negative steps": (X, {"steps": -1}),
+    "negative weight": (X, {"l1_weight": -0.1}),
+    "NaN weight": (X, {"l1_weight": math.nan}),
+    "more weights than models": (X, {"l1_weight": torch.ones(3)}),
+    "no learning rate": (X, {"lr": 0.0}),
+    "NaN learning rate": (X, {"lr": math.nan}),
+    "empty batches": (X, {"batch_size": 0}),
+    "batches larger than the data": (X, {"batch_size": n + 1}),
+}
+
+
+@pytest.mark.parametrize("wrong", BAD.values(), ids=BAD)
+def test_refusals(wrong):
+    x, options = wrong
+    model = build("relu")
+    with pytest.raises(ValueError, match=r"\w+ .+"):
+        fit(model, x, **({"steps": 1} | options))
+    assert torch.equal(model.W, build("relu").W)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"x": X.expand(2, n, M)}, {"l1_weight": torch.ones(2)}, {"codes": S.expand(2, n, N)}]
+)
+def test_stacked_models_refuse_data_and_weights_for_another_number(wrong):
+    many = stack([build("relu", seed) for seed in range(3)])
+    with pytest.raises(ValueError, match=r"must (have shape|be a number)"):
+        fit(many, **({"x": X, "steps": 1} | wrong))
+
+
+@pytest.mark.gpu
+@encoders
+def test_training_on_cuda_is_training_on_the_cpu(name):
+    p = problem()
+    cpu, gpu = (stack([build(name, seed) for seed in range(2)]) for _ in range(2))
+    gpu.cuda()
+    weights = torch.tensor([0.01, 0.1])
+    for batch_size in (None, 8):
+        a = fit(cpu, p.x, steps=30, batch_size=batch_size, l1_weight=weights, log_at=(30,))
+        b = fit(gpu, p.x.cuda(), steps=30, batch_size=batch_size, l1_weight=weights, log_at=(30,))
+        same(cpu, gpu.cpu())
+        gpu.cuda()
+        torch.testing.assert_close(a.loss[0], b.loss[0])
