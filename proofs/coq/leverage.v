@@ -278,7 +278,8 @@ Qed.
 Lemma share_others i : 1 - leverage D i <= \sum_(j | j != i) share i j.
 Proof.
 rewrite /share; case: eqP => [_|/eqP a_neq0].
-  rewrite sumr_const cardC1 card_ord -[X in _ <= X]mulr_natl mulfV; first by rewrite ler_subl_addr ler_addl leverage_ge0.
+  rewrite sumr_const cardC1 card_ord -[X in _ <= X]mulr_natl mulfV.
+    by rewrite ler_subl_addr ler_addl leverage_ge0.
   by rewrite pnatr_eq0 -lt0n -ltnS (prednK N_gt0) (leq_trans _ K_leN).
 have norm_gt0 : 0 < sqnorm (a i) by rewrite lt_def sqnorm_eq0 a_neq0 sqnorm_ge0.
 rewrite -mulr_suml ler_pdivl_mulr // mulrBl mul1r ler_subl_addr {1}/sqnorm (bigD1 i) //= addrC.
