@@ -41,8 +41,8 @@ def check_dictionary(D: Any, *, unit: bool = False) -> Tensor:
 
 
 def check_problem(D: Any, x: Any) -> tuple[Tensor, Tensor]:
-    """D (M, N) and x (n, M) as tensors of one dtype and device, or ValueError."""
-    D, x = check_dictionary(D), as_tensor(x, "x")
+    """D (M, N) and x (n, M) as tensors of one dtype and device, without gradients, or ValueError."""
+    D, x = check_dictionary(D).detach(), as_tensor(x, "x").detach()
     if x.ndim != 2 or x.shape[1] != D.shape[0]:
         raise ValueError(
             f"x must have shape (n, {D.shape[0]}) to fit D {tuple(D.shape)}, not {tuple(x.shape)}"
