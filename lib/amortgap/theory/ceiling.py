@@ -27,7 +27,9 @@ from amortgap.theory.supports import activation_rates, joint_law, split
 
 MAX_ORACLE_SUPPORTS = 5_000
 CHUNK = 2**21  # complex numbers of one factor held at once
-COARSE, MIDDLE, FINE = 0.06, 0.02, 0.004  # noise of the search, of its polish, of the reported value
+COARSE, MIDDLE, FINE = 0.1, 0.03, 0.006  # noise of the search, of its polish, of the reported value
+
+POLISHED = 2  # starts of each row that survive the search
 
 # (directions (B, N), rows (B,), noise) -> E[E[s_row | what the encoder sees]^2], (B,)
 Explained = Callable[[Tensor, Tensor, float], Tensor]
@@ -63,7 +65,7 @@ def mcc_ceiling(
     """Ceiling of every encoder  s_i_hat = sigma_i(w_i.x), any sigma_i, on D (M, N) with unit columns.
 
     amplitude: "half-normal", "signed-normal", "exponential", "uniform"; support: "exactly-k", "bernoulli",
-    "zipf". restarts: starting points a row; the first is e_i's projection on R, the others random.
+    "zipf". restarts: starting points a row: e_i's projection on R, the best linear readout, random ones.
     Encoders whose gate looks at other latents (TopK) are outside the class and may pass it.
     Raises ValueError for a bad dictionary, K > N, an unknown law, restarts < 1.
     """
@@ -99,7 +101,7 @@ def support_oracle_ceiling(
 
     def explained(a: Tensor, row: Tensor, noise: float) -> Tensor:
         a = normalise(a)
-        t, damping, points, period = frequency_grid(law.reach(K), noise)
+        t, damping, points, period = frequency_grid(law, K, noise)
         own, others = split(law.cf(a[:, :, None] * t), row)
         rest = torch.ones(len(a), len(partners), len(t)).to(own) * damping
         for k in range(K - 1):
@@ -122,27 +124,33 @@ def _search(
     restarts: int,
     seed: int,
 ) -> Ceiling:
-    """Coarse ascents from every start, a finer one from each row's best, Richardson extrapolation of the noise."""
+    """Coarse ascents from every start, finer ones from each row's best, Richardson extrapolation of the noise."""
     if restarts < 1:
         raise ValueError(f"restarts must be at least 1, not {restarts}")
     N = basis.shape[1]
     row = torch.arange(N, device=basis.device)
-    rate = activation_rates(N, K, support).to(basis)
-    mean, variance = rate * law.mean, rate * law.second_moment - (rate * law.mean) ** 2
+    rates = activation_rates(N, K, support).to(basis)
+    mean = rates.diagonal() * law.mean
+    covariance = law.mean**2 * (rates - rates.diagonal().outer(rates.diagonal()))
+    covariance.diagonal().add_(law.variance * rates.diagonal())
+    variance = covariance.diagonal()
 
     def score(noise: float) -> Score:
         def eta_squared(c: Tensor, i: Tensor) -> Tensor:
             return (explained(c @ basis, i, noise) - mean[i] ** 2) / variance[i]
 
-        return Score(eta_squared, chunk=max(1, int(CHUNK * noise / (width * 15))))
+        return Score(eta_squared, chunk=max(1, int(CHUNK * noise / (width * 33))))
 
     g = torch.Generator().manual_seed(seed)
     start = torch.randn(restarts, N, len(basis), generator=g, dtype=torch.float64).to(basis)
-    start[0] = basis.T  # the projection of e_i on R, not zero where d_i is not
+    for k, first in enumerate((basis.T, best_linear(basis, covariance))[:restarts]):
+        start[k] = first
     c, value = ascend(score(COARSE), start.flatten(0, 1), row.repeat(restarts))
     value, c = value.reshape(restarts, N), c.reshape(restarts, N, -1)
     agreement = (value > value.amax(0) - 1e-3).double().mean(0)
-    c, _ = ascend(score(MIDDLE), c[value.argmax(0), row], row)
+    kept = value.topk(min(restarts, POLISHED), dim=0).indices  # (kept, N)
+    c, value = ascend(score(MIDDLE), c[kept, row].flatten(0, 1), row.repeat(len(kept)))
+    c = c.reshape(len(kept), N, -1)[value.reshape(len(kept), N).argmax(0), row]
     coarse, fine = score(2 * FINE).value(c, row), score(FINE).value(c, row)
     rows = (fine + (fine - coarse) / 3).clamp(0, 1)  # the loss to the noise is O(noise^2)
     mcc, gap = rows.sqrt().mean(), (variance * (1 - rows)).sum()
@@ -157,6 +165,12 @@ def _search(
         gap_error=float((variance * slack).abs().sum()),
         agreement=like(agreement),
     )
+
+
+def best_linear(basis: Tensor, covariance: Tensor) -> Tensor:
+    """Row i: coordinates of the a in R whose a.s predicts s_i best by a straight line, (N, rank)."""
+    seen = basis @ covariance
+    return torch.linalg.solve(seen @ basis.T, seen).T
 
 
 def _row_space(D: Any) -> Tensor:

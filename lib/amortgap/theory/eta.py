@@ -3,7 +3,7 @@
     Var E[s_i | u] = int g(u)^2 / f(u) du - (E s_i)^2,     f density of u,  g = f E[s_i | .]
 
 f and g come from their closed-form characteristic functions by one FFT each. To make the quadrature converge
-for densities with jumps and kinks, u is read with a little Gaussian noise, u = a.s + eps |a| xi: noise can
+for densities with jumps and kinks, u is read with a little Gaussian noise, u = a.s + eps |a| sd(z) xi: noise can
 only lower eta^2 (data processing), and the loss is O(eps^2).
 """
 
@@ -22,8 +22,9 @@ from amortgap.problem import SUPPORTS
 from amortgap.theory.laws import AmplitudeLaw, amplitude_law
 from amortgap.theory.supports import activation_rates, joint_law
 
-SMOOTHING = 0.004
+SMOOTHING = 0.006
 FLOOR = 1e-12  # density below which a point of the grid is rounding noise
+LARGEST = 30.0  # no amplitude exceeds this but for a negligible probability
 
 
 def eta_squared(
@@ -36,8 +37,9 @@ def eta_squared(
 ) -> Any:
     """eta^2(s_row | a.s) in [0, 1], (B,), float64, differentiable in a (B, N) where that is a tensor.
 
-    row: one index or B of them. smoothing: the noise eps relative to |a|. A zero direction a explains
-    nothing: 0. Raises ValueError for NaN, shapes that do not fit, K > N, unknown laws, smoothing <= 0.
+    row: one index or B of them. smoothing: the noise eps, in units of |a| times an amplitude's sd. A zero
+    direction explains nothing: 0. Raises ValueError for NaN, shapes that do not fit, K > N, unknown laws, and
+    smoothing <= 0.
     """
     directions = as_tensor(a, "a").double()
     if directions.ndim != 2:
@@ -50,7 +52,7 @@ def eta_squared(
         raise ValueError(f"smoothing must be a finite number > 0, not {smoothing}")
     law, _ = amplitude_law(amplitude), joint_law(support)
     explained = explained_moment(directions, rows, check_sparsity(K, N), law, support, smoothing)
-    rate = activation_rates(N, K, support).to(directions)[rows]
+    rate = activation_rates(N, K, support).diagonal().to(directions)[rows]
     mean = rate * law.mean
     ratio = (explained - mean**2) / (rate * law.second_moment - mean**2)
     return ratio.detach().numpy() if isinstance(a, np.ndarray) else ratio
@@ -61,7 +63,7 @@ def explained_moment(
 ) -> Tensor:
     """E[E[s_row | u]^2], (B,), for a (B, N) float64 and row (B,)."""
     a = normalise(a)
-    t, damping, points, period = frequency_grid(law.reach(reach_count(K, a.shape[1], support)), smoothing)
+    t, damping, points, period = frequency_grid(law, reach_count(K, a.shape[1], support), smoothing)
     t, damping = t.to(a.device), damping.to(a.device)
     phi = law.cf(a[:, :, None] * t)
     psi = law.weighted_cf(a.gather(1, row[:, None]) * t)
@@ -74,19 +76,22 @@ def squared_mean(f: Tensor, g: Tensor, points: int, period: float) -> Tensor:
     scale = points / period
     density = torch.fft.irfft(f.conj(), n=points) * scale
     moment = torch.fft.irfft(g.conj(), n=points) * scale
-    return (moment.square() / density.clamp_min(FLOOR)).sum(-1) / scale
+    # |E[s_i | u]| is bounded: where both densities are rounding noise, so must their quotient be
+    mean = (moment / density.clamp_min(FLOOR)).clamp(-LARGEST, LARGEST)
+    return (moment * mean).sum(-1) / scale
 
 
-def frequency_grid(reach: float, smoothing: float) -> tuple[Tensor, Tensor, int, float]:
+def frequency_grid(law: AmplitudeLaw, active: int, smoothing: float) -> tuple[Tensor, Tensor, int, float]:
     """t (T,), the noise's characteristic function at t, the number of points in u, and u's period.
 
-    |u| <= reach but for a negligible probability; spacing eps / 1.5 leaves e^-11 of the damped spectrum out.
+    Points half the noise's sd apart leave e^-20 of the damped spectrum out.
     """
-    period = 2 * (reach + 8 * smoothing)
-    points = fft.next_fast_len(math.ceil(1.5 * period / smoothing), real=True)
+    noise = smoothing * math.sqrt(law.variance)
+    period = 2 * (law.reach(active) + 8 * noise)
+    points = fft.next_fast_len(math.ceil(2 * period / noise), real=True)
     points += points % 2
     t = 2 * math.pi / period * torch.arange(points // 2 + 1, dtype=torch.float64)
-    return t, torch.exp(-0.5 * (smoothing * t) ** 2), points, period
+    return t, torch.exp(-0.5 * (noise * t) ** 2), points, period
 
 
 def reach_count(K: int, N: int, support: str) -> int:

@@ -29,7 +29,7 @@ class AmplitudeLaw:
     peak: float  # largest value of the density
     reach: Callable[
         [int], float
-    ]  # k amplitudes: sum |b_j| z_j with |b| = 1 passes it with probability < 1e-9
+    ]  # k amplitudes: sum |b_j| z_j with |b| = 1 passes it with probability < 1e-6
     cf: Callable[[Tensor], Tensor]
     weighted_cf: Callable[[Tensor], Tensor]
     sample: Callable[[int, int, torch.Generator], Tensor]  # (n, N) values
@@ -113,7 +113,7 @@ LAWS: dict[str, AmplitudeLaw] = {
             1.0,
             2.0,
             1.0,
-            lambda k: k + 21.0 + 6 * math.sqrt(k),
+            lambda k: k + 12.0 + 4 * math.sqrt(k),
             lambda t: 1 / (1 - 1j * t),
             lambda t: 1 / (1 - 1j * t) ** 2,
             lambda n, N, g: -torch.rand(n, N, generator=g, dtype=torch.float64).clamp_min(1e-300).log(),

@@ -8,7 +8,8 @@ phi_j(t) = cf(a_j t), psi(t) = weighted_cf(a_i t), e_k the k-th elementary symme
     Bernoulli(q = K/N)     f = prod_j (1 - q + q phi_j),         g = q psi prod_(j != i) (1 - q + q phi_j)
     Zipf                   f = sum_S P(S) prod_(j in S) phi_j,   g = psi df/dphi_i
 
-Bernoulli leaves f without its atom (no latent active, u = 0, probability (1-q)^N): s_i is 0 there.
+Bernoulli leaves f without its atom (no latent active, u = 0, probability (1-q)^N): s_i is 0 there. For a with
+zero entries, where u = 0 does not say that no latent is active, this tells the encoder so.
 """
 
 from __future__ import annotations
@@ -96,10 +97,14 @@ def split(phi: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def activation_rates(N: int, K: int, support: str) -> Tensor:
-    """P(latent i is active), (N,)."""
+    """P(latents i and j are both active), (N, N); the diagonal holds P(latent i is active)."""
     if support == "zipf":
-        return K * zipf_probabilities(N, K).reshape(N, -1).sum(1)
-    return torch.full((N,), K / N, dtype=torch.float64)
+        tuples = zipf_probabilities(N, K)
+        pairs = tuples.reshape(N, N, -1).sum(2) if K > 1 else torch.zeros(N, N, dtype=torch.float64)
+        rates = K * (K - 1) * pairs
+        return rates + torch.diag(K * tuples.reshape(N, -1).sum(1))
+    both = (K / N) ** 2 if support == "bernoulli" else K * (K - 1) / (N * max(N - 1, 1))
+    return torch.full((N, N), both, dtype=torch.float64).fill_diagonal_(K / N)
 
 
 JOINT_LAWS: dict[str, JointLaw] = {"exactly-k": exactly_k, "bernoulli": bernoulli, "zipf": zipf}
