@@ -155,6 +155,28 @@ def test_an_exact_fit_has_a_gap_of_one():
     assert duality_gap(D, x, x, ALPHA).item() == 1
 
 
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_an_exact_fit_in_a_batch_has_a_gap_of_one(nonnegative):
+    # in a batch of two, D'r comes out as -0.0, and alpha / -0.0 made the gap NaN
+    D = torch.tensor([[-1.0, 1.0]], dtype=torch.double)
+    codes = torch.tensor([[3.0, 1.0], [3.0, 1.0]], dtype=torch.double)
+    assert duality_gap(D, codes @ D.T, codes, ALPHA, nonnegative).tolist() == [1, 1]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    D=st.lists(st.integers(-2, 2).filter(bool), min_size=1, max_size=3),
+    codes=st.lists(st.integers(0, 3), min_size=3, max_size=3),
+    shift=st.sampled_from([0, 0.5, 1]),
+)
+def test_the_gap_is_a_number_wherever_residuals_vanish(D, codes, shift):
+    matrix = torch.tensor([D], dtype=torch.double)
+    s = torch.tensor([codes[: len(D)]] * 2, dtype=torch.double)
+    for nonnegative in (True, False):
+        gap = duality_gap(matrix, s @ matrix.T + shift, s, ALPHA, nonnegative)
+        assert ((gap >= 0) & (gap <= 1)).all()
+
+
 def test_relative_gap_of_a_pair_is_never_negative():
     x = torch.ones(1, 2, dtype=torch.double)
     assert relative_gap(torch.tensor([1.0 - 1e-16], dtype=torch.double), x, x).item() == 0

@@ -30,9 +30,12 @@ def dual_point(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: b
 
 def _feasible(D: Tensor, x: Tensor, residual: Tensor, alpha: float, nonnegative: bool) -> Tensor:
     correlation = residual @ D
-    top = (residual * x).sum(-1) / (residual * residual).sum(-1).clamp_min(torch.finfo(x.dtype).tiny)
-    largest = correlation.amax(-1).clamp_min(0) if nonnegative else correlation.abs().amax(-1)
-    bound = alpha / largest  # inf where nothing binds: then the top of the parabola is feasible
+    tiny = torch.finfo(x.dtype).tiny  # and not 0: alpha / -0.0 is -inf
+    top = (residual * x).sum(-1) / (residual * residual).sum(-1).clamp_min(tiny)
+    largest = correlation.amax(-1) if nonnegative else correlation.abs().amax(-1)
+    bound = alpha / largest.clamp_min(
+        tiny
+    )  # huge where nothing binds: then the top of the parabola is feasible
     # a negative multiple is feasible only where -D'r <= alpha / |c|; c >= 0 always is, and loses nothing at
     # the optimum, where c = 1
     return torch.minimum(top.clamp_min(0), bound).unsqueeze(-1) * residual

@@ -42,7 +42,7 @@ def fista(
 
     codes = torch.zeros(len(x), N, dtype=dtype, device=x.device) if init is None else init.to(dtype).clone()
     n_steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    active = (duality_gap(D_, x_, codes, alpha, nonnegative) > tol).nonzero().squeeze(1)
+    active = (~(duality_gap(D_, x_, codes, alpha, nonnegative) <= tol)).nonzero().squeeze(1)
     s, y, target = codes[active], codes[active], x_[active]
     correlation = target @ D_
     t = torch.ones(len(active), 1, dtype=dtype, device=x.device)
@@ -64,7 +64,7 @@ def fista(
         flops += len(active) * (2 * N * N if gram is not None else 4 * M * N)
         if k % CHECK_EVERY == 0 or k == max_steps:
             flops += len(active) * 4 * M * N
-            keep = duality_gap(D_, target, s, alpha, nonnegative) > tol
+            keep = ~(duality_gap(D_, target, s, alpha, nonnegative) <= tol)
             done = active[~keep]
             codes[done], n_steps[done] = s[~keep], k
             if len(done):
