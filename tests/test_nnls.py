@@ -120,9 +120,9 @@ def test_small_whole_numbers_with_all_their_ties(seed, M, N, nonnegative):
     codes = refit(D, x, support, nonnegative=nonnegative)
     assert (codes[~support] == 0).all()
     assert (codes >= 0).all() or not nonnegative
-    # scipy's nnls can be wrong on dependent columns, so the optimality conditions judge: d_i.r is zero where s_i may
-    # move both ways, and at most zero where it may only grow. Rounding of 1e-16 is magnified along the null space
-    # by the ridge of 1e-12, and seen through Gram entries of up to 24.
+    # scipy's nnls can be wrong on dependent columns, so the optimality conditions judge: d_i.r is zero where s_i
+    # may move both ways, and at most zero where it may only grow. Rounding of 1e-16 is magnified along the null
+    # space by the ridge of 1e-12, and seen through Gram entries of up to 24.
     gradient = (x - codes @ D.T) @ D
     free = support & (codes > 0) if nonnegative else support
     assert (gradient[free].abs() < 1e-5).all()
