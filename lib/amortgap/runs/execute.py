@@ -131,6 +131,9 @@ def _environment(threads: int) -> Iterator[None]:
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # glibc gives large arrays back to the system after each use; keeping them saves a third of the time
+        "MALLOC_TRIM_THRESHOLD_": "1000000000",
+        "MALLOC_MMAP_THRESHOLD_": "1000000000",
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
