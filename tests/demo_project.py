@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
-from amortgap.runs.project import Project
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from amortgap.runs.project import Project
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 

@@ -4,8 +4,9 @@ import ast
 import sys
 from pathlib import Path
 
-import amortgap
 import pytest
+
+import amortgap
 
 LIB = Path(amortgap.__file__).parent
 SOURCES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from amortgap.cli import COMMANDS, main
 from amortgap.runs.project import Project
 from demo_project import make_project

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from amortgap.dictionaries import log_adam_dictionary
 from amortgap.metrics import dictionary_mcc
 from amortgap.problem import SparseProblem, unit_columns

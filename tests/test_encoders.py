@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import torch
+
 from amortgap.encoders import ENCODERS
 from amortgap.encoders._decoder import linear_weight
 from amortgap.problem import SparseProblem

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from amortgap import flops
 from amortgap.dictionaries import log_adam_dictionary
 from amortgap.encoders import ENCODERS
 from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue, solve
 from amortgap.training import fit, reconstruction_loss, supervised_loss
-from torch.utils.flop_counter import FlopCounterMode
 
 M, N, n = 5, 11, 7
 HIDDEN = 13

@@ -319,6 +319,37 @@ def test_size_of_the_maxout():
     assert math.ceil(math.log2(660)) == 10
 
 
+def recovered_supports(D: np.ndarray, K: int) -> set[tuple[int, ...]]:
+    """Supports of size K on which nonnegative L1 finds every code: those inside a vertex of {Dᵀλ ≤ 1}."""
+    M, N = D.shape
+    sets = np.array(list(itertools.combinations(range(N), M)))
+    lam = np.linalg.solve(D.T[sets], np.ones((len(sets), M, 1)))[..., 0]
+    tight = sets[(lam @ D <= 1 + 1e-9).all(1)]
+    return {part for vertex in tight.tolist() for part in itertools.combinations(vertex, K)}
+
+
+def gaussian_dictionary(seed: int, M: int = 8, N: int = 16) -> np.ndarray:
+    D = np.random.default_rng(seed).standard_normal((M, N))
+    return D / np.linalg.norm(D, axis=0)
+
+
+def test_supports_that_l1_recovers_are_faces_of_vertices():
+    counts = [len(recovered_supports(gaussian_dictionary(seed), 8)) for seed in range(5)]
+    assert (min(counts), max(counts)) == (422, 455)  # vertices; at most 660
+    shares = [
+        [len(recovered_supports(gaussian_dictionary(seed), K)) / math.comb(16, K) for K in (1, 2, 3)]
+        for seed in range(5)
+    ]
+    assert np.mean(shares, axis=0) == pytest.approx([1, 0.9983, 0.9661], abs=5e-5)
+    rng, D = np.random.default_rng(0), gaussian_dictionary(1)
+    recovered = recovered_supports(D, 3)
+    for support in rng.permutation(list(itertools.combinations(range(16), 3)))[:60]:
+        s = np.zeros(16)
+        s[support] = np.abs(rng.standard_normal(3)) + 0.1
+        found = optimize.linprog(np.ones(16), A_eq=D, b_eq=D @ s).x
+        assert (np.abs(found - s).max() < 1e-6) == (tuple(support.tolist()) in recovered)
+
+
 def test_a_second_iteration_separates_what_one_latent_cannot():
     # M = 2, N = 3, two active: equal d_3·x, different s_3
     D = sp.Matrix([[1, 0, -1], [0, 1, -1]])

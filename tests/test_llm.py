@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from amortgap.llm import (
     activations,
     corpus,

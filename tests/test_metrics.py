@@ -5,6 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import pearsonr
+
 from amortgap.metrics import (
     agrees,
     chance_corrected,
@@ -23,10 +28,6 @@ from amortgap.metrics import (
     support_scores,
 )
 from amortgap.problem import SparseProblem
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import pearsonr
 
 
 def codes(*shape, seed=0, density=0.4):

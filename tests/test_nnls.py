@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from amortgap.solvers import refit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
+
+from amortgap.solvers import refit
 
 
 def problem(M, N, n, seed=0):

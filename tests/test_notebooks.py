@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from amortgap.runs.notebook import Notebook, source
 from amortgap.runs.profiles import load_profiles
 from amortgap.runs.project import find_project

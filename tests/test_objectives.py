@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from amortgap.objectives import (
     alpha_from_mean_loss,
     dual_point,
@@ -13,8 +16,6 @@ from amortgap.objectives import (
 )
 from amortgap.problem import SparseProblem
 from amortgap.solvers import solve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 ALPHA = 0.1
 

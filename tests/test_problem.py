@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from amortgap.problem import AMPLITUDES, DICTIONARIES, SUPPORTS, SparseProblem, unit_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dct
+
+from amortgap.problem import AMPLITUDES, DICTIONARIES, SUPPORTS, SparseProblem, unit_columns
 
 MANY = 20_000  # samples behind a law's frequency; tests allow 5 standard errors
 

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from amortgap.report import build
 from amortgap.report.font import font_css
 from amortgap.report.index import number

@@ -15,6 +15,9 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from amortgap.runs import Claim, Record, Refused
 from amortgap.runs.claims import VERDICTS, merge
 from amortgap.runs.execute import _alone_in, execute
@@ -27,8 +30,6 @@ from amortgap.runs.schedule import run_all, sentence
 from amortgap.runs.svg import to_svg
 from amortgap.runs.tables import read_table, write_table
 from demo_project import make_project, write_notebook
-from hypothesis import given
-from hypothesis import strategies as st
 
 CLAIM = {"says": "s", "paper": 0.5, "ours": 0.6, "low": 0.5, "high": 0.7, "chance": None, "verdict": "beyond"}
 

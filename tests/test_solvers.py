@@ -12,14 +12,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog, nnls
+
 from amortgap.objectives import alpha_from_mean_loss, duality_gap, mean_loss, objective
 from amortgap.problem import SparseProblem
 from amortgap.solvers import PURSUITS, SOLVERS, Solution, basis_pursuit, pursue, solve
 from amortgap.solvers.fista import fista
 from amortgap.solvers.log_adam import START
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import linprog, nnls
 
 CONVERGING = [name for name in SOLVERS if name != "log_adam"]
 TOL = 1e-6

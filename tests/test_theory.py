@@ -6,15 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate
+
 from amortgap import theory
 from amortgap.problem import SparseProblem
 from amortgap.theory.ascent import Score, ascend
 from amortgap.theory.laws import LAWS, amplitude_law
 from amortgap.theory.removal import convex_minorant, removal_ratios
 from amortgap.theory.supports import activation_rates, bernoulli, exactly_k, zipf, zipf_probabilities
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import integrate
 
 # MCC and gap of the best pointwise encoder, N=16, M=8, K=3, D of numpy's default_rng(seed)
 CEILINGS = {

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import cosine_similarity
+
 from amortgap.encoders import ENCODERS
 from amortgap.problem import SparseProblem
 from amortgap.training import fit, reconstruction_loss, stack, supervised_loss, unstack
-from torch.nn.functional import cosine_similarity
 
 M, N, n = 6, 10, 40
 encoders = pytest.mark.parametrize("name", ENCODERS)
