@@ -10,7 +10,7 @@ from __future__ import annotations
 
 
 def encode(name: str, M: int, N: int, *, hidden: int = 0) -> int:
-    """Operations to encode one sample: 2MN for relu, topk and pointwise, 2h(M + N) for an mlp with h hidden units."""
+    """Operations to encode one sample: 2MN for relu, topk and pointwise, 2h(M + N) for an mlp (h hidden units)."""
     rules = dict.fromkeys(("relu", "topk", "pointwise"), 2 * M * N) | {"mlp": 2 * hidden * (M + N)}
     if name not in rules:
         raise ValueError(f"no counting rule for encoder {name!r}; there are {sorted(rules)}")
