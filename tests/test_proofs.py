@@ -27,6 +27,7 @@ THEOREMS = {
         "pointwise_gap",
     ],
     "several_rows": ["sparse_kernel", "exact_latent_rows", "rows_gap", "narrow_hidden_layer"],
+    "countable": ["countable_poor", "exact_latent_countable", "gated_gap_countable"],
     "one_active": ["farkas", "one_active_criterion", "one_activeP", "topk1_exact", "parabola_exact"],
     "leverage": ["sum_leverage", "leverage_bound", "leverage_eq1", "gap_lower_bound"],
     "counterexamples": ["fixed_sum_exact", "binary_counterexample", "pairwise_sum"],
