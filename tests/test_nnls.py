@@ -1,5 +1,7 @@
 """Least squares on given supports, against scipy, on generic and on degenerate columns."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
+from amortgap.solvers import nnls as least_squares
 from amortgap.solvers import refit
 
 
@@ -56,6 +59,26 @@ def test_optimality_conditions_of_nonnegative_fits():
     assert (gradient[support & (codes == 0)] < 1e-8).all()
     # columns of length 3 and a ridge of 1e-12 against codes of size one
     assert (gradient[codes > 0].abs() < 1e-8).all()
+
+
+@pytest.mark.parametrize("max_pivots", [0, least_squares.MAX_PIVOTS])
+def test_more_columns_than_measurements_on_every_support(max_pivots, monkeypatch):
+    # block pivoting runs in circles on dependent columns; without pivots, everything is left to Lawson & Hanson
+    monkeypatch.setattr(least_squares, "MAX_PIVOTS", max_pivots)
+    D, x, _ = problem(20, 44, 25)
+    support = torch.rand(25, 44, generator=torch.Generator().manual_seed(1)) < 0.9
+    codes = refit(D, x, support)
+    gradient = (x - codes @ D.T) @ D
+    assert (codes >= 0).all()
+    assert (gradient[support] < 1e-7).all()  # slack of 1e-10 max|D'x|, about 30, times the length of a column
+    assert (gradient[codes > 0].abs() < 1e-7).all()
+
+
+def test_both_algorithms_find_the_one_optimum(monkeypatch):
+    D, x, support = problem(20, 16, 60)
+    pivoted = refit(D, x, support)
+    monkeypatch.setattr(least_squares, "MAX_PIVOTS", 0)
+    torch.testing.assert_close(refit(D, x, support), pivoted, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-3, 1e6])
@@ -112,13 +135,20 @@ def test_signals_inside_the_cone_are_reproduced():
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 10**6), M=st.integers(1, 6), N=st.integers(1, 9), nonnegative=st.booleans())
-def test_small_whole_numbers_with_all_their_ties(seed, M, N, nonnegative):
+@given(
+    seed=st.integers(0, 10**6),
+    M=st.integers(1, 6),
+    N=st.integers(1, 9),
+    nonnegative=st.booleans(),
+    pivots=st.sampled_from([0, 100]),
+)
+def test_small_whole_numbers_with_all_their_ties(seed, M, N, nonnegative, pivots):
     g = torch.Generator().manual_seed(seed)
     D = torch.randint(-2, 3, (M, N), generator=g).double()
     x = torch.randint(-3, 4, (8, M), generator=g).double()
     support = torch.rand(8, N, generator=g) < 0.7
-    codes = refit(D, x, support, nonnegative=nonnegative)
+    with mock.patch.object(least_squares, "MAX_PIVOTS", pivots):
+        codes = refit(D, x, support, nonnegative=nonnegative)
     assert (codes[~support] == 0).all()
     assert (codes >= 0).all() or not nonnegative
     # scipy's nnls can be wrong on dependent columns, so the optimality conditions judge: d_i.r is zero where s_i

@@ -3,7 +3,9 @@
     min_s 1/2 ||x - D s||^2   with s zero outside the support (and s >= 0)
 
 Kim & Park, SIAM J. Sci. Comput. 33 (2011), algorithm 2: guess the positive set, solve, exchange every index
-that has the wrong sign; when that stops helping, exchange only the last one, which must terminate (Murty).
+that has the wrong sign; when that stops helping, exchange only the last one (Murty), which terminates where the
+columns of the support are independent. Samples on which it does not are done by Lawson & Hanson, Solving Least
+Squares Problems (1974), chapter 23: one index enters at a time, which is slow and works for any columns.
 Every sample has its own support; the small systems are solved in one batch.
 """
 
@@ -13,7 +15,8 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-12  # on a unit diagonal; only matters when columns of the support are linearly dependent
-MAX_PIVOTS = 1000
+MAX_PIVOTS = 100
+SLACK = 1e-10  # a gradient or code this small, relative to max |D'x|, is rounding
 
 
 @torch.no_grad()
@@ -51,7 +54,7 @@ def _pivot(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
     fewest = torch.full((len(rhs),), rhs.shape[1] + 1, device=rhs.device)
     chances = torch.full_like(fewest, 3)  # full exchanges allowed without progress
     order = torch.arange(rhs.shape[1], device=rhs.device)
-    slack = 1e-10 * rhs.abs().amax(1, keepdim=True).clamp_min(1e-300)  # a sign this small is rounding
+    slack = SLACK * rhs.abs().amax(1, keepdim=True)
     todo = torch.arange(len(rhs), device=rhs.device)
     for _ in range(MAX_PIVOTS):
         s = _solve(gram[todo], rhs[todo], free[todo])
@@ -68,4 +71,30 @@ def _pivot(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
         todo = todo[n_wrong > 0]
         if len(todo) == 0:
             return codes
-    raise RuntimeError(f"nonnegative least squares did not end within {MAX_PIVOTS} exchanges")
+    codes[todo] = _one_by_one(gram[todo], rhs[todo], used[todo])
+    return codes
+
+
+def _one_by_one(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
+    codes, free = torch.zeros_like(rhs), torch.zeros_like(used)
+    slack = SLACK * rhs.abs().amax(1)
+    todo = torch.arange(len(rhs), device=rhs.device)
+    for _ in range(10 * rhs.shape[1]):
+        gradient = rhs[todo] - (gram[todo] @ codes[todo, :, None]).squeeze(2)
+        steepest = torch.where(used[todo] & ~free[todo], gradient, -torch.inf).max(1)
+        enters = steepest.values > slack[todo]
+        todo = todo[enters]
+        if len(todo) == 0:
+            return codes
+        free[todo, steepest.indices[enters]] = True
+        turning = todo
+        while len(turning):
+            s, fit = codes[turning], _solve(gram[turning], rhs[turning], free[turning])
+            # go towards the fit until the first code is zero, and let it leave
+            negative = free[turning] & (fit <= 0)
+            reach = torch.where(negative, s / (s - fit).clamp_min(torch.finfo(s.dtype).tiny), torch.inf)
+            step = reach.amin(1, keepdim=True).clamp_max(1)
+            stays = free[turning] & (reach > step)
+            free[turning], codes[turning] = stays, torch.where(stays, s + step * (fit - s), 0)
+            turning = turning[negative.any(1)]
+    raise RuntimeError("nonnegative least squares did not end; the columns of a support are nearly dependent")
