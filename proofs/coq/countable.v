@@ -148,6 +148,6 @@ Corollary gated_gap_countable (F : realFieldType) (M N : nat) (D : 'M[F]_(M, N))
   ~ (forall i s, k_sparse K s -> phi i (W i *m (D *m s)) (gam i s) = s i 0).
 Proof. by move=> complete; apply: rows_gap (countable_poor complete). Qed.
 
-Print Assumptions countable_poor.
-Print Assumptions exact_latent_countable.
-Print Assumptions gated_gap_countable.
+(* One check for all of them. *)
+Definition theorems := (@countable_poor, @exact_latent_countable, @gated_gap_countable).
+Print Assumptions theorems.

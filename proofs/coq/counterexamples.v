@@ -129,6 +129,6 @@ Qed.
 
 End HiddenLayer.
 
-Print Assumptions fixed_sum_exact.
-Print Assumptions binary_counterexample.
-Print Assumptions pairwise_sum.
+(* One check for all of them. *)
+Definition theorems := (@fixed_sum_exact, @binary_counterexample, @pairwise_sum).
+Print Assumptions theorems.

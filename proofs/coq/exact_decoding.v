@@ -256,13 +256,7 @@ Qed.
 
 End ExactDecoding.
 
-Print Assumptions exact_latent.
-Print Assumptions exact_converse.
-Print Assumptions decodable_iff.
-Print Assumptions card_decodable_set_lt.
-Print Assumptions count_decodable.
-Print Assumptions count_gapped.
-Print Assumptions gated_gap.
-Print Assumptions gated_gap_count.
-Print Assumptions gate_gap.
-Print Assumptions pointwise_gap.
+(* One check for all of them. *)
+Definition theorems := (@exact_latent, @exact_converse, @decodable_iff, @card_decodable_set_lt,
+  @count_decodable, @count_gapped, @gated_gap, @gated_gap_count, @gate_gap, @pointwise_gap).
+Print Assumptions theorems.

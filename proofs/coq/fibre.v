@@ -89,5 +89,6 @@ Qed.
 
 End Fibre.
 
-Print Assumptions finite_poor.
-Print Assumptions fibre.
+(* One check for all of them. *)
+Definition theorems := (@finite_poor, @fibre).
+Print Assumptions theorems.

@@ -238,8 +238,6 @@ Qed.
 
 End Parabola.
 
-Print Assumptions farkas.
-Print Assumptions one_active_criterion.
-Print Assumptions one_activeP.
-Print Assumptions topk1_exact.
-Print Assumptions parabola_exact.
+(* One check for all of them. *)
+Definition theorems := (@farkas, @one_active_criterion, @one_activeP, @topk1_exact, @parabola_exact).
+Print Assumptions theorems.

@@ -151,7 +151,6 @@ Qed.
 
 End Gap.
 
-Print Assumptions sparse_kernel.
-Print Assumptions exact_latent_rows.
-Print Assumptions rows_gap.
-Print Assumptions narrow_hidden_layer.
+(* One check for all of them. *)
+Definition theorems := (@sparse_kernel, @exact_latent_rows, @rows_gap, @narrow_hidden_layer).
+Print Assumptions theorems.
