@@ -60,7 +60,7 @@ def test_the_dual_point_is_feasible_and_the_best_multiple_of_the_residual(nonneg
         assert (dual_value(x, other) <= dual_value(x, y) + 1e-12)[feasible].all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     seed=st.integers(0, 10**6),
     scale=st.floats(1e-3, 1e2),
