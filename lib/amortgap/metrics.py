@@ -183,11 +183,14 @@ def interval(values: Any, level: float = 0.95) -> Interval:
     return Interval(float(v.mean()), float(v.mean() - half), float(v.mean() + half), len(v))
 
 
-def agrees(values: Any, published: float, level: float = 0.95) -> bool:
-    """Whether a published number, from one dictionary, could be one more of our per-dictionary values.
+def agrees(values: Any, published: float, sd: float = 0.0, runs: int = 5, level: float = 0.95) -> bool:
+    """Whether a published mean over `runs` initialisations on one dictionary fits our per-dictionary values.
 
-    True inside the prediction interval  mean +- t_{n-1} * sd * sqrt(1 + 1/n): the published experiments have
-    one dictionary each, so the spread over dictionaries counts and not only the error of our mean.
+    |published - mean| <= t_{n-1} sqrt(s^2 (1 + 1/n) + sd^2 / runs):  the published experiments have one
+    dictionary each, so the spread s over dictionaries counts (a prediction interval), and so does the error
+    of the published mean, whose standard deviation over initialisations is sd.
     """
     mean, _, high, n = interval(values, level)
-    return abs(published - mean) <= (high - mean) * np.sqrt(n + 1)
+    t = float(student.ppf((1 + level) / 2, n - 1))
+    spread = (high - mean) ** 2 * (n + 1)  # t^2 s^2 (1 + 1/n)
+    return bool(abs(published - mean) <= np.sqrt(spread + t**2 * sd**2 / runs))
