@@ -31,6 +31,7 @@ THEOREMS = {
     "one_active": ["farkas", "one_active_criterion", "one_activeP", "topk1_exact", "parabola_exact"],
     "leverage": ["sum_leverage", "leverage_bound", "leverage_eq1", "gap_lower_bound"],
     "counterexamples": ["fixed_sum_exact", "binary_counterexample", "pairwise_sum"],
+    "maxout": ["l1_unique", "dual_basis", "maxout_difference"],
 }
 
 
