@@ -9,6 +9,9 @@ Tibshirani, J. R. Stat. Soc. B 58 (1996); the gap as a stopping rule: Kim et al.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,11 +44,14 @@ def _feasible(D: Tensor, x: Tensor, residual: Tensor, alpha: float, nonnegative:
     return torch.minimum(top.clamp_min(0), bound).unsqueeze(-1) * residual
 
 
-def duality_gap(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
+def duality_gap(D: Any, x: Any, codes: Any, alpha: float, nonnegative: bool = True) -> Any:
     """Relative duality gap (P(s) - Q(y)) / P(s) per sample, (n,): an upper bound on (P(s) - P*) / P(s).
 
     Zero where P(s) = 0. A code with a negative entry is infeasible in the nonnegative case: gap inf.
     """
+    if isinstance(x, np.ndarray):
+        D, x, codes = (torch.from_numpy(np.asarray(a)) for a in (D, x, codes))
+        return duality_gap(D, x, codes, alpha, nonnegative).numpy()
     residual = x - codes @ D.T  # once: this runs inside every solver's loop
     primal = 0.5 * residual.square().sum(-1) + alpha * codes.abs().sum(-1)
     gap = relative_gap(primal, x, _feasible(D, x, residual, alpha, nonnegative))
