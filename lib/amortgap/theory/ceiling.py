@@ -102,6 +102,7 @@ def support_oracle_ceiling(
     def explained(a: Tensor, row: Tensor, noise: float) -> Tensor:
         a = normalise(a)
         t, damping, points, period = frequency_grid(law, K, noise)
+        t, damping = t.to(a), damping.to(a)
         own, others = split(law.cf(a[:, :, None] * t), row)
         rest = torch.ones(len(a), len(partners), len(t)).to(own) * damping
         for k in range(K - 1):
