@@ -15,12 +15,12 @@ from typing import Any
 import numba
 import numpy as np
 
-_jit = numba.njit(
+_jit: Any = numba.njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
 )
 
 WIDTH = 256  # candidates held at once
-SHRINK = 0.4  # lam of the next round, in units of the largest inactive correlation
+SHRINK = 0.5  # lam of the next round, in units of the largest inactive correlation
 ROUNDS = 300  # restricted problems a sample may take
 
 
@@ -39,6 +39,17 @@ def _subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> N
         for j in range(n):
             out[j] -= a * rows[i0, j]
         p += 1
+
+
+@_jit
+def _above(c: Any, threshold: Any, found: Any) -> int:
+    """found[:count] = the indices i with c[i] > threshold."""
+    count = 0
+    for i in range(len(c)):
+        if c[i] > threshold:
+            found[count] = i
+            count += 1
+    return count
 
 
 @_jit
@@ -225,6 +236,7 @@ def solve_rows(
     gap: Any,
     steps: Any,
     flops: Any,
+    integer: Any,
 ) -> None:
     """Codes of every row of x (n, M) into zeroed codes (n, N), with objective, gap, pivots and flops (n,).
 
@@ -244,7 +256,8 @@ def solve_rows(
     cand, gc, vc = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, C0.dtype), np.zeros(WIDTH, C0.dtype)
     used, where = np.zeros(WIDTH, np.int64), np.full(N, -1)
     r, r0, ws = np.zeros(M), np.zeros(M), np.zeros(limit + 1)
-    c, sc = np.zeros(N, C0.dtype), np.zeros(N, C0.dtype)
+    c, sc, found = np.zeros(N, C0.dtype), np.zeros(N, C0.dtype), np.zeros(N, np.int64)
+    bits, floating = c.view(integer.dtype), integer.view(C0.dtype)
     for row in range(n):
         k, lam, pivots, work = 0, np.inf, max_pivots, 2.0 * M * N
         xx = 0.0
@@ -269,20 +282,22 @@ def solve_rows(
                 for p in range(k):
                     v[p] = g[p] * sc[A[p]] if signed else c[A[p]]
                     c[A[p]] = 0
-                top = T(0)
+                # positive floats are ordered as their bits are, and only integer maxima are vectorised
+                highest = bits[0]
                 for i in range(N):
-                    top = max(top, c[i])
+                    highest = max(highest, bits[i])
+                integer[0] = max(highest, 0)
+                top = floating[0]
                 new = max(alpha, min(lam, SHRINK * top))
                 lam = alpha if new < 1.2 * alpha else new
                 slack = lam * max(0.25 * tol, 4 * eps)
                 if top > lam + slack:
-                    nc = 0
-                    for i in range(N):
-                        if c[i] > lam + slack and nc < WIDTH:
-                            cand[nc] = i
-                            gc[nc] = -1 if signed and sc[i] < 0 else 1
-                            vc[nc] = c[i] - lam
-                            nc += 1
+                    nc = min(_above(c, T(lam + slack), found), WIDTH)
+                    for q in range(nc):
+                        i = found[q]
+                        cand[q] = i
+                        gc[q] = -1 if signed and sc[i] < 0 else 1
+                        vc[q] = c[i] - lam
                     for p in range(k):
                         v[p] -= lam
                     k, pivots = _restricted(
@@ -343,8 +358,9 @@ def solve_rows(
             doubt = 1.05 * (M + k + 8) * eps * dmax * (math.sqrt(xx) + dmax * length)
             nc = 0
             bound = alpha - doubt - shift
-            for i in range(N):
-                if c[i] > bound and where[i] < 0:
+            for q in range(_above(c, T(bound), found)):
+                i = found[q]
+                if where[i] < 0:
                     dot = 0.0
                     for m in range(M):
                         dot += r[m] * Dt[i, m]

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.fista import fista
 
-BLOCK = 512  # samples a thread works on before it takes the next
+BLOCK = 512  # samples a thread takes from each matrix product
 MEMORY = 4 * 2**30  # bytes the Gram matrix may take; beyond that fista, which needs none
 
 
@@ -39,13 +40,16 @@ def working_set(
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
     n_steps counts the atoms added and dropped; a sample that exceeds max_pivots (20 min(M, N) + 200) is handed
-    on. init is ignored: the path starts at zero. Runs on torch.get_num_threads() threads.
-    Memory: the Gram matrix, 4 N^2 bytes, and 2 KiB N a thread. A sample gets the same code alone or in a batch
-    up to the rounding of float32 matrix products, which the certificate covers: objectives agree to tol.
-    CUDA tensors, and Gram matrices beyond 4 GiB, go to `fista`.
+    on. init is ignored: the path starts at zero. Runs on torch.get_num_threads() threads, the matrix products
+    on those of numpy's BLAS (OPENBLAS_NUM_THREADS).
+    Memory: the Gram matrix, 4 N^2 bytes, 4 KiB N of correlations, 4 min(M, N)^2 bytes a thread and the codes.
+    A sample gets the same code alone or in a batch up to the rounding of float32 matrix products, which the
+    certificate covers: objectives agree to tol. CUDA tensors, half precision and Gram matrices beyond 4 GiB go
+    to `fista`.
     """
     M, N = D.shape
-    if x.device.type != "cpu" or 4 * N * N > MEMORY:
+    known = x.dtype in (torch.float32, torch.float64)
+    if x.device.type != "cpu" or not known or 4 * N * N > MEMORY:
         return fista(D, x, alpha, nonnegative=nonnegative, tol=tol, init=init)
     limit = 20 * min(M, N) + 200 if max_pivots is None else max_pivots
     codes, record = _solve(D, x, alpha, nonnegative, tol, limit, torch.float32)
@@ -72,18 +76,25 @@ def _solve(
     from amortgap.solvers._working_set_kernel import solve_rows  # numba takes half a second to import
 
     n, N = len(x), D.shape[1]
-    codes, record = torch.zeros(n, N, dtype=x.dtype), torch.zeros(4, n, dtype=torch.float64)
+    # numpy asks the system for large pages, which makes touching this memory several times cheaper
+    codes = torch.from_numpy(np.zeros((n, N), x.numpy().dtype))
+    record = torch.zeros(4, n, dtype=torch.float64)
     exact = x.dtype if dtype == torch.float32 else dtype
-    x, D, columns = x.to(exact), D.to(dtype), D.T.to(exact).contiguous()
+    columns = D.T.to(exact).contiguous().numpy()
     largest = float(torch.linalg.vector_norm(D.double(), dim=0).max())
-    gram = _gram(D).numpy()
+    signals, matrix = x.to(exact).contiguous().numpy(), D.to(dtype).contiguous().numpy()
+    gram = matrix.T @ matrix  # numpy sees the symmetry and does half of it
+    integer = np.int32 if dtype == torch.float32 else np.int64
     threads = torch.get_num_threads()
+    chunk = max(1024, BLOCK * threads)
+    correlation = np.empty((min(n, chunk), N), matrix.dtype)
 
-    def work(rows: slice, correlation: Tensor) -> None:
+    def work(start: int, stop: int, first: int) -> None:
+        rows = slice(start, stop)
         solve_rows(
-            x[rows].numpy(),
-            correlation.numpy(),
-            columns.numpy(),
+            signals[rows],
+            correlation[start - first : stop - first],
+            columns,
             gram,
             alpha,
             tol,
@@ -91,25 +102,16 @@ def _solve(
             largest,
             limit,
             codes[rows].numpy(),
-            *record[:, rows].numpy(),
+            *(row.numpy() for row in record[:, rows]),
+            np.zeros(1, integer),
         )
 
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, n, threads * BLOCK):
-            part = slice(start, min(n, start + threads * BLOCK))
-            correlation = x[part].to(dtype) @ D  # before the threads start: their pools must not nest
-            size = -(-len(correlation) // threads)
-            rows = [slice(a, min(part.stop, a + size)) for a in range(part.start, part.stop, size)]
-            list(pool.map(work, rows, correlation.split(size)))
+        for first in range(0, n, chunk):
+            stop = min(n, first + chunk)
+            # before the threads start, because the threads of BLAS must not run inside them
+            np.matmul(signals[first:stop].astype(matrix.dtype), matrix, out=correlation[: stop - first])
+            size = -(-(stop - first) // threads)
+            starts = range(first, stop, size)
+            list(pool.map(work, starts, [min(a + size, stop) for a in starts], [first] * len(starts)))
     return codes, record
-
-
-def _gram(D: Tensor) -> Tensor:
-    """D'D by blocks of rows, half of them mirrored."""
-    N = D.shape[1]
-    gram, rows = torch.empty(N, N, dtype=D.dtype), D.T.contiguous()
-    for a in range(0, N, 1024):
-        b = min(a + 1024, N)
-        torch.mm(rows[a:b], D[:, a:], out=gram[a:b, a:])
-        gram[b:, a:b] = gram[a:b, b:].T
-    return gram
