@@ -41,7 +41,9 @@ def alpha_for_l0(D: Tensor, x: Tensor, l0: float, *, tol: float = 1e-4, accuracy
     return (low * high) ** 0.5
 
 
-def on_same_decoder(D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4) -> dict[str, Tensor]:
+def on_same_decoder(
+    D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4
+) -> dict[str, Tensor]:
     """The five rows of this module's table: name -> codes (n, N).
 
     D (M, N) unit columns, x (n, M) with the decoder's bias taken off, codes (n, N) >= 0 from the encoder,
