@@ -53,6 +53,42 @@ def _above(c: Any, threshold: Any, found: Any) -> int:
 
 
 @_jit
+def _grow(k: int, H: Any, u: Any, schur: float) -> None:
+    """Add one row and column to H, for an atom with u = H G[A, j] and Schur complement G[j, j] - G[j, A] u."""
+    f = 1 / schur
+    for i in range(k):
+        a = f * u[i]
+        for j in range(k):
+            H[i, j] += a * u[j]
+        H[i, k] = -a
+        H[k, i] = -a
+    H[k, k] = f
+
+
+@_jit
+def _rebuild(
+    k: int, A: Any, g: Any, s: Any, H: Any, G: Any, where: Any, singular: float, u: Any, w: Any, rows: Any
+) -> int:
+    """H afresh, when updates have eaten its accuracy; atoms dependent on earlier ones leave.  The new |A|."""
+    size, k = k, 0
+    for p in range(size):
+        j = A[p]
+        for i in range(k):
+            w[i] = -g[p] * g[i] * G[A[i], j]
+            u[i] = 0
+        _subtract_rows(u, k, w, H, rows, k)
+        schur = G[j, j]
+        for i in range(k):
+            schur += w[i] * u[i]
+        where[j] = -1
+        if schur > singular * G[j, j]:
+            _grow(k, H, u, schur)
+            A[k], g[k], s[k], where[j] = j, g[p], s[p], k
+            k += 1
+    return k
+
+
+@_jit
 def _drop(
     p: int,
     k: int,
@@ -194,14 +230,7 @@ def _restricted(
         if not (schur > singular * size and k < limit):
             used[q] = 2  # numerically dependent with nothing to swap: left to the next round
             continue
-        f = 1 / schur
-        for i in range(k):
-            a = f * u[i]
-            for i2 in range(k):
-                H[i, i2] += a * u[i2]
-            H[i, k] = -a
-            H[k, i] = -a
-        H[k, k] = f
+        _grow(k, H, u, schur)
         A[k], g[k], s[k], v[k], slot[k], where[j] = j, sign, start, 0, q, k
         for i in range(nc):
             Gc[k, i] = sign * gc[i] * G[j, cand[i]]
@@ -230,6 +259,7 @@ def solve_rows(
     tol: float,
     signed: bool,
     dmax: float,
+    unit: float,
     max_pivots: int,
     codes: Any,
     objective: Any,
@@ -240,7 +270,8 @@ def solve_rows(
 ) -> None:
     """Codes of every row of x (n, M) into zeroed codes (n, N), with objective, gap, pivots and flops (n,).
 
-    C0 = x D (n, N) and G = D'D in the working precision (it is overwritten), Dt = D' (N, M) in x's dtype.
+    C0 = x D (n, N) and G = D'D in the working precision, Dt = D' (N, M) in x's, dmax the longest column's length.
+    unit, a power of two, multiplies the codes. integer (1,) is of the working precision's size.
     """
     (n, N), M = C0.shape, Dt.shape[1]
     limit = min(M, N)
@@ -263,9 +294,10 @@ def solve_rows(
         xx = 0.0
         for i in range(M):
             xx += np.float64(x[row, i]) ** 2
-        gap[row] = np.inf
+        gap[row] = before = np.inf
         screened = False
-        for _ in range(ROUNDS):
+        for turn in range(ROUNDS):
+            proving = True
             if not screened:
                 length = 0.0
                 for p in range(k):
@@ -291,7 +323,8 @@ def solve_rows(
                 new = max(alpha, min(lam, SHRINK * top))
                 lam = alpha if new < 1.2 * alpha else new
                 slack = lam * max(0.25 * tol, 4 * eps)
-                if top > lam + slack:
+                proving = not top > lam + slack  # only at lam = alpha
+                if not proving:
                     nc = min(_above(c, T(lam + slack), found), WIDTH)
                     for q in range(nc):
                         i = found[q]
@@ -300,87 +333,70 @@ def solve_rows(
                         vc[q] = c[i] - lam
                     for p in range(k):
                         v[p] -= lam
-                    k, pivots = _restricted(
-                        k,
-                        A,
-                        g,
-                        s,
-                        v,
-                        slot,
-                        H,
-                        nc,
-                        cand,
-                        gc,
-                        vc,
-                        used,
-                        Gc,
-                        G,
-                        where,
-                        c,
-                        slack,
-                        limit,
-                        singular,
-                        u,
-                        w,
-                        rows,
-                        pivots,
-                    )
-                    if pivots <= 0:
-                        break
-                    continue
-            # float64: conditions on A and on every atom that the screening's rounding error leaves in doubt
-            for i in range(M):
-                r[i] = x[row, i]
-            for p in range(k):
-                ws[p] = g[p] * s[p]
-            _subtract_rows(r, M, ws, Dt, A, k)
-            rr, rx, shift = 0.0, 0.0, 0.0
-            if not screened:
+            if proving:
+                # float64: conditions on A and on every atom that the screening's rounding error leaves in doubt
                 for i in range(M):
-                    r0[i] = r[i]
-            for i in range(M):
-                rr += r[i] * r[i]
-                rx += r[i] * x[row, i]
-                shift += (r[i] - r0[i]) ** 2
-            shift = dmax * math.sqrt(shift)
-            length, largest, moved, first = 0.0, alpha, 0.0, 0.0
-            for p in range(k):
-                dot = 0.0
+                    r[i] = x[row, i]
+                for p in range(k):
+                    ws[p] = g[p] * s[p]
+                _subtract_rows(r, M, ws, Dt, A, k)
+                rr, rx, shift = 0.0, 0.0, 0.0
+                if not screened:
+                    for i in range(M):
+                        r0[i] = r[i]
                 for i in range(M):
-                    dot += r[i] * Dt[A[p], i]
-                dot *= g[p]
-                v[p] = dot - alpha
-                largest = max(largest, abs(dot))
-                length += s[p]
-                rounding = np.float64(codes.dtype.type(s[p])) - s[p]
-                moved += abs(rounding)
-                first += (alpha - dot) * rounding
-            doubt = 1.05 * (M + k + 8) * eps * dmax * (math.sqrt(xx) + dmax * length)
-            nc = 0
-            bound = alpha - doubt - shift
-            for q in range(_above(c, T(bound), found)):
-                i = found[q]
-                if where[i] < 0:
+                    rr += r[i] * r[i]
+                    rx += r[i] * x[row, i]
+                    shift += (r[i] - r0[i]) ** 2
+                shift = dmax * math.sqrt(shift)
+                length, largest, moved, first = 0.0, alpha, 0.0, 0.0
+                for p in range(k):
                     dot = 0.0
-                    for m in range(M):
-                        dot += r[m] * Dt[i, m]
-                    sign = -1.0 if signed and dot < 0 else 1.0
-                    dot *= sign
-                    largest = max(largest, dot)
-                    work += 2.0 * M
-                    if dot > alpha * (1 + 0.25 * tol) and nc < WIDTH:
-                        cand[nc], gc[nc], vc[nc] = i, sign, dot - alpha
-                        nc += 1
-            work += 4.0 * k * M
-            primal = 0.5 * rr + alpha * length + first + 0.5 * (dmax * moved) ** 2
-            scale = min(max(rx / max(rr, 1e-300), 0.0), alpha / largest)
-            objective[row] = primal
-            gap[row] = (
-                max(0.0, (primal - scale * rx + 0.5 * scale * scale * rr) / primal) if primal > 0 else 0.0
-            )
-            if gap[row] <= 0.9 * tol:
-                break
-            k, pivots = _restricted(
+                    for i in range(M):
+                        dot += r[i] * Dt[A[p], i]
+                    dot *= g[p]
+                    v[p] = dot - alpha
+                    largest = max(largest, abs(dot))
+                    length += s[p]
+                    rounding = np.float64(codes.dtype.type(s[p])) - s[p]
+                    moved += abs(rounding)
+                    first += (alpha - dot) * rounding
+                doubt = 1.05 * (M + k + 8) * eps * dmax * (math.sqrt(xx) + dmax * length)
+                nc = 0
+                bound = alpha - doubt - shift
+                for q in range(_above(c, T(bound), found)):
+                    i = found[q]
+                    if where[i] < 0:
+                        dot = 0.0
+                        for m in range(M):
+                            dot += r[m] * Dt[i, m]
+                        sign = -1.0 if signed and dot < 0 else 1.0
+                        dot *= sign
+                        largest = max(largest, dot)
+                        work += 2.0 * M
+                        if dot > alpha * (1 + 0.25 * tol) and nc < WIDTH:
+                            cand[nc], gc[nc], vc[nc] = i, sign, dot - alpha
+                            nc += 1
+                work += 4.0 * k * M
+                primal = 0.5 * rr + alpha * length + first + 0.5 * (dmax * moved) ** 2
+                scale = min(max(rx / max(rr, 1e-300), 0.0), alpha / largest)
+                objective[row] = primal
+                gap[row] = (
+                    max(0.0, (primal - scale * rx + 0.5 * scale * scale * rr) / primal)
+                    if primal != 0
+                    else 0.0
+                )
+                if gap[row] <= 0.99 * tol:
+                    break
+                if gap[row] > 0.5 * before:  # refinement with a good H gains digits every time
+                    k = _rebuild(k, A, g, s, H, G, where, singular, u, w, rows)
+                    gap[row] = before = np.inf
+                    screened = False
+                    continue
+                before = gap[row]
+                slack = 0.25 * tol * alpha
+            allowance = min(pivots, 4 * (k + nc) + 20)
+            k, left = _restricted(
                 k,
                 A,
                 g,
@@ -397,19 +413,24 @@ def solve_rows(
                 G,
                 where,
                 c,
-                0.25 * tol * alpha,
+                slack,
                 limit,
                 singular,
                 u,
                 w,
                 rows,
-                pivots,
+                allowance,
             )
+            pivots -= allowance - left
+            gap[row] = np.inf  # s has moved
             if pivots <= 0:
                 break
-            screened = shift < 0.1 * alpha
+            screened = proving and shift < 0.1 * alpha
+            if left <= 0 or turn % 16 == 15:  # going round in circles
+                k = _rebuild(k, A, g, s, H, G, where, singular, u, w, rows)
+                screened = False
         for p in range(k):
-            codes[row, A[p]] = g[p] * s[p]
+            codes[row, A[p]] = unit * g[p] * s[p]
             where[A[p]] = -1
         steps[row] = max_pivots - pivots
         flops[row] = work

@@ -14,6 +14,7 @@ The first call compiles for about 15 seconds (once per installation: numba keeps
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -80,9 +81,14 @@ def _solve(
     codes = torch.from_numpy(np.zeros((n, N), x.numpy().dtype))
     record = torch.zeros(4, n, dtype=torch.float64)
     exact = x.dtype if dtype == torch.float32 else dtype
-    columns = D.T.to(exact).contiguous().numpy()
-    largest = float(torch.linalg.vector_norm(D.double(), dim=0).max())
-    signals, matrix = x.to(exact).contiguous().numpy(), D.to(dtype).contiguous().numpy()
+    # in units that make the longest column and alpha about one, float32 can neither overflow nor underflow
+    # where it matters; powers of two keep every number exact
+    longest = float(torch.linalg.vector_norm(D.double(), dim=0).max())
+    length = 2.0 ** round(math.log2(longest))
+    size = 2.0 ** round(math.log2(alpha / length))
+    D, x = D.to(exact) / length, x.to(exact) / size
+    columns, signals = D.T.contiguous().numpy(), x.contiguous().numpy()
+    matrix = D.to(dtype).contiguous().numpy()
     gram = matrix.T @ matrix  # numpy sees the symmetry and does half of it
     integer = np.int32 if dtype == torch.float32 else np.int64
     threads = torch.get_num_threads()
@@ -96,10 +102,11 @@ def _solve(
             correlation[start - first : stop - first],
             columns,
             gram,
-            alpha,
+            alpha / (length * size),
             tol,
             not nonnegative,
-            largest,
+            longest / length,
+            size / length,
             limit,
             codes[rows].numpy(),
             *(row.numpy() for row in record[:, rows]),
@@ -111,7 +118,8 @@ def _solve(
             stop = min(n, first + chunk)
             # before the threads start, because the threads of BLAS must not run inside them
             np.matmul(signals[first:stop].astype(matrix.dtype), matrix, out=correlation[: stop - first])
-            size = -(-(stop - first) // threads)
-            starts = range(first, stop, size)
-            list(pool.map(work, starts, [min(a + size, stop) for a in starts], [first] * len(starts)))
+            share = -(-(stop - first) // threads)
+            starts = range(first, stop, share)
+            list(pool.map(work, starts, [min(a + share, stop) for a in starts], [first] * len(starts)))
+    record[0] *= size * size
     return codes, record
