@@ -16,8 +16,11 @@ import torch
 
 from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.coordinate_descent import coordinate_descent
 from amortgap.solvers.exhaustive import exhaustive
 from amortgap.solvers.fista import fista
+from amortgap.solvers.ista import ista
+from amortgap.solvers.lca import lca
 from amortgap.solvers.log_adam import log_adam
 from amortgap.solvers.nnls import refit
 from amortgap.solvers.omp import omp
@@ -28,6 +31,9 @@ __all__ = ["PURSUITS", "SOLVERS", "Solution", "basis_pursuit", "pursue", "refit"
 
 SOLVERS: dict[str, Callable[..., Solution]] = {
     "fista": fista,
+    "ista": ista,
+    "lca": lca,
+    "coordinate_descent": coordinate_descent,
     "log_adam": log_adam,
     "lasso_cvxpy": lasso_cvxpy,
     "working_set": working_set,

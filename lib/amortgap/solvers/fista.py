@@ -4,8 +4,7 @@
 
 with L the largest eigenvalue of D'D and prox(v) = max(v - alpha/L, 0), soft thresholding in the signed case.
 Beck & Teboulle, SIAM J. Imaging Sci. 2 (2009), eq. 4.1-4.3. The momentum of a sample is dropped whenever it
-points uphill (O'Donoghue & Candes, Found. Comput. Math. 15 (2015), gradient scheme), and a sample leaves the
-batch once its own duality gap is small enough.
+points uphill (O'Donoghue & Candes, Found. Comput. Math. 15 (2015), gradient scheme).
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.objectives import duality_gap
-from amortgap.solvers._solution import Solution, certify
-
-CHECK_EVERY = 10  # steps between two looks at the duality gap, which costs about two steps
+from amortgap.solvers._iterate import State, iterate, shrink, working_dtype
+from amortgap.solvers._solution import Solution
 
 
 def fista(
@@ -33,44 +30,34 @@ def fista(
 
     init (n, N): starting codes (default 0).  A sample that is not done after max_steps has converged=False.
     """
-    # float32 iterates stall at gaps of about 1e-5, so small tolerances are worked for in float64
-    dtype = torch.promote_types(x.dtype, torch.float32) if tol >= 1e-4 else torch.float64
-    D_, x_ = D.to(dtype), x.to(dtype)
+    D_ = D.to(working_dtype(x, tol))
     M, N = D.shape
     gram = D_.T @ D_ if N <= 2 * M else None  # N^2 against 2 M N multiplications a step
-    step = 1 / torch.linalg.matrix_norm(D_.double(), ord=2).square().to(dtype)
+    eta = 1 / torch.linalg.matrix_norm(D_.double(), ord=2).square().to(D_.dtype)
 
-    codes = torch.zeros(len(x), N, dtype=dtype, device=x.device) if init is None else init.to(dtype).clone()
-    n_steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    active = (~(duality_gap(D_, x_, codes, alpha, nonnegative) <= tol)).nonzero().squeeze(1)
-    s, y, target = codes[active], codes[active], x_[active]
-    correlation = target @ D_
-    t = torch.ones(len(active), 1, dtype=dtype, device=x.device)
-    flops = 10 * M * N * len(x) + 2 * M * N * len(active)  # the first gap and the certificate; D'x
-    flops += 2 * M * N * N if gram is not None else 0
-    for k in range(1, max_steps + 1):
-        if len(active) == 0:
-            break
+    def begin(target: Tensor, s: Tensor) -> State:
+        return s, s, torch.ones(len(s), 1, dtype=s.dtype, device=s.device), target, target @ D_
+
+    def step(state: State) -> State:
+        s, y, t, target, correlation = state
         ascent = correlation - y @ gram if gram is not None else (target - y @ D_.T) @ D_
-        v = y + step * ascent
-        new = (v - step * alpha).clamp_min_(0)
-        if not nonnegative:
-            new = new - (-v - step * alpha).clamp_min_(0)
+        new = shrink(y + eta * ascent, eta * alpha, nonnegative)
         move = new - s
         t = torch.where(((y - new) * move).sum(1, keepdim=True) > 0, 1, t)  # restart where uphill
         t_next = (1 + (1 + 4 * t * t).sqrt()) / 2
-        y = new + (t - 1) / t_next * move
-        s, t = new, t_next
-        flops += len(active) * (2 * N * N if gram is not None else 4 * M * N)
-        if k % CHECK_EVERY == 0 or k == max_steps:
-            flops += len(active) * 4 * M * N
-            keep = ~(duality_gap(D_, target, s, alpha, nonnegative) <= tol)
-            done = active[~keep]
-            codes[done], n_steps[done] = s[~keep], k
-            if len(done):
-                active, s, y, t = active[keep], s[keep], y[keep], t[keep]
-                target, correlation = target[keep], correlation[keep]
-    codes[active], n_steps[active] = s, max_steps
-    return certify(
-        D, x, codes, alpha, nonnegative=nonnegative, tol=tol, n_steps=n_steps, flops=flops, method="fista"
+        return new, new + (t - 1) / t_next * move, t_next, target, correlation
+
+    return iterate(
+        D,
+        x,
+        alpha,
+        begin,
+        step,
+        nonnegative=nonnegative,
+        tol=tol,
+        init=init,
+        max_steps=max_steps,
+        flops_before=2 * M * N * N if gram is not None else 0,
+        flops_per_step=2 * N * N if gram is not None else 4 * M * N,
+        method="fista",
     )

@@ -81,14 +81,10 @@ def _solve(
     codes = torch.from_numpy(np.zeros((n, N), x.numpy().dtype))
     record = torch.zeros(4, n, dtype=torch.float64)
     exact = x.dtype if dtype == torch.float32 else dtype
-    # in units that make the longest column and alpha about one, float32 can neither overflow nor underflow
-    # where it matters; powers of two keep every number exact
-    longest = float(torch.linalg.vector_norm(D.double(), dim=0).max())
-    length = 2.0 ** round(math.log2(longest))
-    size = 2.0 ** round(math.log2(alpha / length))
-    D, x = D.to(exact) / length, x.to(exact) / size
-    columns, signals = D.T.contiguous().numpy(), x.contiguous().numpy()
-    matrix = D.to(dtype).contiguous().numpy()
+    columns, signals, weight, unit, size = in_units(D.to(exact), x.to(exact), alpha)
+    longest = float(np.linalg.norm(columns.astype(np.float64), axis=0).max())
+    matrix = columns.astype(np.float32 if dtype == torch.float32 else np.float64)
+    columns = np.ascontiguousarray(columns.T)
     gram = matrix.T @ matrix  # numpy sees the symmetry and does half of it
     integer = np.int32 if dtype == torch.float32 else np.int64
     threads = torch.get_num_threads()
@@ -102,11 +98,11 @@ def _solve(
             correlation[start - first : stop - first],
             columns,
             gram,
-            alpha / (length * size),
+            weight,
             tol,
             not nonnegative,
-            longest / length,
-            size / length,
+            longest,
+            unit,
             limit,
             codes[rows].numpy(),
             *(row.numpy() for row in record[:, rows]),
@@ -123,3 +119,16 @@ def _solve(
             list(pool.map(work, starts, [min(a + share, stop) for a in starts], [first] * len(starts)))
     record[0] *= size * size
     return codes, record
+
+
+def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[np.ndarray, np.ndarray, float, float, float]:
+    """D and x in units in which the longest column and alpha are about one.
+
+    So float32 can neither overflow nor underflow where it matters, and the units are powers of two, which keep
+    every number exact. Returns D, x, alpha in these units, and the units of the codes and of x.
+    """
+    longest = float(torch.linalg.vector_norm(D.double(), dim=0).max())
+    length = 2.0 ** round(math.log2(longest))
+    size = 2.0 ** round(math.log2(alpha / length))
+    D, x = (D / length).detach().contiguous(), (x / size).detach().contiguous()
+    return D.numpy(), x.numpy(), alpha / (length * size), size / length, size

@@ -1,0 +1,75 @@
+"""The loop that first-order methods share: step, look at the duality gaps, let finished samples go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from amortgap.objectives import duality_gap
+from amortgap.solvers._solution import Solution, certify
+
+CHECK_EVERY = 10  # steps between two looks at the duality gap, which costs about two steps
+
+State = tuple[Tensor, ...]  # each (n, ...), one row a sample; the first holds the codes
+
+
+def working_dtype(x: Tensor, tol: float) -> torch.dtype:
+    """float64 below tol = 1e-4: float32 iterates stall at gaps of about 1e-5."""
+    return torch.promote_types(x.dtype, torch.float32) if tol >= 1e-4 else torch.float64
+
+
+def iterate(
+    D: Tensor,
+    x: Tensor,
+    alpha: float,
+    begin: Callable[[Tensor, Tensor], State],
+    step: Callable[[State], State],
+    *,
+    nonnegative: bool,
+    tol: float,
+    init: Tensor | None,
+    max_steps: int,
+    flops_before: int,
+    flops_per_step: int,
+    method: str,
+) -> Solution:
+    """Repeat `step` until every sample's relative duality gap is at most tol, or max_steps have been made.
+
+    begin(x, codes) makes the state of the samples that are not done at their start; step advances it, one
+    sample apart from the other, so that finished ones can be dropped from the batch. flops_before is the set-up's
+    cost, flops_per_step one sample's cost of a step.
+    """
+    dtype = working_dtype(x, tol)
+    D_, x_ = D.to(dtype), x.to(dtype)
+    M, N = D.shape
+    codes = torch.zeros(len(x), N, dtype=dtype, device=x.device) if init is None else init.to(dtype).clone()
+    n_steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    active = (~(duality_gap(D_, x_, codes, alpha, nonnegative) <= tol)).nonzero().squeeze(1)
+    target = x_[active]
+    state = begin(target, codes[active])
+    # the first gap and the certificate for all samples, D'x for those that go on
+    flops = flops_before + 10 * M * N * len(x) + 2 * M * N * len(active)
+    for k in range(1, max_steps + 1):
+        if len(active) == 0:
+            break
+        state = step(state)
+        flops += len(active) * flops_per_step
+        if k % CHECK_EVERY == 0 or k == max_steps:
+            flops += len(active) * 4 * M * N
+            keep = ~(duality_gap(D_, target, state[0], alpha, nonnegative) <= tol)
+            done = active[~keep]
+            codes[done], n_steps[done] = state[0][~keep], k
+            if len(done):
+                active, target, state = active[keep], target[keep], tuple(part[keep] for part in state)
+    codes[active], n_steps[active] = state[0], max_steps
+    return certify(
+        D, x, codes, alpha, nonnegative=nonnegative, tol=tol, n_steps=n_steps, flops=flops, method=method
+    )
+
+
+def shrink(v: Tensor, threshold: float | Tensor, nonnegative: bool) -> Tensor:
+    """prox of threshold ||.||_1:  max(v - t, 0), soft thresholding in the signed case."""
+    positive = (v - threshold).clamp_min(0)
+    return positive if nonnegative else positive - (-v - threshold).clamp_min(0)

@@ -1,0 +1,155 @@
+"""numba kernel of pivoting: LANES samples side by side in every loop, so that tiny problems fill the vector units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+_jit: Any = numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
+)
+
+LANES = 16
+REFINEMENTS = 4
+
+
+@_jit
+def _pivot_all(T: Any, active: Any, slack: Any, limit: int) -> None:
+    """Sweep the worst violated index of each lane in and out of T (N, N + 1, LANES) until none is left.
+
+    Sweeping p with d = T[p, p] is  T[i, j] -= T[i, p] T[p, j] / d  outside row and column p, which become
+    +-T[p, j] / d, and T[p, p] = -1 / d. It is done as one rank-one update, with a[p] and r[p] chosen to fit.
+    """
+    N = len(T)
+    r, a = np.zeros((N + 1, LANES), np.float32), np.zeros((N + 1, LANES), np.float32)
+    worst, index = np.zeros(LANES, np.float32), np.zeros(LANES, np.int32)
+    for _ in range(limit):
+        for lane in range(LANES):
+            worst[lane] = slack[lane]
+            index[lane] = -1
+        for i in range(N):
+            for lane in range(LANES):
+                v = T[i, N, lane] * (1 - 2 * active[i, lane])  # excess outside, minus the code inside
+                index[lane] = i if v > worst[lane] else index[lane]
+                worst[lane] = v if v > worst[lane] else worst[lane]
+        busy = 0
+        for lane in range(LANES):
+            p = index[lane]
+            d = T[p, p, lane] if p >= 0 else np.float32(0)
+            if p < 0 or abs(d) < 1e-5:
+                for j in range(N + 1):
+                    r[j, lane] = a[j, lane] = 0
+                if p >= 0:
+                    slack[lane] = np.inf  # numerically dependent columns: this lane is given up
+                continue
+            busy += 1
+            inverse = 1 / d
+            sign = 1 - 2 * active[p, lane]
+            for j in range(N + 1):
+                r[j, lane] = T[p, j, lane]
+                a[j, lane] = r[j, lane] * inverse
+            a[p, lane] = 1 - sign * inverse
+            r[p, lane] = d - sign
+            T[p, p, lane] -= 2 * sign
+            active[p, lane] = 1 - active[p, lane]
+        if busy == 0:
+            return
+        for i in range(N):
+            for j in range(N + 1):
+                for lane in range(LANES):
+                    T[i, j, lane] -= a[i, lane] * r[j, lane]
+
+
+@_jit
+def solve_lanes(
+    x: Any,
+    D: Any,
+    G: Any,
+    alpha: float,
+    tol: float,
+    unit: float,
+    limit: int,
+    codes: Any,
+    objective: Any,
+    gap: Any,
+) -> None:
+    """Codes of the rows of x (n, M) into codes (n, N), nonnegative, with objective and gap (n,).
+
+    D (M, N) in x's dtype, G = D'D float32. gap is that of the last refinement: above tol where pivoting failed.
+    """
+    (n, M), N = x.shape, len(G)
+    T, active = np.zeros((N, N + 1, LANES), np.float32), np.zeros((N, LANES), np.float32)
+    y, r = np.zeros((M, LANES)), np.zeros((M, LANES))
+    s, c, slack = np.zeros((N, LANES)), np.zeros((N, LANES)), np.zeros(LANES, np.float32)
+    rr, rx, length, largest = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    for start in range(0, n, LANES):
+        width = min(LANES, n - start)
+        for m in range(M):
+            for lane in range(LANES):
+                y[m, lane] = x[start + min(lane, width - 1), m]
+        slack[:] = 0
+        for i in range(N):
+            for lane in range(LANES):
+                c[i, lane] = -alpha
+            for m in range(M):
+                d = np.float64(D[m, i])
+                for lane in range(LANES):
+                    c[i, lane] += d * y[m, lane]
+            for lane in range(LANES):
+                T[i, N, lane] = c[i, lane]
+                active[i, lane] = 0
+                slack[lane] = max(slack[lane], np.float32(1e-6) * abs(T[i, N, lane]))
+            for j in range(N):
+                for lane in range(LANES):
+                    T[i, j, lane] = G[i, j]
+        _pivot_all(T, active, slack, limit)
+        for i in range(N):
+            for lane in range(LANES):
+                s[i, lane] = max(0.0, np.float64(active[i, lane] * T[i, N, lane]))
+        for step in range(REFINEMENTS):
+            rr[:] = 0
+            rx[:] = 0
+            length[:] = 0
+            largest[:] = alpha
+            for m in range(M):
+                for lane in range(LANES):
+                    r[m, lane] = y[m, lane]
+                for i in range(N):
+                    d = np.float64(D[m, i])
+                    for lane in range(LANES):
+                        r[m, lane] -= d * s[i, lane]
+                for lane in range(LANES):
+                    rr[lane] += r[m, lane] * r[m, lane]
+                    rx[lane] += r[m, lane] * y[m, lane]
+            for i in range(N):
+                for lane in range(LANES):
+                    c[i, lane] = 0
+                for m in range(M):
+                    d = np.float64(D[m, i])
+                    for lane in range(LANES):
+                        c[i, lane] += d * r[m, lane]
+                for lane in range(LANES):
+                    largest[lane] = c[i, lane] if c[i, lane] > largest[lane] else largest[lane]
+                    length[lane] += s[i, lane]
+                    c[i, lane] = (c[i, lane] - alpha) * active[i, lane]
+            done = True
+            for lane in range(width):
+                primal = 0.5 * rr[lane] + alpha * length[lane]
+                scale = min(max(rx[lane] / max(rr[lane], 1e-300), 0.0), alpha / largest[lane])
+                dual = scale * rx[lane] - 0.5 * scale * scale * rr[lane]
+                objective[start + lane] = primal
+                gap[start + lane] = max(0.0, (primal - dual) / primal) if primal != 0 else 0.0
+                done &= gap[start + lane] <= 0.9 * tol
+            if done or step == REFINEMENTS - 1:
+                break
+            for i in range(N):  # s += H (c - alpha) on the active set, where -T is the inverse Gram H
+                for j in range(N):
+                    for lane in range(LANES):
+                        s[i, lane] -= active[i, lane] * np.float64(T[i, j, lane]) * c[j, lane]
+                for lane in range(LANES):
+                    s[i, lane] = max(0.0, s[i, lane])
+        for lane in range(width):
+            for i in range(N):
+                codes[start + lane, i] = unit * s[i, lane]
