@@ -494,7 +494,8 @@ def test_every_pursuit_returns_at_most_k_and_an_honest_objective(name, case, non
         assert ((solution.objective - 0.5 * residual.square().sum(1)).abs() <= slack).all()
         best = pursue(D, x, K, "exhaustive", nonnegative).objective
         assert (solution.objective >= best - slack).all()
-        assert (solution.objective <= previous + slack).all()  # one more atom never hurts
+        if name != "iht":  # which may end in another local optimum
+            assert (solution.objective <= previous + slack).all()  # one more atom never hurts
         previous = solution.objective
 
 
@@ -508,7 +509,7 @@ def test_a_pursuit_treats_samples_apart(name, nonnegative):
 
 
 @both_signs
-@pytest.mark.parametrize("name", PURSUITS)
+@pytest.mark.parametrize("name", [name for name in PURSUITS if name != "iht"])
 def test_one_atom_is_the_best_matching_one(name, nonnegative):
     D, x = gaussian(8, 16, 50)
     match = x @ D if nonnegative else (x @ D).abs()

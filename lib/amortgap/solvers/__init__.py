@@ -19,9 +19,12 @@ from amortgap.solvers._solution import Solution
 from amortgap.solvers.coordinate_descent import coordinate_descent
 from amortgap.solvers.exhaustive import exhaustive
 from amortgap.solvers.fista import fista
+from amortgap.solvers.gradient_pursuit import gradient_pursuit
+from amortgap.solvers.iht import iht
 from amortgap.solvers.ista import ista
 from amortgap.solvers.lca import lca
 from amortgap.solvers.log_adam import log_adam
+from amortgap.solvers.matching_pursuit import matching_pursuit
 from amortgap.solvers.nnls import refit
 from amortgap.solvers.omp import omp
 from amortgap.solvers.reference import basis_pursuit, lasso_cvxpy
@@ -38,7 +41,13 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "lasso_cvxpy": lasso_cvxpy,
     "working_set": working_set,
 }
-PURSUITS: dict[str, Callable[..., Solution]] = {"omp": omp, "exhaustive": exhaustive}
+PURSUITS: dict[str, Callable[..., Solution]] = {
+    "omp": omp,
+    "matching_pursuit": matching_pursuit,
+    "gradient_pursuit": gradient_pursuit,
+    "iht": iht,
+    "exhaustive": exhaustive,
+}
 
 
 @torch.no_grad()  # a trained decoder may be handed in as it is

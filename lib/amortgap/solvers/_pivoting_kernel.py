@@ -1,4 +1,7 @@
-"""numba kernel of pivoting: LANES samples side by side in every loop, so that tiny problems fill the vector units."""
+"""numba kernel of pivoting: many samples side by side in every loop, so that tiny problems fill vector units.
+
+The number of lanes is an argument because the compiler vectorises loops of unknown length best.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +14,32 @@ _jit: Any = numba.njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
 )
 
-LANES = 16
 REFINEMENTS = 4
 
 
 @_jit
-def _pivot_all(T: Any, active: Any, slack: Any, limit: int) -> None:
-    """Sweep the worst violated index of each lane in and out of T (N, N + 1, LANES) until none is left.
+def _pivot_all(T: Any, active: Any, slack: Any, limit: int, lanes: int) -> None:
+    """Sweep the worst violated index of each lane in and out of T (N, N + 1, lanes) until none is left.
 
     Sweeping p with d = T[p, p] is  T[i, j] -= T[i, p] T[p, j] / d  outside row and column p, which become
     +-T[p, j] / d, and T[p, p] = -1 / d. It is done as one rank-one update, with a[p] and r[p] chosen to fit.
     """
     N = len(T)
-    r, a = np.zeros((N + 1, LANES), np.float32), np.zeros((N + 1, LANES), np.float32)
-    worst, index = np.zeros(LANES, np.float32), np.zeros(LANES, np.int32)
-    for _ in range(limit):
-        for lane in range(LANES):
+    r, a = np.zeros((N + 1, lanes), np.float32), np.zeros((N + 1, lanes), np.float32)
+    worst, index = np.zeros(lanes, np.float32), np.zeros(lanes, np.int32)
+    for turn in range(limit):
+        # after so many exchanges the worst may be going in circles; the last violated index cannot (Murty)
+        greedy = np.float32(turn < limit // 2)
+        for lane in range(lanes):
             worst[lane] = slack[lane]
             index[lane] = -1
         for i in range(N):
-            for lane in range(LANES):
+            for lane in range(lanes):
                 v = T[i, N, lane] * (1 - 2 * active[i, lane])  # excess outside, minus the code inside
                 index[lane] = i if v > worst[lane] else index[lane]
-                worst[lane] = v if v > worst[lane] else worst[lane]
+                worst[lane] = v * greedy if v * greedy > worst[lane] else worst[lane]
         busy = 0
-        for lane in range(LANES):
+        for lane in range(lanes):
             p = index[lane]
             d = T[p, p, lane] if p >= 0 else np.float32(0)
             if p < 0 or abs(d) < 1e-5:
@@ -58,7 +62,7 @@ def _pivot_all(T: Any, active: Any, slack: Any, limit: int) -> None:
             return
         for i in range(N):
             for j in range(N + 1):
-                for lane in range(LANES):
+                for lane in range(lanes):
                     T[i, j, lane] -= a[i, lane] * r[j, lane]
 
 
@@ -71,6 +75,7 @@ def solve_lanes(
     tol: float,
     unit: float,
     limit: int,
+    lanes: int,
     codes: Any,
     objective: Any,
     gap: Any,
@@ -80,63 +85,67 @@ def solve_lanes(
     D (M, N) in x's dtype, G = D'D float32. gap is that of the last refinement: above tol where pivoting failed.
     """
     (n, M), N = x.shape, len(G)
-    T, active = np.zeros((N, N + 1, LANES), np.float32), np.zeros((N, LANES), np.float32)
-    y, r = np.zeros((M, LANES)), np.zeros((M, LANES))
-    s, c, slack = np.zeros((N, LANES)), np.zeros((N, LANES)), np.zeros(LANES, np.float32)
-    rr, rx, length, largest = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
-    for start in range(0, n, LANES):
-        width = min(LANES, n - start)
+    T, active = np.zeros((N, N + 1, lanes), np.float32), np.zeros((N, lanes), np.float32)
+    y, r = np.zeros((M, lanes)), np.zeros((M, lanes))
+    s, c, slack = np.zeros((N, lanes)), np.zeros((N, lanes)), np.zeros(lanes, np.float32)
+    first = np.zeros(lanes)
+    rr, rx, length, largest = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
+    for start in range(0, n, lanes):
+        width = min(lanes, n - start)
         for m in range(M):
-            for lane in range(LANES):
+            for lane in range(lanes):
                 y[m, lane] = x[start + min(lane, width - 1), m]
         slack[:] = 0
         for i in range(N):
-            for lane in range(LANES):
+            for lane in range(lanes):
                 c[i, lane] = -alpha
             for m in range(M):
                 d = np.float64(D[m, i])
-                for lane in range(LANES):
+                for lane in range(lanes):
                     c[i, lane] += d * y[m, lane]
-            for lane in range(LANES):
+            for lane in range(lanes):
                 T[i, N, lane] = c[i, lane]
                 active[i, lane] = 0
                 slack[lane] = max(slack[lane], np.float32(1e-6) * abs(T[i, N, lane]))
             for j in range(N):
-                for lane in range(LANES):
+                for lane in range(lanes):
                     T[i, j, lane] = G[i, j]
-        _pivot_all(T, active, slack, limit)
+        _pivot_all(T, active, slack, limit, lanes)
         for i in range(N):
-            for lane in range(LANES):
+            for lane in range(lanes):
                 s[i, lane] = max(0.0, np.float64(active[i, lane] * T[i, N, lane]))
         for step in range(REFINEMENTS):
             rr[:] = 0
             rx[:] = 0
             length[:] = 0
+            first[:] = 0
             largest[:] = alpha
             for m in range(M):
-                for lane in range(LANES):
+                for lane in range(lanes):
                     r[m, lane] = y[m, lane]
                 for i in range(N):
                     d = np.float64(D[m, i])
-                    for lane in range(LANES):
+                    for lane in range(lanes):
                         r[m, lane] -= d * s[i, lane]
-                for lane in range(LANES):
+                for lane in range(lanes):
                     rr[lane] += r[m, lane] * r[m, lane]
                     rx[lane] += r[m, lane] * y[m, lane]
             for i in range(N):
-                for lane in range(LANES):
+                for lane in range(lanes):
                     c[i, lane] = 0
                 for m in range(M):
                     d = np.float64(D[m, i])
-                    for lane in range(LANES):
+                    for lane in range(lanes):
                         c[i, lane] += d * r[m, lane]
-                for lane in range(LANES):
+                for lane in range(lanes):
                     largest[lane] = c[i, lane] if c[i, lane] > largest[lane] else largest[lane]
                     length[lane] += s[i, lane]
                     c[i, lane] = (c[i, lane] - alpha) * active[i, lane]
+                    # P of the rounded codes, to first order: the second is below float64
+                    first[lane] -= c[i, lane] * (np.float64(codes.dtype.type(s[i, lane])) - s[i, lane])
             done = True
             for lane in range(width):
-                primal = 0.5 * rr[lane] + alpha * length[lane]
+                primal = 0.5 * rr[lane] + alpha * length[lane] + first[lane]
                 scale = min(max(rx[lane] / max(rr[lane], 1e-300), 0.0), alpha / largest[lane])
                 dual = scale * rx[lane] - 0.5 * scale * scale * rr[lane]
                 objective[start + lane] = primal
@@ -146,9 +155,9 @@ def solve_lanes(
                 break
             for i in range(N):  # s += H (c - alpha) on the active set, where -T is the inverse Gram H
                 for j in range(N):
-                    for lane in range(LANES):
+                    for lane in range(lanes):
                         s[i, lane] -= active[i, lane] * np.float64(T[i, j, lane]) * c[j, lane]
-                for lane in range(LANES):
+                for lane in range(lanes):
                     s[i, lane] = max(0.0, s[i, lane])
         for lane in range(width):
             for i in range(N):

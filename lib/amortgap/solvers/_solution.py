@@ -59,3 +59,20 @@ def certify(
     if nonnegative:
         gap = torch.where((rounded < 0).any(-1), torch.inf, gap)
     return Solution(rounded, primal, gap, n_steps, gap <= tol, int(flops), method)
+
+
+def uncertified(
+    D: Tensor, x: Tensor, codes: Tensor, *, n_steps: int | Tensor, flops: int, method: str
+) -> Solution:
+    """A Solution of a greedy method: objective 1/2 ||x - D s||^2, gap inf, never called converged."""
+    n = len(x)
+    residual = (x - codes @ D.T).double()
+    return Solution(
+        codes,
+        objective=0.5 * residual.square().sum(1),
+        duality_gap=torch.full((n,), torch.inf, dtype=torch.float64, device=x.device),
+        n_steps=torch.as_tensor(n_steps, device=x.device).expand(n),
+        converged=torch.zeros(n, dtype=torch.bool, device=x.device),
+        flops=int(flops),
+        method=method,
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, uncertified
 from amortgap.solvers.nnls import refit
 
 
@@ -32,14 +32,5 @@ def omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
         best = match.max(1)
         support[torch.arange(n, device=x.device), best.indices] |= best.values > floor
         codes = refit(D, x, support, nonnegative=nonnegative)
-    residual = (x - codes @ D.T).double()
     flops = n * (4 * M * N * K + sum(2 * k**3 // 3 for k in range(1, K + 1)))
-    return Solution(
-        codes,
-        objective=0.5 * residual.square().sum(1),
-        duality_gap=torch.full((n,), torch.inf, dtype=torch.float64, device=x.device),
-        n_steps=support.sum(1),
-        converged=torch.zeros(n, dtype=torch.bool, device=x.device),
-        flops=flops,
-        method="omp",
-    )
+    return uncertified(D, x, codes, n_steps=support.sum(1), flops=flops, method="omp")

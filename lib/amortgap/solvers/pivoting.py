@@ -18,6 +18,7 @@ from torch import Tensor
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.working_set import in_units, working_set
 
+LANES = 32  # samples side by side
 LARGEST = 32  # columns beyond which working_set is faster and the tableau leaves the cache
 
 
@@ -47,7 +48,9 @@ def pivoting(
     codes = torch.from_numpy(np.empty((n, width), signals.dtype))
     objective, gap = np.empty(n), np.empty(n)
     matrix = scaled.astype(np.float32)
-    solve_lanes(signals, scaled, matrix.T @ matrix, weight, tol, unit, limit, codes.numpy(), objective, gap)
+    solve_lanes(
+        signals, scaled, matrix.T @ matrix, weight, tol, unit, limit, LANES, codes.numpy(), objective, gap
+    )
     if not nonnegative:
         codes = codes[:, :N] - codes[:, N:]
     objective *= size * size

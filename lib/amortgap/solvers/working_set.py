@@ -83,7 +83,7 @@ def _solve(
     exact = x.dtype if dtype == torch.float32 else dtype
     columns, signals, weight, unit, size = in_units(D.to(exact), x.to(exact), alpha)
     longest = float(np.linalg.norm(columns.astype(np.float64), axis=0).max())
-    matrix = columns.astype(np.float32 if dtype == torch.float32 else np.float64)
+    matrix = torch.from_numpy(columns).to(dtype).numpy()
     columns = np.ascontiguousarray(columns.T)
     gram = matrix.T @ matrix  # numpy sees the symmetry and does half of it
     integer = np.int32 if dtype == torch.float32 else np.int64

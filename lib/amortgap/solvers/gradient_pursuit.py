@@ -1,0 +1,42 @@
+"""Gradient pursuit: like OMP, but one gradient step on the support instead of a least-squares fit.
+
+    S <- S + argmax_i d_i.r,   g = D_S'r,   s_S <- s_S + a g,   a = r.D_S g / ||D_S g||^2
+
+Blumensath & Davies, IEEE Trans. Signal Process. 56 (2008), section III-A. In the nonnegative case the step is
+shortened where a code would turn negative. Greedy: duality_gap is inf and converged False.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from amortgap.solvers._solution import Solution, uncertified
+
+
+def gradient_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+    """Codes (n, N) with at most K non-zeros after K steps.  Atoms are compared by d_i.r / ||d_i||."""
+    n, (M, N) = len(x), D.shape
+    length = torch.linalg.vector_norm(D, dim=0)
+    unit, rows = D / length, torch.arange(n, device=x.device)
+    codes = torch.zeros(n, N, dtype=x.dtype, device=x.device)  # of the unit columns
+    support = torch.zeros(n, N, dtype=torch.bool, device=x.device)
+    tiny = torch.finfo(x.dtype).tiny
+    for _ in range(K):
+        residual = x - codes @ unit.T
+        match = residual @ unit
+        candidates = torch.where(support, -torch.inf, match if nonnegative else match.abs())
+        best = candidates.max(1)
+        support[rows, best.indices] |= best.values > 0
+        gradient = match * support
+        if nonnegative:  # a code at zero cannot go down
+            gradient = torch.where((codes > 0) | (gradient > 0), gradient, 0)
+        image = gradient @ unit.T
+        step = (residual * image).sum(1) / image.square().sum(1).clamp_min(tiny)
+        if nonnegative:
+            room = torch.where(gradient < 0, -codes / gradient.clamp_max(-tiny), torch.inf)
+            step = torch.minimum(step, room.amin(1))
+        codes = codes + step[:, None] * gradient
+        codes = codes.clamp_min(0) if nonnegative else codes  # rounding of the shortened step
+    flops = n * 6 * M * N * K
+    return uncertified(D, x, codes / length, n_steps=K, flops=flops, method="gradient_pursuit")
