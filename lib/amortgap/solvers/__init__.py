@@ -27,6 +27,7 @@ from amortgap.solvers.log_adam import log_adam
 from amortgap.solvers.matching_pursuit import matching_pursuit
 from amortgap.solvers.nnls import refit
 from amortgap.solvers.omp import omp
+from amortgap.solvers.pivoting import LARGEST, pivoting
 from amortgap.solvers.reference import basis_pursuit, lasso_cvxpy
 from amortgap.solvers.working_set import working_set
 
@@ -39,6 +40,7 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "coordinate_descent": coordinate_descent,
     "log_adam": log_adam,
     "lasso_cvxpy": lasso_cvxpy,
+    "pivoting": pivoting,
     "working_set": working_set,
 }
 PURSUITS: dict[str, Callable[..., Solution]] = {
@@ -65,8 +67,8 @@ def solve(
 
     D (M, N), x (n, M), init (n, N) or None: tensors or numpy arrays; the answer is of the same kind, dtype
     and device as x.  tol: relative duality gap each sample must reach.  method: a name in SOLVERS.
-    options go to the method (max_steps, n_steps, lr).  "auto" takes working_set on a CPU and fista elsewhere;
-    Solution.method says which.
+    options go to the method (max_steps, n_steps, lr).  "auto" takes pivoting or, for N > 32, working_set on a CPU
+    and fista elsewhere; Solution.method says which.
 
     Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, tol <= 0, an unknown
     method, or starting codes that are infeasible.
@@ -81,7 +83,7 @@ def solve(
             raise ValueError(f"init must have shape {(len(x_), D_.shape[1])}, not {tuple(init.shape)}")
         if nonnegative and (init < 0).any():
             raise ValueError("init has negative entries, but nonnegative codes were asked for")
-    solver = _choose(SOLVERS, _automatic(x_) if method == "auto" else method, "solver")
+    solver = _choose(SOLVERS, _automatic(D_, nonnegative) if method == "auto" else method, "solver")
     solution = solver(D_, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **options)
     return _like(x, solution)
 
@@ -94,9 +96,11 @@ def pursue(D: Any, x: Any, K: int, method: str = "omp", nonnegative: bool = True
     return _like(x, _choose(PURSUITS, method, "pursuit")(D_, x_, K, nonnegative=nonnegative))
 
 
-def _automatic(x: torch.Tensor) -> str:
-    """The fastest method of `python -m amortgap.bench` for this device."""
-    return "working_set" if x.device.type == "cpu" else "fista"
+def _automatic(D: torch.Tensor, nonnegative: bool) -> str:
+    """The fastest method of `python -m amortgap.bench` for this device and size."""
+    if D.device.type != "cpu":
+        return "fista"
+    return "pivoting" if D.shape[1] * (1 if nonnegative else 2) <= LARGEST else "working_set"
 
 
 def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:

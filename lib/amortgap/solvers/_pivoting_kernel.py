@@ -149,7 +149,8 @@ def solve_lanes(
                 scale = min(max(rx[lane] / max(rr[lane], 1e-300), 0.0), alpha / largest[lane])
                 dual = scale * rx[lane] - 0.5 * scale * scale * rr[lane]
                 objective[start + lane] = primal
-                gap[start + lane] = max(0.0, (primal - dual) / primal) if primal != 0 else 0.0
+                excess = (primal - dual) / primal if primal != 0 else 0.0
+                gap[start + lane] = 0.0 if excess < 0 else excess  # NaN stays NaN
                 done &= gap[start + lane] <= 0.9 * tol
             if done or step == REFINEMENTS - 1:
                 break

@@ -381,11 +381,8 @@ def solve_rows(
                 primal = 0.5 * rr + alpha * length + first + 0.5 * (dmax * moved) ** 2
                 scale = min(max(rx / max(rr, 1e-300), 0.0), alpha / largest)
                 objective[row] = primal
-                gap[row] = (
-                    max(0.0, (primal - scale * rx + 0.5 * scale * scale * rr) / primal)
-                    if primal != 0
-                    else 0.0
-                )
+                excess = primal - scale * rx + 0.5 * scale * scale * rr
+                gap[row] = excess / primal if excess > 0 or excess != excess else 0.0  # NaN stays NaN
                 if gap[row] <= 0.99 * tol:
                     break
                 if gap[row] > 0.5 * before:  # refinement with a good H gains digits every time

@@ -109,14 +109,20 @@ def _solve(
             np.zeros(1, integer),
         )
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:  # starts no thread before it is given work
         for first in range(0, n, chunk):
             stop = min(n, first + chunk)
             # before the threads start, because the threads of BLAS must not run inside them
-            np.matmul(signals[first:stop].astype(matrix.dtype), matrix, out=correlation[: stop - first])
-            share = -(-(stop - first) // threads)
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # what float32 cannot hold is solved in float64
+                np.matmul(signals[first:stop].astype(matrix.dtype), matrix, out=correlation[: stop - first])
+            share = max(-(-(stop - first) // threads), 32)
             starts = range(first, stop, share)
-            list(pool.map(work, starts, [min(a + share, stop) for a in starts], [first] * len(starts)))
+            if len(starts) == 1:
+                work(first, stop, first)
+            else:
+                list(pool.map(work, starts, [min(a + share, stop) for a in starts], [first] * len(starts)))
     record[0] *= size * size
     return codes, record
 
