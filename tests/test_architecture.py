@@ -16,7 +16,7 @@ SOURCES = {
 # each part and the parts it may know; _check and _subsets are tools of all of the science
 BASE = {"_check", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
-UPPER = {"training", "dictionaries", "gap"}
+UPPER = {"training", "dictionaries", "gap", "bench"}
 OUTER = {"llm", "interop"}
 PAPERWORK = {"runs", "report"}
 MAY_KNOW = (
