@@ -18,36 +18,13 @@ from amortgap._check import check_problem
 from amortgap.solvers import pursue, refit, solve
 
 
-def alpha_for_l0(D: Tensor, x: Tensor, l0: float, *, tol: float = 1e-4, accuracy: float = 0.01) -> float:
-    """The alpha at which the nonnegative LASSO solution of x (n, M) on D (M, N) has mean L0 nearest `l0`.
-
-    Bisection on log alpha between the smallest alpha with an all-zero solution and 1e-5 of it, until the mean
-    L0 is within `accuracy` (relative) of the target or alpha no longer moves. Raises ValueError for a target
-    outside (0, min(M, N)), which no LASSO solution exceeds, and where no atom fits any sample.
-    """
-    D, x = check_problem(D, x)
-    if not 0 < l0 <= min(D.shape):
-        raise ValueError(f"a LASSO solution has between 0 and {min(D.shape)} active latents, not {l0}")
-    high = float((x @ D).max())
-    if high <= 0:
-        raise ValueError("every atom points away from every sample: the solution is zero for all alpha")
-    low = 1e-5 * high
-    while high / low > 1.001:
-        alpha = (low * high) ** 0.5
-        found = float((solve(D, x, alpha, tol=tol).codes > 0).sum(1).double().mean())
-        if abs(found - l0) <= accuracy * l0:
-            return alpha
-        low, high = (alpha, high) if found > l0 else (low, alpha)
-    return (low * high) ** 0.5
-
-
 def on_same_decoder(
     D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4
 ) -> dict[str, Tensor]:
     """The five rows of this module's table: name -> codes (n, N).
 
     D (M, N) unit columns, x (n, M) with the decoder's bias taken off, codes (n, N) >= 0 from the encoder,
-    alpha from `alpha_for_l0` on other samples than x. Raises ValueError as `solve`; for codes of the wrong
+    alpha from `solvers.alpha_for` on other samples than x. Raises ValueError as `solve`; for codes of the wrong
     shape or with negative entries.
     """
     D, x = check_problem(D, x)

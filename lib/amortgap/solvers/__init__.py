@@ -27,11 +27,24 @@ from amortgap.solvers.log_adam import log_adam
 from amortgap.solvers.matching_pursuit import matching_pursuit
 from amortgap.solvers.nnls import refit
 from amortgap.solvers.omp import omp
+from amortgap.solvers.path import alpha_for, alpha_max, path, screened
 from amortgap.solvers.pivoting import LARGEST, pivoting
 from amortgap.solvers.reference import basis_pursuit, lasso_cvxpy
 from amortgap.solvers.working_set import working_set
 
-__all__ = ["PURSUITS", "SOLVERS", "Solution", "basis_pursuit", "pursue", "refit", "solve"]
+__all__ = [
+    "PURSUITS",
+    "SOLVERS",
+    "Solution",
+    "alpha_for",
+    "alpha_max",
+    "basis_pursuit",
+    "path",
+    "pursue",
+    "refit",
+    "screened",
+    "solve",
+]
 
 SOLVERS: dict[str, Callable[..., Solution]] = {
     "fista": fista,

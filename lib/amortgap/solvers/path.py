@@ -1,0 +1,103 @@
+"""The LASSO over many alphas: a warm-started path, the alpha for a wanted sparsity or fit, safe screening.
+
+Efron, Hastie, Johnstone & Tibshirani, Ann. Stat. 32 (2004) describe the path; Fercoq, Gramfort & Salmon,
+Mind the duality gap, ICML 2015, the screening.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from amortgap._check import check_alpha, check_problem
+from amortgap.objectives import dual_point, objective
+from amortgap.solvers._solution import Solution
+from amortgap.solvers.fista import fista
+from amortgap.solvers.working_set import working_set
+
+
+def alpha_max(D: Tensor, x: Tensor, nonnegative: bool = True) -> Tensor:
+    """The smallest alpha at which each sample's solution is zero, (n,):  max_i d_i.x  (max_i |d_i.x| if signed)."""
+    D, x = check_problem(D, x)
+    match = x @ D
+    return match.amax(1).clamp_min(0) if nonnegative else match.abs().amax(1)
+
+
+@torch.no_grad()
+def path(
+    D: Tensor, x: Tensor, alphas: Sequence[float], *, nonnegative: bool = True, tol: float = 1e-6
+) -> list[Solution]:
+    """Solutions at each of `alphas`, in the order given, each started from the one before.
+
+    Decreasing alphas make good starts. By fista, which can use them. Raises ValueError as `solve`.
+    """
+    D, x = check_problem(D, x)
+    found: list[Solution] = []
+    for alpha in [check_alpha(a) for a in alphas]:
+        start = found[-1].codes if found else None
+        found.append(fista(D, x, alpha, nonnegative=nonnegative, tol=tol, init=start))
+    return found
+
+
+@torch.no_grad()
+def alpha_for(
+    D: Tensor,
+    x: Tensor,
+    *,
+    l0: float | None = None,
+    fvu: float | None = None,
+    nonnegative: bool = True,
+    tol: float = 1e-4,
+    accuracy: float = 0.01,
+) -> float:
+    """The alpha at which the solutions of x (n, M) on D (M, N) have this mean L0, or leave this share of
+    sum ||x||^2 unexplained.
+
+    Bisection on log alpha below the largest alpha_max, until the target is met within `accuracy` (relative)
+    or alpha no longer moves: mean L0 is a step function. Raises ValueError unless exactly one target is
+    given and it can be met: 0 < l0 <= min(M, N), 0 < fvu < 1, within alpha_max and 1e-6 of it.
+    """
+    D, x = check_problem(D, x)
+    if (l0 is None) == (fvu is None):
+        raise ValueError("give one target, l0 or fvu")
+    if l0 is not None and not 0 < l0 <= min(D.shape):
+        raise ValueError(f"a LASSO solution has between 0 and {min(D.shape)} active latents, not {l0}")
+    if fvu is not None and not 0 < fvu < 1:
+        raise ValueError(f"the unexplained share lies between 0 and 1, not {fvu}")
+    high = float(alpha_max(D, x, nonnegative).max()) if len(x) else 0.0
+    if high <= 0:
+        raise ValueError("no atom fits any sample: the solution is zero for all alpha")
+    low = least = 1e-6 * high
+    while high / low > 1.001:
+        alpha = (low * high) ** 0.5
+        codes = working_set(D, x, alpha, nonnegative=nonnegative, tol=tol).codes
+        if l0 is not None:
+            target, found = l0, float((codes != 0).sum(1).double().mean())
+            too_large = found < l0
+        else:
+            assert fvu is not None
+            target, found = fvu, float((x - codes @ D.T).square().sum() / x.square().sum())
+            too_large = found > fvu
+        if abs(found - target) <= accuracy * target:
+            return alpha
+        low, high = (low, alpha) if too_large else (alpha, high)
+    if low == least:
+        raise ValueError(f"the target is out of reach: still {found:.4g} at alpha = {alpha:.1e}")
+    return (low * high) ** 0.5
+
+
+@torch.no_grad()
+def screened(D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, nonnegative: bool = True) -> Tensor:
+    """bool (n, N): latents that are zero in every optimum, by the gap-safe sphere around codes' dual point.
+
+    d_i.y + ||d_i|| sqrt(2 (P - Q)) < alpha (|d_i.y| if signed): the dual is 1-strongly concave, so its optimum
+    lies within sqrt(2 (P - Q)) of y. The smaller the gap, the more is ruled out.
+    """
+    D, x = check_problem(D, x)
+    y = dual_point(D, x, codes, alpha, nonnegative)
+    gap = objective(D, x, codes, alpha) - (y * x).sum(1) + 0.5 * (y * y).sum(1)
+    radius = (2 * gap.clamp_min(0)).sqrt()[:, None] * torch.linalg.vector_norm(D, dim=0)
+    match = y @ D
+    return (match if nonnegative else match.abs()) + radius < alpha
