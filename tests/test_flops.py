@@ -9,7 +9,7 @@ from amortgap.dictionaries import log_adam_dictionary
 from amortgap.encoders import ENCODERS
 from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue, solve
-from amortgap.training import fit, reconstruction_loss, supervised_loss
+from amortgap.training import fit, reconstruction_loss, stack, supervised_loss
 
 M, N, n = 5, 11, 7
 HIDDEN = 13
@@ -46,9 +46,8 @@ def test_a_training_step_costs_what_the_counter_sees(name, learned, pre_bias):
     x = torch.randn(n, M)
     rule = n * flops.training_step(name, M, N, hidden=HIDDEN, learned=learned, pre_bias=pre_bias)
     assert counted(lambda: reconstruction_loss(model, x, 0.01).backward()) == rule
-    # fit looks at the loss once more after its last step
-    forward = n * (flops.encode(name, M, N, hidden=HIDDEN) + 2 * M * N)
-    assert counted(lambda: fit(model, x, steps=3)) == 3 * rule + forward
+    assert fit(model, x, steps=3, log_at=(0, 3)).flops == [0, 3 * rule]
+    assert fit(stack([model, model]), x, steps=3, batch_size=2, log_at=[3]).flops == [3 * rule * 2 // n]
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -56,6 +55,7 @@ def test_a_supervised_step_costs_what_the_counter_sees(name):
     model, x, codes = build(name), torch.randn(n, M), torch.randn(n, N)
     rule = n * flops.supervised_step(name, M, N, hidden=HIDDEN)
     assert counted(lambda: supervised_loss(model, x, codes).backward()) == rule
+    assert fit(model, x, codes=codes, steps=3, log_at=[3]).flops == [3 * rule]
 
 
 def test_no_rule_is_an_error():

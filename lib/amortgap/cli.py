@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  amortgap list                                  what there is to run\n"
         "  amortgap report                                run the quick profile, write reports/quick/index.html\n"
-        "  amortgap run 02_known_codes -p steps=2000         one notebook with another parameter\n"
+        "  amortgap run 02_known_codes -p steps=2000      one notebook with another parameter\n"
         "  amortgap report --help                         more on one command",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -230,8 +230,8 @@ COMMANDS: dict[str, Command] = {
         _run_options,
         run,
         "run one notebook with parameters of your choice",
-        "  amortgap run 02_known_codes -p seeds=5\n"
-        "  amortgap run 02_known_codes -p steps=2000 -p law=zipf --out /tmp/zipf",
+        "  amortgap run 03_known_dictionary -p dictionaries=3\n"
+        "  amortgap run 02_known_codes -p steps=2000 -p seed=5 --out /tmp/seed5",
     ),
     "list": (lambda parser: None, list_notebooks, "list the notebooks, their parameters and profiles", ""),
     "clean": (

@@ -7,6 +7,7 @@ every product is then a batched product, and the B losses are added, which leave
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, pad
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from amortgap._check import as_tensor
@@ -26,6 +28,7 @@ from amortgap.encoders import MLPEncoder
 class History:
     """What was logged while training: entry j was measured after steps[j] optimiser steps.
 
+    flops: operations of the matrix products until then, one model's share, counted by torch itself.
     loss: training loss, one tensor of the model's leading shape an entry.
     measures: name -> list of values, from the function given to `fit`.
     checkpoints: step -> state dict, at the steps asked for.
@@ -33,6 +36,7 @@ class History:
     """
 
     steps: list[int] = field(default_factory=list)
+    flops: list[int] = field(default_factory=list)
     loss: list[Tensor] = field(default_factory=list)
     measures: dict[str, list[Any]] = field(default_factory=dict)
     checkpoints: dict[int, dict[str, Tensor]] = field(default_factory=dict)
@@ -139,6 +143,15 @@ def fit(
     adam = torch.optim.Adam(learned, lr=lr, fused=True)
     log, checkpoints, history = set(log_at), set(keep), History()
     order = _batches(n, batch_size, seed)
+
+    def loss_on(batch: Tensor | slice) -> Tensor:
+        if codes is None:
+            return reconstruction_loss(model, x[..., batch, :], l1_weight)
+        return supervised_loss(model, x[..., batch, :], codes[..., batch, :])
+
+    with FlopCounterMode(display=False) as counter:
+        loss_on(slice(0, batch_size)).sum().backward()
+    cost = counter.get_total_flops() // math.prod(lead)
     measuring = 0.0
     start = time.perf_counter()
 
@@ -147,6 +160,7 @@ def fit(
             if not torch.isfinite(loss).all():
                 raise FloatingPointError(f"the loss is not finite after {step} steps; lower lr (now {lr})")
             history.steps.append(step)
+            history.flops.append(step * cost)
             history.loss.append(loss.detach().cpu())
             with torch.no_grad():
                 for name, value in (measure(model) if measure else {}).items():
@@ -156,13 +170,7 @@ def fit(
 
     with tqdm(total=steps, desc=label, file=sys.stderr, delay=2, mininterval=1) as bar:
         for step in range(steps + 1):
-            batch = next(order)
-            xb = x if batch is None else x[..., batch, :]
-            # supervised encoders never touch the decoder
-            if codes is None:
-                loss = reconstruction_loss(model, xb, l1_weight)
-            else:
-                loss = supervised_loss(model, xb, codes if batch is None else codes[..., batch, :])
+            loss = loss_on(next(order))
             if step in log or step in checkpoints:
                 pause = time.perf_counter()
                 record(step, loss)
@@ -172,7 +180,7 @@ def fit(
             adam.zero_grad()
             loss.sum().backward()
             adam.step()
-            if codes is None:
+            if codes is None:  # supervised encoders never touch the decoder
                 model.decoder.normalise_()  # type: ignore[operator, union-attr]
             bar.update()
     history.seconds = time.perf_counter() - start - measuring
@@ -193,11 +201,11 @@ def _check_data(value: Any, name: str, lead: list[int], width: int) -> Tensor:
     return value
 
 
-def _batches(n: int, batch_size: int | None, seed: int) -> Iterator[Tensor | None]:
+def _batches(n: int, batch_size: int | None, seed: int) -> Iterator[Tensor | slice]:
     g = torch.Generator().manual_seed(seed)
     while True:
         if batch_size is None:
-            yield None
+            yield slice(None)
         else:
             order = torch.randperm(n, generator=g)
             yield from order[: n - n % batch_size].split(batch_size)
