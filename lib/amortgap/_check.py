@@ -75,5 +75,8 @@ def check_device(device: str | torch.device) -> torch.device:
     """`device` as torch.device. Raises RuntimeError where CUDA is asked for and there is none."""
     device = torch.device(device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("device 'cuda' was asked for, but torch sees no CUDA device; use device='cpu'")
+        raise RuntimeError(
+            f"device {str(device)!r} was asked for, but there is no CUDA device, or no usable CUDA device for this "
+            "build of torch; use device='cpu'"
+        )
     return device

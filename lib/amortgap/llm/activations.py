@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amortgap._check import check_device
 from amortgap.llm import corpus as corpora
 from amortgap.llm.cache import cache_folder
 from amortgap.llm.extract import extract
-from amortgap.llm.model import DTYPES, LanguageModel, check_device, load, locate
+from amortgap.llm.model import DTYPES, LanguageModel, load, locate
 
 OUTLIER = 3.0  # times the median norm
 RECIPE = 1  # raise it when windows or hooks change, so that older caches are left aside

