@@ -6,9 +6,10 @@ import inspect
 import pytest
 import torch
 
-from amortgap.encoders import ENCODERS
+from amortgap.encoders import ENCODERS, resample_dead
 from amortgap.encoders._decoder import linear_weight
 from amortgap.problem import SparseProblem
+from amortgap.solvers import pursue
 from amortgap.training import fit, reconstruction_loss, stack
 
 M, N, n = 6, 10, 20
@@ -21,6 +22,10 @@ def options(name):
     choices = [{}, {"pre_bias": True}]
     if "bias" in offered:
         choices += [{"bias": True}, {"bias": True, "pre_bias": True}]
+    if name == "mlp":
+        choices += [{"hidden": (7, 5), "bias": True}]
+    if "aux_k" in offered or name == "batch_topk":
+        choices += [{"aux_k": 2, "dead_after": 1}]
     return choices
 
 
@@ -101,6 +106,8 @@ def test_every_parameter_learns(name, chosen):
     model = stirred(name, **chosen)
     reconstruction_loss(model, signals(200), 0.01).backward()
     for parameter, value in model.named_parameters():
+        if not value.requires_grad:  # counters and running means
+            continue
         assert value.grad is not None, parameter
         assert value.grad.abs().sum() > 0, parameter
         assert value.grad.isfinite().all(), parameter
@@ -127,7 +134,8 @@ def test_a_learned_dictionary_keeps_unit_columns(name):
 @encoders
 def test_a_given_dictionary_never_moves(name):
     p = SparseProblem(M=M, N=N, n=50)
-    model = ENCODERS[name](M, N, D=p.D)
+    # matching pursuit has no weights but the dictionary and the pre-bias
+    model = ENCODERS[name](M, N, D=p.D, pre_bias=True)
     assert not model.decoder.D.requires_grad
     fit(model, p.x, steps=10, lr=0.01)
     assert torch.equal(model.decoder.D, p.D)
@@ -199,6 +207,16 @@ def test_pointwise_written_out():
     [
         ("topk", {"k": 0}),
         ("topk", {"k": N + 1}),
+        ("topk", {"aux_k": N + 1}),
+        ("topk", {"dead_after": 0}),
+        ("batch_topk", {"k": 0}),
+        ("matching_pursuit", {"k": N + 1}),
+        ("jumprelu", {"threshold": 0}),
+        ("jumprelu", {"bandwidth": float("nan")}),
+        ("lista", {"layers": -1}),
+        ("lista", {"alpha": -1}),
+        ("mlp", {"hidden": ()}),
+        ("mlp", {"hidden": (4, 0)}),
         ("mlp", {"hidden": 0}),
         ("mlp", {"output": "gelu"}),
         ("pointwise", {"knots": 0}),
@@ -207,6 +225,179 @@ def test_pointwise_written_out():
 def test_settings_out_of_range_are_refused(name, wrong):
     with pytest.raises(ValueError, match="must be"):
         ENCODERS[name](M, N, **wrong)
+
+
+def test_batch_topk_keeps_k_on_average_and_learns_its_threshold():
+    model, x = stirred("batch_topk", k=2), signals(200)
+    pre = torch.relu(x @ model.W.T)
+    kept = pre.flatten().sort(descending=True).values[: 2 * 200]
+    s, _, _ = model.training_pass(x)
+    torch.testing.assert_close(s[s > 0].sort(descending=True).values, kept)
+    model.theta.data.zero_()
+    model.training_pass(x)
+    assert model.theta == kept.min()  # the first batch sets it
+    assert (model.encode(x) > 0).sum() == 2 * 200 - 1  # strictly above the threshold
+    double = 2 * x
+    model.training_pass(double)
+    torch.testing.assert_close(model.theta, kept.min() * (1 + 0.01))
+
+
+def test_batch_topk_without_a_positive_entry_keeps_its_threshold():
+    model = stirred("batch_topk")
+    before = model.theta.clone()
+    s, _, _ = model.training_pass(torch.zeros(5, M))
+    assert s.abs().sum() == 0
+    assert torch.equal(model.theta, before)
+
+
+def test_jumprelu_and_its_straight_through_gradients_written_out():
+    model, x = stirred("jumprelu", bias=True, bandwidth=0.5).double(), signals(200).double()
+    pi = (x @ model.W.T + model.b).detach()
+    theta = model.log_theta.exp().detach()
+    torch.testing.assert_close(model.encode(x), torch.where(pi > theta, pi, 0))
+    s, penalty, extra = model.training_pass(x)
+    assert extra == 0
+    assert torch.equal(s, model.encode(x))
+    assert penalty.item() == pytest.approx((s > 0).double().mean().item(), rel=1e-12)
+    near = ((pi - theta).abs() < 0.25).double() / 0.5
+    (by_s,) = torch.autograd.grad(s.sum(), model.log_theta, retain_graph=True)
+    torch.testing.assert_close(by_s, -(theta * near).sum(0) * theta)  # d theta / d log theta = theta
+    (by_penalty,) = torch.autograd.grad(penalty, model.log_theta)
+    torch.testing.assert_close(by_penalty, -near.sum(0) / pi.numel() * theta)
+
+
+def test_the_expected_jumprelu_gradient_is_that_of_the_smoothed_expectation():
+    """E H(pi - theta) = P(pi > theta): its derivative is minus the density of pi at theta."""
+    pi = torch.randn(200_000, generator=torch.Generator().manual_seed(0)).double()
+    model = ENCODERS["jumprelu"](1, 1, D=torch.ones(1, 1), threshold=0.5, bandwidth=0.2).double()
+    _, penalty, _ = model.training_pass(pi[:, None])
+    (grad,) = torch.autograd.grad(penalty, model.log_theta)
+    density = 0.5 * torch.exp(torch.tensor(-(0.5**2) / 2)) / (2 * torch.pi) ** 0.5
+    # standard error sqrt(density / (bandwidth n)) theta, and curvature of the density below 1e-3
+    assert abs(grad.item() + density.item()) < 3 * 0.5 * (0.35 / 0.2 / 200_000) ** 0.5 + 1e-3
+
+
+def test_gated_written_out():
+    model, x = stirred("gated", pre_bias=True).double(), signals(n).double()
+    u = (x - model.decoder.b_pre) @ model.W.T
+    gate = torch.relu(u + model.b_gate)
+    s = (gate > 0) * torch.relu(model.r.exp() * u + model.b_mag)
+    torch.testing.assert_close(model.encode(x), s)
+    codes, penalty, extra = model.training_pass(x)
+    assert torch.equal(codes, model.encode(x))
+    torch.testing.assert_close(penalty, gate.mean())
+    torch.testing.assert_close(extra, (x - model.decode(gate)).square().mean())
+    (penalty + extra).backward()
+    assert model.decoder.D.grad is None  # the auxiliary loss must not train the decoder
+    assert model.decoder.b_pre.grad is not None
+
+
+def test_lista_starts_as_nonnegative_ista():
+    D, x, alpha = SparseProblem(M=M, N=N, n=1).D, signals(n).double(), 0.05
+    model = ENCODERS["lista"](M, N, D=D, layers=30, alpha=alpha).double()
+    D = model.decoder.D
+    L = torch.linalg.matrix_norm(D, 2) ** 2
+    s = torch.zeros(n, N).double()
+    for _ in range(31):  # the first layer is the step away from zero
+        s = torch.relu(s + ((x - s @ D.T) @ D - alpha) / L)
+    torch.testing.assert_close(model.encode(x), s, rtol=1e-5, atol=1e-5)  # weights were made in float32
+
+
+def test_matching_pursuit_is_the_pursuit_and_never_adds_to_the_residual():
+    D, x = SparseProblem(M=M, N=N, n=1, dtype=torch.double).D, signals(n).double()
+    before = x.norm(dim=1)
+    for k in range(1, 5):
+        model = ENCODERS["matching_pursuit"](M, N, D=D, k=k).double()
+        s = model.encode(x)
+        torch.testing.assert_close(s, pursue(model.decoder.D, x, k, "matching_pursuit").codes)
+        after = (x - model.decode(s)).norm(dim=1)
+        assert (after <= before + 1e-12).all()
+        before = after
+
+
+def test_several_hidden_layers_written_out():
+    model, x = stirred("mlp", hidden=(7, 5), bias=True), signals(n)
+    h = torch.relu(torch.relu(x @ model.W1.T + model.b1) @ model.W2.T + model.b2)
+    torch.testing.assert_close(model.encode(x), torch.relu(h @ model.W3.T + model.b3))
+
+
+@pytest.mark.parametrize("name", ["topk", "batch_topk"])
+def test_auxk_trains_dead_latents_and_only_them(name):
+    model, x = ENCODERS[name](M, N, k=1, bias=True, aux_k=2, dead_after=60), signals(50)
+    with torch.no_grad():
+        model.W[3] = 0
+        model.b[3] = 1e-4  # positive, and never the largest
+    for seen in (50, 100):
+        s, _, extra = model.training_pass(x)
+        assert (model.silent[s.any(0)] == 0).all()
+        assert model.silent[3] == seen
+        assert bool(extra > 0) == (seen >= 60)
+    dead = model.silent >= 60
+    assert dead.sum() == 1
+    extra.backward()
+    assert model.W.grad[3].abs().sum() > 0
+    assert model.W.grad[~dead].abs().sum() == 0
+    left = x - model.decode(s)
+    z = torch.zeros(50, N).index_fill(1, torch.tensor(3), 1e-4)
+    torch.testing.assert_close(extra, (left - model.decode(z)).square().mean() / 32)
+
+
+def test_a_tied_relu_encoder_starts_at_the_transposed_dictionary():
+    model = ENCODERS["relu"](M, N, tied=True)
+    assert torch.equal(model.W, model.decoder.D.T)
+    assert torch.equal(model.decoder.D, ENCODERS["relu"](M, N).decoder.D)
+
+
+@pytest.mark.parametrize("name", ["relu", "topk", "batch_topk"])
+def test_resampling_revives_dead_latents_and_leaves_the_others(name):
+    model, x = ENCODERS[name](M, N, bias=True, pre_bias=True), signals(200)
+    with torch.no_grad():
+        model.decoder.b_pre += 0.3
+        model.b[[2, 7]] = -1e3
+    before = copy.deepcopy(model)
+    dead = resample_dead(model, x, seed=1)
+    assert dead.nonzero().squeeze(1).tolist() == [2, 7]
+    for a, b in zip(model.parameters(), before.parameters(), strict=True):
+        changed = a != b
+        assert not changed.any() or changed.ndim == 0 or N in a.shape
+    torch.testing.assert_close(model.W[~dead], before.W[~dead])
+    torch.testing.assert_close(model.decoder.D[:, ~dead], before.decoder.D[:, ~dead])
+    centred = x - model.decoder.b_pre
+    cosines = (centred / centred.norm(dim=1, keepdim=True)) @ model.decoder.D[:, dead]
+    torch.testing.assert_close(cosines.amax(0), torch.ones(2))  # each new column is a row of x
+    length = 0.2 * before.W[~dead].norm(dim=1).mean()
+    torch.testing.assert_close(model.W[dead], length * model.decoder.D[:, dead].T)
+    if name == "relu":
+        assert (model.encode(x)[:, dead] > 0).any(0).all()
+    again = copy.deepcopy(before)
+    assert torch.equal(resample_dead(again, x, seed=1), dead)
+    assert torch.equal(again.W, model.W)
+
+
+def test_resampling_prefers_what_is_badly_reconstructed():
+    model = ENCODERS["relu"](M, N)
+    with torch.no_grad():
+        model.W.zero_()  # all dead: the error of a row is its own length
+    x = torch.eye(M) * torch.tensor([100.0] + [1e-3] * (M - 1))
+    assert resample_dead(model, x).all()
+    torch.testing.assert_close(model.decoder.D, torch.eye(M)[:, :1].expand(M, N))
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (ENCODERS["mlp"](M, N), signals(n)),
+        (ENCODERS["relu"](M, N, D=SparseProblem(M=M, N=N, n=1).D), signals(n)),
+        (stack([ENCODERS["relu"](M, N)]), signals(n)),
+        (ENCODERS["relu"](M, N), signals(n)[:, :3]),
+        (ENCODERS["relu"](M, N), signals(n) * torch.nan),
+        (ENCODERS["relu"](M, N), signals(0)),
+    ],
+    ids=["kind", "given", "stacked", "width", "NaN", "empty"],
+)
+def test_resampling_refuses(model, x):
+    with pytest.raises(ValueError, match=r"\w+ .+"):
+        resample_dead(model, x)
 
 
 def test_weights_start_like_torchs_linear_layers():

@@ -42,6 +42,8 @@ def test_encoding_costs_what_the_counter_sees(name):
 @pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_training_step_costs_what_the_counter_sees(name, learned, pre_bias):
+    if name == "matching_pursuit" and not learned and not pre_bias:
+        pytest.skip("nothing to learn")
     model = build(name, D=None if learned else dictionary(), pre_bias=pre_bias)
     x = torch.randn(n, M)
     rule = n * flops.training_step(name, M, N, hidden=HIDDEN, learned=learned, pre_bias=pre_bias)
@@ -56,6 +58,22 @@ def test_a_supervised_step_costs_what_the_counter_sees(name):
     rule = n * flops.supervised_step(name, M, N, hidden=HIDDEN)
     assert counted(lambda: supervised_loss(model, x, codes).backward()) == rule
     assert fit(model, x, codes=codes, steps=3, log_at=[3]).flops == [3 * rule]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(("name", "option"), [("lista", "layers"), ("matching_pursuit", "k")])
+def test_steps_cost_what_the_counter_sees(name, option, steps):
+    model, x = ENCODERS[name](M, N, **{option: steps}), torch.randn(n, M)
+    assert counted(lambda: model.encode(x)) == n * flops.encode(name, M, N, steps=steps)
+    rule = n * flops.training_step(name, M, N, steps=steps)
+    assert counted(lambda: reconstruction_loss(model, x, 0.01).backward()) == rule
+
+
+def test_layers_cost_what_the_counter_sees():
+    hidden = (13, 3, 4)
+    model, x = ENCODERS["mlp"](M, N, hidden=hidden), torch.randn(n, M)
+    rule = n * flops.training_step("mlp", M, N, hidden=hidden)
+    assert counted(lambda: reconstruction_loss(model, x, 0.01).backward()) == rule
 
 
 def test_no_rule_is_an_error():

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from amortgap.encoders import ENCODERS
+from amortgap.encoders import ENCODERS, MatchingPursuitEncoder
 from amortgap.problem import SparseProblem
 from amortgap.training import fit, reconstruction_loss, stack, supervised_loss, unstack
 
 M, N, n = 6, 10, 40
 encoders = pytest.mark.parametrize("name", ENCODERS)
+with_own_weights = pytest.mark.parametrize("name", [n for n in ENCODERS if n != "matching_pursuit"])
 
 
 def problem(seed=0, count=n):
@@ -23,9 +24,14 @@ def build(name, seed=0, **options):
 
 
 def same(model, other):
-    """Equal up to rounding: batched products sum in another order, and 60 steps of Adam carry it on."""
+    """Equal up to rounding: batched products sum in another order, and 60 steps of Adam carry it on.
+
+    Gradients of matching pursuit nearly cancel (a residual is orthogonal to the atom just taken), and Adam divides
+    what rounding leaves of them by its eps of 1e-8.
+    """
+    atol = 2e-5 if isinstance(model, MatchingPursuitEncoder) else 1e-8
     for (name, p), (_, q) in zip(model.named_parameters(), other.named_parameters(), strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-7, atol=1e-8, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(p, q, rtol=1e-7, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("batch_size", [None, 7])
@@ -44,7 +50,7 @@ def test_training_b_models_at_once_is_training_each(name, pre_bias, supervised, 
         alone = fit(single, p.x, l1_weight=weight, **settings)
         same(unstack(many, i), single)
         for a, b in zip(together.loss, alone.loss, strict=True):
-            torch.testing.assert_close(a[i], b, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(a[i], b, rtol=1e-5, atol=1e-8)
 
 
 def test_each_model_may_have_its_own_data():
@@ -115,6 +121,7 @@ def test_unstacking_undoes_stacking_and_copies(name):
         lambda: [build("relu"), build("relu", D=problem().D)],
         lambda: [build("relu"), ENCODERS["relu"](M, N + 1).double()],
         lambda: [build("relu"), ENCODERS["relu"](M + 1, N).double()],
+        lambda: [build("mlp", hidden=(3, 4)), build("mlp", hidden=3)],
         lambda: [build("pointwise", knots=3), build("pointwise", knots=4)],
         lambda: [build("relu"), build("relu").float()],
     ],
@@ -151,7 +158,7 @@ def test_a_dead_latent_does_not_break_the_supervised_loss():
     assert model.W.grad.isfinite().all()
 
 
-@encoders
+@with_own_weights
 def test_supervised_training_leaves_the_decoder_alone(name):
     p, model = problem(), build(name)
     before = model.decoder.D.detach().clone()
@@ -294,6 +301,11 @@ def test_stacked_models_refuse_data_and_weights_for_another_number(wrong):
     many = stack([build("relu", seed) for seed in range(3)])
     with pytest.raises(ValueError, match=r"must (have shape|be a number)"):
         fit(many, **({"x": X, "steps": 1} | wrong))
+
+
+def test_nothing_to_learn_is_refused():
+    with pytest.raises(ValueError, match="nothing to learn"):
+        fit(build("matching_pursuit", D=problem().D), X, steps=1)
 
 
 @pytest.mark.gpu

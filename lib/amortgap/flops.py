@@ -8,34 +8,61 @@ The paper counts differently; its formulas are in `paper`, so that its axes can 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 
-def encode(name: str, M: int, N: int, *, hidden: int = 0) -> int:
-    """Operations to encode one sample: 2MN for relu, topk and pointwise, 2h(M + N) for an mlp (h hidden units)."""
-    rules = dict.fromkeys(("relu", "topk", "pointwise"), 2 * M * N) | {"mlp": 2 * hidden * (M + N)}
-    if name not in rules:
-        raise ValueError(f"no counting rule for encoder {name!r}; there are {sorted(rules)}")
-    return rules[name]
+
+def encode(name: str, M: int, N: int, *, hidden: int | Sequence[int] = 0, steps: int = 3) -> int:
+    """Operations to encode one sample: the sum of the encoder's products.
+
+    2MN for one linear map; one product a layer for an mlp (hidden: its width or widths); 2MN and `steps` products
+    2N^2 for lista; `steps` products 2MN for matching_pursuit. Raises ValueError for an unknown encoder.
+    """
+    return sum(_products(name, M, N, hidden, steps))
+
+
+def _products(name: str, M: int, N: int, hidden: int | Sequence[int], steps: int) -> list[int]:
+    """The products of one encoding in their order, the first of which meets x."""
+    if name == "mlp":
+        return [2 * a * b for a, b in pairwise([M, *([hidden] if isinstance(hidden, int) else hidden), N])]
+    if name == "lista":
+        return [2 * M * N] + steps * [2 * N * N]
+    if name == "matching_pursuit":
+        return steps * [2 * M * N]
+    if name in ("relu", "topk", "batch_topk", "jumprelu", "gated", "pointwise"):
+        return [2 * M * N]
+    raise ValueError(f"no counting rule for encoder {name!r}")
 
 
 def training_step(
-    name: str, M: int, N: int, *, hidden: int = 0, learned: bool = True, pre_bias: bool = False
+    name: str,
+    M: int,
+    N: int,
+    *,
+    hidden: int | Sequence[int] = 0,
+    steps: int = 3,
+    learned: bool = True,
+    pre_bias: bool = False,
 ) -> int:
     """Operations of one training step for one sample, reconstruction loss.
 
-    Forward: encode and decode (2MN). Backward: weights of the encoder once more, the hidden activations of an
-    mlp, the codes (2MN) and, if learned, the dictionary (2MN); with a pre-bias also the gradient at x.
+    Forward: encode and decode (2MN). Backward: one product for each weight of the encoder and one for the input of
+    each product but the first (with a pre-bias of the first, too), the codes (2MN) and, if learned, the
+    dictionary (2MN). Gated decodes a second time through its frozen decoder (4MN). The weights of
+    matching_pursuit are the dictionary, so they need no product where it is given.
     """
-    first = 2 * M * (hidden if name == "mlp" else N)  # the product that meets x
-    forward = encode(name, M, N, hidden=hidden)
-    backward = forward + (forward - first) + (first if pre_bias else 0)
-    return forward + backward + 2 * M * N * (3 if learned else 2)
+    first, *others = _products(name, M, N, hidden, steps)
+    forward = first + sum(others)
+    weights = 0 if name == "matching_pursuit" and not learned else forward
+    backward = weights + sum(others) + (first if pre_bias else 0)
+    decoding = 2 * M * N * (3 if learned else 2) + (4 * M * N if name == "gated" else 0)
+    return forward + backward + decoding
 
 
-def supervised_step(name: str, M: int, N: int, *, hidden: int = 0) -> int:
+def supervised_step(name: str, M: int, N: int, *, hidden: int | Sequence[int] = 0, steps: int = 3) -> int:
     """Operations of one training step for one sample when codes are the target: no decoder takes part."""
-    first = 2 * M * (hidden if name == "mlp" else N)
-    forward = encode(name, M, N, hidden=hidden)
-    return forward + forward + (forward - first)
+    first, *others = _products(name, M, N, hidden, steps)
+    return 2 * (first + sum(others)) + sum(others)
 
 
 def log_adam(M: int, N: int, n_steps: int) -> int:

@@ -69,9 +69,9 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
 
 def _settings(model: nn.Module) -> list[Any]:
     """All that stacked models must share: what is not a parameter, and the parameters' names and shapes."""
-    hidden = ("W1", "b1", "W2") if isinstance(model, MLPEncoder) else ()  # of any width
+    any_width = isinstance(model, MLPEncoder)  # of hidden layers; the decoder's shape fixes the other two
     return [
-        (name, p.requires_grad, p.dtype, p.ndim if name in hidden else p.shape)
+        (name, p.requires_grad, p.dtype, p.ndim if any_width and name != "decoder.D" else p.shape)
         for name, p in model.named_parameters()
     ] + [(k, v) for m in model.modules() for k, v in vars(m).items() if k[0] != "_" and k != "training"]
 
@@ -90,9 +90,17 @@ def unstack(model: nn.Module, index: int) -> nn.Module:
 
 
 def reconstruction_loss(model: Any, x: Tensor, l1_weight: float | Tensor) -> Tensor:
-    """mean (x - x_hat)^2 + lambda mean |s|, one value for each stacked model: the paper's loss."""
-    s = model.encode(x)
-    return (x - model.decode(s)).square().mean((-2, -1)) + l1_weight * s.abs().mean((-2, -1))
+    """mean (x - x_hat)^2 + lambda mean |s|, one value for each stacked model: the paper's loss.
+
+    An encoder that trains otherwise than it encodes has a method training_pass(x) -> (s, penalty, extra): the codes
+    to decode, what lambda multiplies in place of mean |s|, and a further loss; all means over the batch.
+    """
+    if hasattr(model, "training_pass"):
+        s, penalty, extra = model.training_pass(x)
+    else:
+        s = model.encode(x)
+        penalty, extra = s.abs().mean((-2, -1)), 0.0
+    return (x - model.decode(s)).square().mean((-2, -1)) + l1_weight * penalty + extra
 
 
 def supervised_loss(model: Any, x: Tensor, codes: Tensor) -> Tensor:
@@ -140,6 +148,8 @@ def fit(
     if batch_size is not None and not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must be between 1 and n = {n}, not {batch_size}")
     learned = [p for p in model.parameters() if p.requires_grad]
+    if not learned:
+        raise ValueError(f"{type(model).__name__} has nothing to learn once its dictionary is given")
     adam = torch.optim.Adam(learned, lr=lr, fused=True)
     log, checkpoints, history = set(log_at), set(keep), History()
     order = _batches(n, batch_size, seed)

@@ -9,16 +9,39 @@ from collections.abc import Callable
 
 from torch import nn
 
+from amortgap.encoders.batch_topk import BatchTopKEncoder
+from amortgap.encoders.gated import GatedEncoder
+from amortgap.encoders.jumprelu import JumpReLUEncoder
+from amortgap.encoders.lista import LISTAEncoder
+from amortgap.encoders.matching_pursuit import MatchingPursuitEncoder
 from amortgap.encoders.mlp import MLPEncoder
 from amortgap.encoders.pointwise import PointwiseEncoder
 from amortgap.encoders.relu import ReLUEncoder
+from amortgap.encoders.resampling import resample_dead
 from amortgap.encoders.topk import TopKEncoder
 
-__all__ = ["ENCODERS", "MLPEncoder", "PointwiseEncoder", "ReLUEncoder", "TopKEncoder"]
+__all__ = [
+    "ENCODERS",
+    "BatchTopKEncoder",
+    "GatedEncoder",
+    "JumpReLUEncoder",
+    "LISTAEncoder",
+    "MLPEncoder",
+    "MatchingPursuitEncoder",
+    "PointwiseEncoder",
+    "ReLUEncoder",
+    "TopKEncoder",
+    "resample_dead",
+]
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "relu": ReLUEncoder,
     "topk": TopKEncoder,
+    "batch_topk": BatchTopKEncoder,
+    "jumprelu": JumpReLUEncoder,
+    "gated": GatedEncoder,
     "mlp": MLPEncoder,
     "pointwise": PointwiseEncoder,
+    "lista": LISTAEncoder,
+    "matching_pursuit": MatchingPursuitEncoder,
 }

@@ -37,6 +37,10 @@ class Decoder(nn.Module):
         x_hat = s @ self.D.mT
         return x_hat if self.b_pre is None else x_hat + self.b_pre.unsqueeze(-2)
 
+    def transposed(self) -> Tensor:
+        """A copy of D', (N, M): where tied encoders start."""
+        return self.D.detach().mT.clone().contiguous()
+
     @torch.no_grad()
     def normalise_(self) -> None:
         """Divide the columns of a learned D by their norms."""

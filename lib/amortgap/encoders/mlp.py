@@ -1,6 +1,9 @@
-"""The multilayer encoder: one hidden layer before the codes."""
+"""The multilayer encoder: one or more hidden layers before the codes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +12,12 @@ from amortgap.encoders._decoder import Decoder, linear_weight
 
 
 class MLPEncoder(nn.Module):
-    """s = f(W2 relu(W1 (x - b_pre) + b1) + b2),   x_hat = D s + b_pre,   f = relu or the identity.
+    """h_0 = x - b_pre,   h_l = relu(W_l h_{l-1} + b_l),   s = f(W_L h_{L-1} + b_L),   x_hat = D s + b_pre.
 
-    W1 (h, M), W2 (N, h), h = hidden; x (n, M) -> s (n, N).  output="relu" is the paper's; "linear" (supervised
-    training) keeps latents alive whose output relu would die. arXiv 2411.13117, section 3.
-    Raises ValueError for hidden < 1 or another output.
+    hidden: the width h of the one hidden layer, W1 (h, M), W2 (N, h), or the widths of several. f is relu or the
+    identity: output="relu" is the paper's; "linear" (supervised training) keeps latents alive whose output relu
+    would die. x (n, M) -> s (n, N). arXiv 2411.13117, section 3.
+    Raises ValueError for no hidden layer, a width < 1 or another output.
     """
 
     def __init__(
@@ -21,7 +25,7 @@ class MLPEncoder(nn.Module):
         M: int,
         N: int,
         *,
-        hidden: int = 32,
+        hidden: int | Sequence[int] = 32,
         output: str = "relu",
         D: Tensor | None = None,
         bias: bool = False,
@@ -29,22 +33,23 @@ class MLPEncoder(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if hidden < 1 or output not in ("relu", "linear"):
+        widths = [hidden] if isinstance(hidden, int) else list(hidden)
+        if not widths or min(widths) < 1 or output not in ("relu", "linear"):
             raise ValueError(f"hidden must be >= 1 and output relu or linear, not {hidden} and {output!r}")
         g = torch.Generator().manual_seed(seed)
-        self.output = output
-        self.W1 = nn.Parameter(linear_weight(M, hidden, g))
-        self.W2 = nn.Parameter(linear_weight(hidden, N, g))
-        self.b1 = nn.Parameter(torch.zeros(hidden)) if bias else None
-        self.b2 = nn.Parameter(torch.zeros(N)) if bias else None
+        self.output, self.layers = output, len(widths) + 1
+        for i, (a, b) in enumerate(pairwise([M, *widths, N]), 1):
+            setattr(self, f"W{i}", nn.Parameter(linear_weight(a, b, g)))
+            setattr(self, f"b{i}", nn.Parameter(torch.zeros(b)) if bias else None)
         self.decoder = Decoder(M, N, D, pre_bias, g)
 
     def encode(self, x: Tensor) -> Tensor:
-        hidden = self.decoder.centre(x) @ self.W1.mT
-        hidden = torch.relu(hidden if self.b1 is None else hidden + self.b1.unsqueeze(-2))
-        s = hidden @ self.W2.mT
-        s = s if self.b2 is None else s + self.b2.unsqueeze(-2)
-        return torch.relu(s) if self.output == "relu" else s
+        s = self.decoder.centre(x)
+        for i in range(1, self.layers + 1):
+            s, b = s @ getattr(self, f"W{i}").mT, getattr(self, f"b{i}")
+            s = s if b is None else s + b.unsqueeze(-2)
+            s = torch.relu(s) if i < self.layers or self.output == "relu" else s
+        return s
 
     def decode(self, s: Tensor) -> Tensor:
         return self.decoder(s)

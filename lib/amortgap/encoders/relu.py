@@ -12,7 +12,8 @@ class ReLUEncoder(nn.Module):
     """s = relu(W (x - b_pre) + b),   x_hat = D s + b_pre.
 
     W (N, M), b (N,) if bias, D (M, N); x (n, M) -> s (n, N). Parameters may carry leading dimensions (stacked
-    models, see amortgap.training.stack); codes then carry them too.
+    models, see amortgap.training.stack); codes then carry them too. W starts uniform in +-1/sqrt(M), or as D' if
+    tied: at the start only, the two are trained apart.
     Bricken et al., Towards Monosemanticity (2023); arXiv 2411.13117, eq. 3.
     """
 
@@ -24,13 +25,15 @@ class ReLUEncoder(nn.Module):
         D: Tensor | None = None,
         bias: bool = False,
         pre_bias: bool = False,
+        tied: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         g = torch.Generator().manual_seed(seed)
-        self.W = nn.Parameter(linear_weight(M, N, g))
-        self.b = nn.Parameter(torch.zeros(N)) if bias else None
+        W = linear_weight(M, N, g)
         self.decoder = Decoder(M, N, D, pre_bias, g)
+        self.W = nn.Parameter(self.decoder.transposed() if tied else W)
+        self.b = nn.Parameter(torch.zeros(N)) if bias else None
 
     def encode(self, x: Tensor) -> Tensor:
         s = self.decoder.centre(x) @ self.W.mT

@@ -1,0 +1,39 @@
+"""The BatchTopK encoder: k active latents a sample on average over the batch, not in each sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amortgap.encoders.topk import TopKEncoder, largest
+
+RATE = 0.01  # of the running mean of the threshold
+
+
+class BatchTopKEncoder(TopKEncoder):
+    """Training: keep the n k largest entries of relu(W (x - b_pre) + b) over the whole batch of n samples.
+    Encoding: keep all above theta, so that a sample's code does not depend on its batch.
+
+    theta is the running mean over training batches of the smallest entry kept; before training it is zero.
+    Supervised training uses `encode` and leaves theta at zero. Arguments and errors as TopKEncoder.
+    Bussmann, Leask & Nanda, BatchTopK Sparse Autoencoders (2024), eqs. 4-7.
+    """
+
+    def __init__(self, M: int, N: int, **options: Any) -> None:
+        super().__init__(M, N, **options)
+        self.theta = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def encode(self, x: Tensor) -> Tensor:
+        pre = self._positive(x)
+        return pre * (pre > self.theta[..., None, None])
+
+    def _select(self, pre: Tensor) -> Tensor:
+        s = largest(pre.flatten(-2), pre.shape[-2] * self.k).view_as(pre)
+        with torch.no_grad():
+            # a batch without any positive entry tells nothing about the threshold
+            least = torch.where(s > 0, s, torch.inf).amin((-2, -1))
+            least = torch.where(least.isfinite(), least, self.theta)
+            self.theta.copy_(torch.where(self.theta > 0, self.theta + RATE * (least - self.theta), least))
+        return s
