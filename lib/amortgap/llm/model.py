@@ -46,12 +46,6 @@ class LanguageModel:
         """M, the width of the residual stream."""
         return int(self.model.config.hidden_size)
 
-    def check_layer(self, layer: int) -> None:
-        """Raises ValueError unless 1 ≤ layer ≤ number of blocks."""
-        if not 1 <= layer <= len(self.blocks):
-            depth = len(self.blocks)
-            raise ValueError(f"layer={layer} is out of range: {self.name} has layers 1 to {depth}.")
-
 
 def locate(name: str) -> tuple[Path, str]:
     """The folder or GGUF file that ``name`` stands for, and the SHA-256 of its content.

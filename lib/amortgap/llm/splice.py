@@ -1,0 +1,76 @@
+"""What it costs a language model, in next-token loss, when activations are replaced by their reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from amortgap.llm.hooks import at
+from amortgap.llm.model import LanguageModel
+
+
+@torch.no_grad()
+def cross_entropy(
+    lm: LanguageModel,
+    windows: Tensor,
+    layer: int | str = 1,
+    replace: Callable[[Tensor], Tensor] | None = None,
+) -> float:
+    """Mean next-token loss in nats over ``windows`` (batch, context), with an optional change at ``layer``.
+
+    ``replace`` maps activations (n, M), as the model has them, to (n, M). Position 0 of each window, which
+    carries the massive activation and is in no training set, is left as it is.
+    """
+
+    def change(hidden: Tensor) -> Tensor:
+        if replace is None:
+            return hidden
+        rest = hidden[:, 1:]
+        new = replace(rest.reshape(-1, rest.shape[-1])).to(rest).reshape(rest.shape)
+        return torch.cat([hidden[:, :1], new], 1)
+
+    total = 0.0
+    with at(lm, layer, change):
+        for batch in windows.to(lm.device, torch.long).split(16):
+            logits = lm.model(batch, use_cache=False).logits[:, :-1].float()
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum")
+            total += loss.item()
+    return total / windows[:, 1:].numel()
+
+
+@dataclass(frozen=True)
+class SpliceLoss:
+    """Next-token losses in nats; ``recovered`` is 1 for a perfect reconstruction, 0 for the mean."""
+
+    clean: float
+    spliced: float
+    mean_ablation: float
+    zero_ablation: float
+
+    @property
+    def recovered(self) -> float:
+        """Share of the loss between mean ablation and the clean model that the reconstruction gives back."""
+        return (self.mean_ablation - self.spliced) / (self.mean_ablation - self.clean)
+
+
+def splice_loss(
+    lm: LanguageModel,
+    windows: Tensor,
+    layer: int | str,
+    reconstruct: Callable[[Tensor], Tensor],
+    mean: Tensor,
+) -> SpliceLoss:
+    """Loss with ``reconstruct`` (n, M) -> (n, M) spliced in at ``layer``, and its baselines.
+
+    ``reconstruct`` and ``mean`` (M,) are in the model's own units; ``Activations.normalise`` and ``.restore``
+    convert. Position 0 stays clean in every row; the baselines replace all other positions.
+    """
+    return SpliceLoss(
+        clean=cross_entropy(lm, windows, layer),
+        spliced=cross_entropy(lm, windows, layer, reconstruct),
+        mean_ablation=cross_entropy(lm, windows, layer, lambda x: mean.to(x).expand_as(x)),
+        zero_ablation=cross_entropy(lm, windows, layer, torch.zeros_like),
+    )

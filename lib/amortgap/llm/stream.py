@@ -1,0 +1,108 @@
+"""Activations that do not fit in memory: filled into shards on disk once, read back in shuffled batches.
+
+Recipe, files and resuming are those of ``activations``; only a few shards are in memory at a time. The first
+pass writes the shards and measures norms, the second measures the mean and the scale of the training vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amortgap.llm import store
+from amortgap.llm.activations import configure, usable
+from amortgap.llm.corpus import Tokens, split
+from amortgap.llm.extract import extract, shards
+from amortgap.llm.model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Normalised activations x = (raw − mean) / scale, E‖x‖² = M over the training split, as in ``Activations``."""
+
+    folder: Path
+    tokens: Tokens
+    keep: Tensor  # (W, context) bool: not position 0, not an outlier
+    mean: Tensor  # (M,)
+    scale: float
+    manifest: dict[str, Any]
+
+    def count(self, part: str = "train") -> int:
+        """How many vectors "train", "val" or "test" has."""
+        return int(self.keep[split(self.tokens)[part]].sum())
+
+    def batches(
+        self, batch_size: int, part: str = "train", seed: int = 0, buffer: int = 4
+    ) -> Iterator[Tensor]:
+        """Every vector of one split once, (batch_size, M) float32 at a time, the last batch smaller.
+
+        Shards are taken in an order fixed by ``seed``, ``buffer`` of them at a time, and their vectors shuffled
+        together. Raises ValueError when a shard is damaged, FileNotFoundError when it is gone.
+        """
+        if batch_size < 1 or buffer < 1:
+            raise ValueError(f"batch_size={batch_size} and buffer={buffer} must be at least 1.")
+        chosen = self.keep & split(self.tokens)[part][:, None]
+        draw = torch.Generator().manual_seed(seed)
+        paths, rows = shards(self.folder, self.tokens)
+        order = torch.randperm(len(paths), generator=draw).tolist()
+        rest = torch.empty(0, len(self.mean))
+        for start in range(0, len(order), buffer):
+            some = order[start : start + buffer]
+            raw = [store.read(paths[i])[0]["hidden"][chosen[rows[i]]].float() for i in some]
+            x = torch.cat([rest, (torch.cat(raw) - self.mean) / self.scale])
+            x = x[torch.randperm(len(x), generator=draw)]
+            full = len(x) - len(x) % batch_size
+            yield from x[:full].split(batch_size) if full else ()
+            rest = x[full:]
+        if len(rest):
+            yield rest
+
+
+def stream(
+    model: str | LanguageModel = "smollm2",
+    layer: int | str = 15,
+    corpus: str = "sotu",
+    n_tokens: int = 10_000_000,
+    context: int = 128,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
+    cache: Path | None = None,
+) -> Stream:
+    """What ``activations`` gives for the same arguments, left on disk. Killed and called again, it goes on.
+
+    Disk: M numbers of ``dtype`` a token. GPT-2 small on 410 M tokens of OpenWebText, as in the paper:
+    ``stream("openai-community/gpt2", 8, "hf:Skylion007/openwebtext", 410_000_000, device="cuda",
+    dtype="bfloat16")`` fills 630 GB. Raises what ``activations`` raises.
+    """
+    folder, config, load = configure(model, layer, corpus, n_tokens, context, seed, device, dtype, cache)
+    norms: list[Tensor] = []
+    widths: set[int] = set()
+
+    def measure(count: int, rows: slice, hidden: Tensor) -> None:
+        norms.append(torch.linalg.vector_norm(hidden, dim=2, dtype=torch.float32))
+        widths.add(hidden.shape[2])
+
+    tokens, manifest = extract(folder, config, load, measure)
+    keep, dropped = usable(torch.cat(norms))
+    (M,) = widths
+    mean, power = _moments(folder, tokens, keep & split(tokens)["train"][:, None], M)
+    scale = (power / M) ** 0.5
+    vectors = {part: int(keep[rows].sum()) for part, rows in split(tokens).items()}
+    manifest = manifest | {"M": M, "scale": scale, "vectors": vectors, **dropped}
+    return Stream(folder, tokens, keep, mean, scale, manifest)
+
+
+def _moments(folder: Path, tokens: Tokens, chosen: Tensor, M: int) -> tuple[Tensor, float]:
+    """Mean (M,) and mean squared distance from it, of the chosen vectors, in float64 inside."""
+    total, square, n = torch.zeros(M, dtype=torch.float64), 0.0, 0
+    for path, rows in zip(*shards(folder, tokens), strict=True):
+        x = store.read(path)[0]["hidden"][chosen[rows]].double()
+        total, square, n = total + x.sum(0), square + x.square().sum().item(), n + len(x)
+    mean = total / n
+    return mean.float(), square / n - mean.square().sum().item()
