@@ -1,6 +1,6 @@
-"""Dictionary learning: find D and the codes together.
+"""The paper's sparse coding: gradient descent on the dictionary and the log-codes of the training set together.
 
-min over D, s of  mean (x - D s)^2 + lambda mean |s|,   s >= 0, unit columns
+min over D, s of  mean (x - D s)^2 + lambda mean |s|,   s = exp(l), unit columns
 """
 
 from __future__ import annotations
