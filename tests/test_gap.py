@@ -1,13 +1,17 @@
-"""Paths, the alpha for a target, safe screening, and the five ways to code on one decoder."""
+"""Paths, the alpha for a target, safe screening, the ladder of the gap, and five ways to code on one decoder."""
+
+import math
 
 import pytest
 import torch
 
-from amortgap.gap import excess_objective, on_same_decoder
+from amortgap.encoders import ReLUEncoder
+from amortgap.gap import LADDER, decompose, excess_objective, on_same_decoder
 from amortgap.metrics import fvu
 from amortgap.objectives import objective
 from amortgap.problem import SparseProblem
-from amortgap.solvers import alpha_for, alpha_max, path, screened, solve
+from amortgap.solvers import alpha_for, alpha_max, path, pursue, screened, solve
+from amortgap.training import fit
 
 P = SparseProblem(N=60, M=20, K=4, n=40, noise=0.1, dtype=torch.float64)
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
@@ -110,3 +114,104 @@ def test_codes_that_do_not_fit_are_refused():
         on_same_decoder(P.D, P.x, -torch.ones(40, 60), 0.1)
     with pytest.raises(ValueError, match="nonnegative with shape"):
         on_same_decoder(P.D, P.x, torch.ones(40, 59), 0.1)
+
+
+# --- the ladder ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ladder():
+    """The paper's setting with briefly trained encoders: (test problem, alpha, rungs by name)."""
+    train = SparseProblem(n=512)
+    test, alpha = train.sample(512, seed=1), 0.0025
+    models = {"supervised": ReLUEncoder(8, 16, D=train.D, bias=True), "known": ReLUEncoder(8, 16, D=train.D)}
+    models["learned"] = ReLUEncoder(8, 16)
+    for name, model in models.items():
+        fit(model, train.x, steps=300, lr=1e-2, codes=train.codes if name == "supervised" else None)
+    codes = {name: model.encode(test.x).detach() for name, model in models.items()}
+    frame = models["learned"].decoder.D.detach()
+    rungs = decompose(test, alpha, **codes, learned_D=frame, restarts=1, adam_steps=300)
+    return test, alpha, {r.name: r for r in rungs}
+
+
+def test_the_ladder_has_its_rungs_in_order(ladder):
+    names = list(ladder[2])
+    assert tuple(names[: len(LADDER)]) == LADDER
+    assert names[len(LADDER) :] == ["paper's Adam", "paper's Adam, learned dictionary"]
+
+
+def test_no_code_beats_the_optimum_of_its_own_dictionary(ladder):
+    rungs = ladder[2]
+    for best, others in {
+        "converged L1": ("oracle", "supervised encoder", "encoder, known dictionary", "paper's Adam"),
+        "converged L1, learned dictionary": (
+            "encoder, learned dictionary",
+            "paper's Adam, learned dictionary",
+        ),
+    }.items():
+        for other in others:  # the optimum is certified to 1e-6
+            assert rungs[best].objective * (1 - 1e-6) <= rungs[other].objective
+
+
+def test_the_oracle_is_the_truth_and_nothing_sparse_fits_better(ladder):
+    test, _, rungs = ladder
+    assert rungs["oracle"].mcc > 1 - 1e-6  # noiseless, and any six columns of eight numbers are independent
+    assert rungs["oracle"].mse < 1e-12  # float32 codes
+    greedy = pursue(test.D, test.x, test.K).codes
+    assert rungs["oracle"].mse <= float((test.x - greedy @ test.D.T).square().mean())
+
+
+def test_the_ceiling_is_above_every_linear_nonlinear_encoder(ladder):
+    rungs = ladder[2]
+    for name in ("supervised encoder", "encoder, known dictionary", "encoder, learned dictionary"):
+        # three standard errors of a mean of 16 correlations over 512 samples
+        assert rungs[name].mcc <= rungs["L-NL ceiling"].mcc + 3 / math.sqrt(16 * 512)
+    assert rungs["L-NL ceiling"].mse is rungs["L-NL ceiling"].objective is None
+    assert rungs["converged L1"].mcc > rungs["L-NL ceiling"].mcc  # what the theorem is about
+
+
+def test_the_ladder_on_an_orthonormal_dictionary_is_known_in_closed_form():
+    p = SparseProblem(6, 6, 2, n=300, dictionary=torch.eye(6), dtype=torch.float64)
+    alpha = 0.05
+    soft = torch.relu(p.x - alpha)
+    rungs = decompose(
+        p, alpha, supervised=p.codes, known=soft, learned=soft, learned_D=p.D, restarts=1, adam_steps=10
+    )
+    row = {r.name: r for r in rungs}
+    assert abs(row["L-NL ceiling"].mcc - 1) < 1e-3  # every e_i lies in the row space: no capacity is missing
+    assert row["oracle"].mcc == pytest.approx(1, abs=1e-12)
+    assert row["supervised encoder"].mse == pytest.approx(0, abs=1e-24)
+    assert row["supervised encoder"].objective == pytest.approx(alpha * float(p.codes.sum(1).mean()))
+    for name in ("converged L1", "encoder, known dictionary", "converged L1, learned dictionary"):
+        assert row[name].mse == pytest.approx(
+            float(torch.minimum(p.codes, p.x.new_tensor(alpha)).square().mean())
+        )
+        assert row[name].objective == pytest.approx(row["converged L1"].objective, rel=1e-6)
+    assert (
+        row["oracle"].chance < 0.3
+    )  # 6 latents, 300 samples: best of 720 assignments of |r| near 1/sqrt(300)
+
+
+def test_where_supports_cannot_be_enumerated_the_oracle_is_told():
+    p = SparseProblem(60, 30, 5, n=300, amplitude="log-normal")
+    codes = torch.relu(p.x @ p.D)
+    rungs = decompose(p, 0.01, supervised=codes, known=codes, learned=codes, learned_D=p.D, adam_steps=1)
+    assert rungs[0].note == "told the true support"
+    assert rungs[0].mcc > 1 - 1e-6
+    assert rungs[2].mcc is None
+    assert "log-normal" in rungs[2].note
+
+
+def test_a_ladder_of_misfits_is_refused():
+    p = SparseProblem(n=10)
+    good = dict.fromkeys(("supervised", "known", "learned"), p.codes) | {"learned_D": p.D}
+    for wrong, says in (
+        ({"known": -p.codes}, "known must be nonnegative"),
+        ({"learned": p.codes[:, :8]}, "learned must be nonnegative with shape"),
+        ({"supervised": p.codes * float("nan")}, "supervised must be nonnegative"),
+        ({"learned_D": p.D[:, :8]}, "learned_D must have shape"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            decompose(p, 0.01, **(good | wrong))
+    with pytest.raises(ValueError, match="made for nonnegative codes"):
+        decompose(SparseProblem(n=10, amplitude="signed-normal"), 0.01, **good)

@@ -1,4 +1,24 @@
-"""What better inference buys on one decoder: an encoder's codes beside solved ones, at equal sparsity.
+"""The amortisation gap, taken apart: on a synthetic problem (`decompose`) or on one real decoder.
+
+`decompose` walks down a ladder on which each rung differs from the one above in one thing only:
+
+    oracle                            true dictionary, the best code with at most K latents
+      - L1's own bias
+    converged L1                      true dictionary, the nonnegative LASSO to a certified gap
+      - capacity: what no linear-nonlinear encoder can do
+    L-NL ceiling                      the best s_i_hat = sigma_i(w_i.x): a bound, not a trained model (T9)
+      - optimisation, limited samples and the shape of sigma
+    supervised encoder                trained on the true codes
+      - unsupervised training
+    encoder, known dictionary         trained on reconstruction + L1
+      - the dictionary's error
+    encoder, learned dictionary       trained on reconstruction + L1, its decoder too
+      + what better inference alone gives back
+    converged L1, learned dictionary
+
+An optimiser that has not converged adds a solver term: see the rungs of the paper's Adam.
+
+`on_same_decoder` needs no truth, so it serves real SAEs: an encoder's codes beside solved ones, at equal sparsity.
 
     encoder              the codes as read off
     own support          least squares (s >= 0) on the encoder's support: what its amplitudes cost
@@ -11,11 +31,124 @@ encoder -> own support is the amplitude part of the gap, own support -> L1 suppo
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from amortgap._check import check_problem
+from amortgap.metrics import chance_mcc, mcc
+from amortgap.objectives import objective
+from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue, refit, solve
+from amortgap.solvers.exhaustive import MAX_SUPPORTS
+from amortgap.theory import mcc_ceiling
+from amortgap.theory.laws import LAWS
+
+LADDER = (
+    "oracle",
+    "converged L1",
+    "L-NL ceiling",
+    "supervised encoder",
+    "encoder, known dictionary",
+    "encoder, learned dictionary",
+    "converged L1, learned dictionary",
+)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row of the ladder, averaged over samples.
+
+    mcc: with the true codes.  chance: the MCC of the same codes in shuffled order.
+    mse: mean (x - D s)^2 over all entries;  objective: mean P(s) = 1/2 ||x - D s||^2 + alpha ||s||_1;  both on
+    the rung's own dictionary. None where a number does not exist; `note` says why.
+    """
+
+    name: str
+    mcc: float | None
+    chance: float | None
+    mse: float | None
+    objective: float | None
+    note: str = ""
+
+
+def decompose(
+    problem: SparseProblem,
+    alpha: float,
+    *,
+    supervised: Tensor,
+    known: Tensor,
+    learned: Tensor,
+    learned_D: Tensor,
+    restarts: int = 3,
+    adam_steps: int = 10_000,
+    tol: float = 1e-6,
+) -> list[Rung]:
+    """The rungs of LADDER in order, then "paper's Adam" and "paper's Adam, learned dictionary".
+
+    problem: samples no encoder was trained on. supervised, known, learned (n, N), all >= 0: what the three
+    encoders read off problem.x; learned_D (M, N), unit columns, is the third one's decoder. restarts: of the
+    ceiling's search; adam_steps: of the paper's optimiser on log-codes; tol: relative duality gap.
+
+    The oracle looks at every support where there are at most 200 000, otherwise it is told the true one, which
+    is the same for noiseless samples of a dictionary whose 2K columns are always independent.
+    Raises ValueError for codes of the wrong shape or with negative entries, signed amplitudes, and as `solve`.
+    """
+    D, x = check_problem(problem.D, problem.x)
+    learned_D, _ = check_problem(learned_D, x)
+    if learned_D.shape != D.shape:
+        raise ValueError(f"learned_D must have shape {tuple(D.shape)}, not {tuple(learned_D.shape)}")
+    if (problem.codes < 0).any():
+        raise ValueError("the ladder is made for nonnegative codes, but the problem's have negative entries")
+    for name, codes in {"supervised": supervised, "known": known, "learned": learned}.items():
+        if codes.shape != problem.codes.shape or not (codes >= 0).all():
+            raise ValueError(f"{name} must be nonnegative with shape {tuple(problem.codes.shape)}")
+
+    def rung(name: str, frame: Tensor, codes: Tensor, note: str = "") -> Rung:
+        s, y, atoms = codes.detach().double(), x.double(), frame.double()
+        return Rung(
+            name,
+            mcc=float(mcc(problem.codes, s)),
+            chance=float(chance_mcc(problem.codes, s, draws=5)),
+            mse=float((y - s @ atoms.T).square().mean()),
+            objective=float(objective(atoms, y, s, alpha).mean()),
+            note=note,
+        )
+
+    exact, told = _oracle(problem)
+    true, other = solve(D, x, alpha, tol=tol), solve(learned_D, x, alpha, tol=tol)
+    rows = [
+        rung("oracle", D, exact, told),
+        rung("converged L1", D, true.codes),
+        _ceiling(problem, restarts),
+        rung("supervised encoder", D, supervised),
+        rung("encoder, known dictionary", D, known),
+        rung("encoder, learned dictionary", learned_D, learned),
+        rung("converged L1, learned dictionary", learned_D, other.codes),
+    ]
+    for name, frame in (("paper's Adam", D), ("paper's Adam, learned dictionary", learned_D)):
+        adam = solve(frame, x, alpha, method="log_adam", n_steps=adam_steps)
+        rows.append(rung(name, frame, adam.codes, f"{adam_steps} steps"))
+    return rows
+
+
+def _oracle(problem: SparseProblem) -> tuple[Tensor, str]:
+    D, x, K = problem.D, problem.x, problem.K
+    largest = int((problem.codes > 0).sum(1).max())  # more than K where only the mean is K
+    count = sum(math.comb(problem.N, k) for k in range(1, K + 1))
+    if largest <= K <= problem.M and count <= MAX_SUPPORTS:
+        return pursue(D, x, K, method="exhaustive").codes, "every support tried"
+    return refit(D, x, problem.codes > 0), "told the true support"
+
+
+def _ceiling(problem: SparseProblem, restarts: int) -> Rung:
+    """T9 bounds correlations only: the best L-NL encoder for reconstruction is not known."""
+    if problem.amplitude not in LAWS:
+        return Rung("L-NL ceiling", None, None, None, None, f"no ceiling for {problem.amplitude} amplitudes")
+    best = mcc_ceiling(problem.D, problem.K, problem.amplitude, problem.support, restarts)
+    return Rung("L-NL ceiling", best.mcc, None, None, None, "a bound on correlations, not a code")
 
 
 def on_same_decoder(
