@@ -32,6 +32,7 @@ encoder -> own support is the amplitude part of the gap, own support -> L1 suppo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -160,18 +161,34 @@ def on_same_decoder(
     alpha from `solvers.alpha_for` on other samples than x. Raises ValueError as `solve`; for codes of the wrong
     shape or with negative entries.
     """
+    k = max(1, round(float((codes > 0).sum(1).double().mean())))
+    return {name: found for name, found, _ in each_row(D, x, codes, alpha, k, tol=tol)}
+
+
+def each_row(
+    D: Tensor, x: Tensor, codes: Tensor, alpha: float, k: int, *, tol: float = 1e-4
+) -> Iterator[tuple[str, Tensor, int]]:
+    """The rows one after the other, each computed when it is asked for: name, codes (n, N), operations.
+
+    k: atoms of OMP. The operations of a row are its own: "encoder" has 0, because only who encoded knows, and
+    "L1 support" leaves out "L1", without which it cannot start.
+    """
     D, x = check_problem(D, x)
     if codes.shape != (len(x), D.shape[1]) or (codes < 0).any():
         raise ValueError(f"codes must be nonnegative with shape {(len(x), D.shape[1])}")
-    l1 = solve(D, x, alpha, tol=tol).codes
-    k = max(1, round(float((codes > 0).sum(1).double().mean())))
-    return {
-        "encoder": codes,
-        "own support": refit(D, x, codes > 0),
-        "L1": l1,
-        "L1 support": refit(D, x, l1 > 0),
-        "OMP": pursue(D, x, k).codes,
-    }
+    yield "encoder", codes, 0
+    yield "own support", refit(D, x, codes > 0), _least_squares(D, codes)
+    l1 = solve(D, x, alpha, tol=tol)
+    yield "L1", l1.codes, l1.flops
+    yield "L1 support", refit(D, x, l1.codes > 0), _least_squares(D, l1.codes)
+    greedy = pursue(D, x, k)
+    yield "OMP", greedy.codes, greedy.flops
+
+
+def _least_squares(D: Tensor, codes: Tensor) -> int:
+    """Operations of one least-squares fit on each sample's support of size k: 2Mk + 2Mk^2 + 2k^3/3."""
+    M, k = D.shape[0], (codes > 0).sum(1).double()
+    return int((2 * M * k + 2 * M * k**2 + 2 * k**3 / 3).sum())
 
 
 def excess_objective(D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4) -> Tensor:
