@@ -1,0 +1,187 @@
+"""A sparse autoencoder as others save it, and what this project needs of it: unit columns and codes to fit.
+
+With z the activation after the SAE's own normalisation, c = z - b_dec or z, and h = c W_enc + b_enc:
+
+    standard    s = relu(h)
+    topk        s = the k largest of relu(h), per sample
+    batchtopk   s = the n k largest of relu(h) of a batch of n; with a threshold, h where h > threshold
+    jumprelu    s = relu(h) where h > threshold
+    gated       s = relu(exp(r_mag) c W_enc + b_mag) where h > 0
+
+and z_hat = s W_dec + b_dec. A latent's scale is arbitrary: s_i ||w_i|| with w_i / ||w_i|| decodes to the same.
+`D` and `encode` use that scale, in which the columns have norm one and codes of different latents compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amortgap._check import as_tensor, check_dictionary
+from amortgap.encoders import BatchTopKEncoder, GatedEncoder, JumpReLUEncoder, ReLUEncoder, TopKEncoder
+from amortgap.problem import unit_columns
+
+ARCHITECTURES = ("standard", "topk", "batchtopk", "jumprelu", "gated")
+NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
+
+
+@dataclass(frozen=True, eq=False)
+class SAE:
+    """The parameters under SAELens's names; see the module for the equations.
+
+    Raises ValueError for an unknown architecture or normalisation, a parameter that is missing, not finite or of
+    the wrong shape, a decoder with a zero row, and k outside 1..N.
+    """
+
+    architecture: str
+    W_enc: Tensor  # (M, N)
+    b_enc: Tensor  # (N,); gated: b_gate
+    W_dec: Tensor  # (N, M)
+    b_dec: Tensor  # (M,)
+    k: float | None = None  # topk, batchtopk
+    threshold: Tensor | None = None  # (N,) jumprelu, batchtopk
+    r_mag: Tensor | None = None  # (N,) gated
+    b_mag: Tensor | None = None  # (N,) gated
+    subtract_b_dec: bool = True  # c = z - b_dec
+    rescaled: bool = (
+        False  # h is multiplied by the decoder's norms before the selection, and s divided after it
+    )
+    normalise: str = "none"
+    input_scale: float = 1.0  # of expected_average_only_in
+    metadata: dict[str, Any] = field(default_factory=dict)  # model, hook ...
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
+        if self.normalise not in NORMALISATIONS:
+            raise ValueError(f"normalisation {self.normalise!r} is not one of {', '.join(NORMALISATIONS)}")
+        check_dictionary(self.W_dec.T)
+        N, M = self.W_dec.shape
+        needed = {"W_enc": (M, N), "b_enc": (N,), "b_dec": (M,)}
+        needed |= {"threshold": (N,)} if self.architecture == "jumprelu" else {}
+        needed |= {"r_mag": (N,), "b_mag": (N,)} if self.architecture == "gated" else {}
+        for name, shape in needed.items():
+            value = getattr(self, name)
+            if value is None:
+                raise ValueError(f"a {self.architecture} SAE needs {name}, which is missing")
+            if tuple(as_tensor(value, name).shape) != shape:
+                raise ValueError(
+                    f"{name} must have shape {shape} to fit W_dec {(N, M)}, not {tuple(value.shape)}"
+                )
+        counted = self.architecture == "topk" or (self.architecture == "batchtopk" and self.threshold is None)
+        if counted and not (self.k and 0 < self.k <= N):
+            raise ValueError(f"a {self.architecture} SAE needs k between 1 and N = {N}, not {self.k}")
+
+    @property
+    def M(self) -> int:
+        """Width of the activations."""
+        return int(self.W_dec.shape[1])
+
+    @property
+    def N(self) -> int:
+        """Number of latents."""
+        return int(self.W_dec.shape[0])
+
+    @property
+    def norms(self) -> Tensor:
+        """Norms of the decoder's rows (N,)."""
+        return torch.linalg.vector_norm(self.W_dec, dim=1)
+
+    @property
+    def D(self) -> Tensor:
+        """The dictionary (M, N), unit columns."""
+        return unit_columns(self.W_dec.T)
+
+    def to(self, device: str | torch.device) -> SAE:
+        """The same SAE with its parameters on `device`, in float32."""
+        moved: dict[str, Any] = {
+            name: value.to(device).float() for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def calibrated(self, x: Tensor) -> SAE:
+        """For expected_average_only_in: scaled so that activations x (n, M) have mean norm sqrt(M)."""
+        if self.normalise != "expected_average_only_in":
+            return self
+        mean = float(torch.linalg.vector_norm(x.float(), dim=1).mean())
+        return replace(self, input_scale=self.M**0.5 / mean)
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Activations x (n, M) as the SAE takes them, z (n, M), and the way back for z_hat."""
+        if self.normalise == "layer_norm":
+            mean, eps = x.mean(1, keepdim=True), 1e-5
+            std = (x - mean).std(1, keepdim=True)
+            return (x - mean) / (std + eps), lambda z: z * std + mean
+        scale: Any = self.input_scale
+        if self.normalise == "constant_norm_rescale":
+            scale = self.M**0.5 / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return x * scale, lambda z: z / scale
+
+    @torch.no_grad()
+    def encode(self, z: Tensor) -> Tensor:
+        """Codes (n, N) >= 0 for unit columns: z_hat = encode(z) @ D.T + b_dec."""
+        z = self._checked(z)
+        c = (z - self.b_dec if self.subtract_b_dec else z) @ self.W_enc
+        h = c + self.b_enc
+        if self.architecture == "gated":
+            assert self.r_mag is not None
+            assert self.b_mag is not None
+            return torch.relu(self.r_mag.exp() * c + self.b_mag) * (h > 0) * self.norms
+        if self.rescaled:
+            h = h * self.norms
+        s = self._select(h)
+        return s if self.rescaled else s * self.norms
+
+    def _select(self, h: Tensor) -> Tensor:
+        s = torch.relu(h)
+        if self.threshold is not None:
+            return s * (h > self.threshold)
+        if self.architecture == "standard":
+            return s
+        assert self.k is not None
+        flat = s if self.architecture == "topk" else s.reshape(1, -1)
+        count = int(self.k) if self.architecture == "topk" else int(self.k * len(s))
+        values, places = flat.topk(count, dim=1)
+        return torch.zeros_like(flat).scatter_(1, places, values).reshape(s.shape)
+
+    def _checked(self, z: Tensor) -> Tensor:
+        if z.ndim != 2 or z.shape[1] != self.M:
+            raise ValueError(f"activations must have shape (n, {self.M}) for this SAE, not {tuple(z.shape)}")
+        return z
+
+
+def from_encoder(model: nn.Module, **metadata: Any) -> SAE:
+    """A trained encoder of this project as an SAE. Raises ValueError for one that other projects have no name for.
+
+    The encoders subtract b_pre and have unit columns, so nothing has to be converted.
+    """
+    W = model.get_parameter("W").detach() if hasattr(model, "W") else torch.empty(0)
+    if type(model) not in NAMES or W.ndim != 2:
+        kinds = ", ".join(kind.__name__ for kind in NAMES)
+        raise ValueError(f"only a single (not stacked) {kinds} can be written, not a {type(model).__name__}")
+    parts = {name: value.detach() for name, value in model.named_parameters()}
+    N, M = W.shape
+    given: dict[str, Any] = {"b_enc": parts.get("b", W.new_zeros(N))}
+    if isinstance(model, GatedEncoder):
+        given = {"b_enc": parts["b_gate"], "r_mag": parts["r"], "b_mag": parts["b_mag"]}
+    elif isinstance(model, JumpReLUEncoder):
+        given["threshold"] = parts["log_theta"].exp()
+    elif isinstance(model, BatchTopKEncoder):
+        given |= {"k": model.k, "threshold": parts["theta"].expand(N).clone()}
+    elif isinstance(model, TopKEncoder):
+        given["k"] = model.k
+    b_dec = parts.get("decoder.b_pre", W.new_zeros(M))
+    return SAE(NAMES[type(model)], W.T, W_dec=parts["decoder.D"].T, b_dec=b_dec, metadata=metadata, **given)
+
+
+NAMES: dict[type[nn.Module], str] = {
+    ReLUEncoder: "standard",
+    TopKEncoder: "topk",
+    BatchTopKEncoder: "batchtopk",
+    JumpReLUEncoder: "jumprelu",
+    GatedEncoder: "gated",
+}

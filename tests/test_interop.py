@@ -1,0 +1,255 @@
+"""interop: an SAE read from other projects' files codes as its equations say, whatever the file's conventions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+from safetensors.torch import load_file, save_file
+
+from amortgap.encoders import (
+    BatchTopKEncoder,
+    GatedEncoder,
+    JumpReLUEncoder,
+    MLPEncoder,
+    ReLUEncoder,
+    TopKEncoder,
+)
+from amortgap.interop import ARCHITECTURES, SAE, from_encoder, read, write
+from amortgap.training import stack
+
+M, N, n = 6, 11, 40
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make(architecture, **change):
+    """A random SAE whose decoder rows have norms between .5 and 2."""
+    W_dec = draw(N, M, seed=1)
+    W_dec = W_dec / W_dec.norm(dim=1, keepdim=True) * torch.linspace(0.5, 2, N)[:, None]
+    parts = {"topk": {"k": 3.0}, "batchtopk": {"k": 2.5}, "jumprelu": {"threshold": draw(N, seed=4).abs()}}
+    parts["gated"] = {"r_mag": 0.3 * draw(N, seed=5), "b_mag": draw(N, seed=6)}
+    given = parts.get(architecture, {}) | change
+    return SAE(architecture, draw(M, N, seed=2), 0.3 * draw(N, seed=3), W_dec, draw(M, seed=7), **given)
+
+
+z = draw(n, M, seed=9)
+
+
+def plain(sae, z):
+    """Codes in the file's own scale, one sample and one latent at a time."""
+    s = torch.zeros(len(z), sae.N)
+    for j, sample in enumerate(z):
+        c = (sample - sae.b_dec) @ sae.W_enc
+        for i in range(sae.N):
+            h = c[i] + sae.b_enc[i]
+            if sae.architecture == "gated":
+                s[j, i] = max(float(sae.r_mag[i].exp() * c[i] + sae.b_mag[i]), 0) if h > 0 else 0
+            elif sae.architecture == "jumprelu":
+                s[j, i] = h if h > max(float(sae.threshold[i]), 0) else 0
+            else:
+                s[j, i] = max(float(h), 0)
+    if sae.architecture == "topk":
+        s[s < s.topk(int(sae.k), dim=1).values[:, -1:]] = 0
+    if sae.architecture == "batchtopk":
+        s[s < s.flatten().topk(int(sae.k * len(z))).values[-1]] = 0
+    return s
+
+
+@every_architecture
+def test_codes_follow_the_equations_and_norms_are_folded(architecture):
+    sae = make(architecture)
+    s, expected = sae.encode(z), plain(sae, z)
+    assert expected.count_nonzero() > 20
+    torch.testing.assert_close(s, expected * sae.W_dec.norm(dim=1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sae.D.norm(dim=0), torch.ones(N))
+    # the reconstruction is the file's, whatever the scale of the latents
+    torch.testing.assert_close(s @ sae.D.T, expected @ sae.W_dec, rtol=1e-5, atol=1e-5)
+
+
+@every_architecture
+def test_what_is_written_is_read(architecture, tmp_path):
+    sae = make(architecture, normalise="layer_norm", metadata={"hook_name": "blocks.1.hook_mlp_out"})
+    write(sae, tmp_path / "sae")
+    back = read(tmp_path / "sae")
+    assert torch.equal(back.encode(z), sae.encode(z))
+    assert torch.equal(back.D, sae.D)
+    assert back.metadata == {"hook_name": "blocks.1.hook_mlp_out"}
+    assert (back.architecture, back.normalise) == (architecture, "layer_norm")
+
+
+def test_a_batchtopk_threshold_is_written_as_jumprelu(tmp_path):
+    sae = make("batchtopk", threshold=torch.full((N,), 0.4))
+    write(sae, tmp_path)
+    assert read(tmp_path).architecture == "jumprelu"
+    assert torch.equal(read(tmp_path).encode(z), sae.encode(z))
+    # and codes of one sample do not depend on the others
+    torch.testing.assert_close(sae.encode(z[:1]), sae.encode(z)[:1])
+
+
+def test_selection_by_rescaled_activations():
+    sae = make("topk", rescaled=True)
+    norms = sae.norms
+    h = torch.relu((z - sae.b_dec) @ sae.W_enc + sae.b_enc) * norms
+    values, places = h.topk(3, dim=1)
+    torch.testing.assert_close(sae.encode(z), torch.zeros_like(h).scatter(1, places, values))
+    assert not torch.equal(sae.encode(z) > 0, make("topk").encode(z) > 0)
+
+
+def test_without_the_subtraction():
+    sae = make("standard", subtract_b_dec=False)
+    expected = torch.relu(z @ sae.W_enc + sae.b_enc) * sae.norms
+    torch.testing.assert_close(sae.encode(z), expected)
+
+
+def test_old_configurations(tmp_path):
+    write(make("standard", metadata={"model_name": "m"}), tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    config |= {
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": 2},
+        "hook_name": "blocks.3.hook_resid_pre",
+    }
+    config |= {"normalize_activations": False}
+    config["finetuning_scaling_factor"] = True
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    weights = load_file(tmp_path / "sae_weights.safetensors")
+    save_file(weights | {"scaling_factor": torch.full((N,), 2.0)}, tmp_path / "sae_weights.safetensors")
+    sae = read(tmp_path)
+    assert (sae.architecture, sae.k, sae.normalise) == ("topk", 2.0, "none")
+    assert sae.metadata == {"model_name": "m", "hook_name": "blocks.3.hook_resid_pre"}
+    torch.testing.assert_close(sae.encode(z) @ sae.D.T, make("topk", k=2.0).encode(z) @ sae.D.T * 2)
+
+
+def test_plain_files(tmp_path):
+    sae, path = make("standard"), tmp_path / "sae.safetensors"
+    linear = {"encoder.weight": sae.W_enc.T, "encoder.bias": sae.b_enc, "decoder.weight": sae.W_dec.T}
+    save_file({k: v.contiguous() for k, v in linear.items()} | {"bias": sae.b_dec}, path)
+    assert torch.equal(read(path).encode(z), sae.encode(z))
+    assert read(path, k=4).architecture == "topk"
+    assert torch.equal(read(path, "batchtopk", k=2.5).encode(z), make("batchtopk").encode(z))
+    parts = {"W_enc": sae.W_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
+    threshold = make("jumprelu").threshold
+    save_file(parts | {"b_enc": sae.b_enc, "threshold": threshold}, path)
+    assert torch.equal(read(path).encode(z), make("jumprelu").encode(z))
+    gated = make("gated")
+    save_file(parts | {"b_gate": sae.b_enc, "r_mag": gated.r_mag, "b_mag": gated.b_mag}, path)
+    assert torch.equal(read(path).encode(z), gated.encode(z))
+    save_file(parts | {"b_enc": sae.b_enc, "topk_threshold": torch.tensor(0.4)}, path)
+    assert read(path).architecture == "batchtopk"
+    save_file(parts | {"b_enc": sae.b_enc}, path, metadata={"architecture": "topk", "k": "3"})
+    assert torch.equal(read(path).encode(z), make("topk").encode(z))
+
+
+def test_normalisations_are_undone():
+    x = 5 + 3 * draw(n, M, seed=11)
+    for name in ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"):
+        sae = make("standard", normalise=name).calibrated(x)
+        z, undo = sae.prepare(x)
+        torch.testing.assert_close(undo(z), x, rtol=1e-4, atol=1e-4)
+        if name == "expected_average_only_in":
+            assert z.norm(dim=1).mean().item() == pytest.approx(M**0.5, rel=1e-5)
+        if name == "constant_norm_rescale":
+            torch.testing.assert_close(z.norm(dim=1), torch.full((n,), M**0.5))
+        if name == "layer_norm":
+            torch.testing.assert_close(z.mean(1), torch.zeros(n), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        ReLUEncoder(M, N, pre_bias=True),
+        ReLUEncoder(M, N, bias=True, seed=3),
+        TopKEncoder(M, N, k=3, pre_bias=True),
+        BatchTopKEncoder(M, N, k=2),
+        JumpReLUEncoder(M, N, bias=True, threshold=0.3),
+        GatedEncoder(M, N, pre_bias=True),
+    ],
+    ids=lambda encoder: type(encoder).__name__,
+)
+def test_our_encoders_survive_the_round_trip(encoder, tmp_path):
+    with torch.no_grad():
+        for i, parameter in enumerate(encoder.parameters()):
+            if parameter.ndim == 1:
+                parameter.copy_(0.2 * draw(*parameter.shape, seed=i))
+        if hasattr(encoder, "theta"):
+            encoder.theta.fill_(0.3)
+    write(from_encoder(encoder, model_name="m"), tmp_path)
+    sae = read(tmp_path)
+    s = encoder.encode(z).detach()
+    torch.testing.assert_close(sae.encode(z), s, rtol=1e-5, atol=1e-6)
+    x_hat = sae.encode(z) @ sae.D.T + sae.b_dec
+    torch.testing.assert_close(x_hat, encoder.decode(s).detach(), rtol=1e-5, atol=1e-5)
+    assert sae.metadata["model_name"] == "m"
+
+
+@pytest.mark.parametrize("model", [MLPEncoder(M, N), stack([ReLUEncoder(M, N), ReLUEncoder(M, N)])])
+def test_encoders_without_a_name_elsewhere_are_refused(model):
+    with pytest.raises(ValueError, match="only a single"):
+        from_encoder(model)
+
+
+def test_refused_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
+        read(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match=r"it has no cfg\.json"):
+        read(tmp_path)
+    write(make("standard"), tmp_path)
+    weights = tmp_path / "sae_weights.safetensors"
+    parts = load_file(weights)
+
+    def refused(match, change=None, **config):
+        save_file({k: v for k, v in (parts | (change or {})).items() if v is not None}, weights)
+        good = {"architecture": "standard", "d_in": M, "d_sae": N}
+        (tmp_path / "cfg.json").write_text(json.dumps(good | config))
+        with pytest.raises(ValueError, match=match):
+            read(tmp_path)
+
+    refused("it has no W_enc; it has W_dec, b_dec, b_enc", {"W_enc": None})
+    refused("W_enc must have shape", {"W_enc": torch.ones(M, N + 1)})
+    refused("it is a transcoder", d_out=M + 1)
+    refused("architecture 'temporal' is not one of standard", architecture="temporal")
+    refused("activation function 'tanh-relu' is not known", activation_fn_str="tanh-relu")
+    refused("needs threshold, which is missing", architecture="jumprelu")
+    refused("needs r_mag, which is missing", {"b_gate": parts["b_enc"].clone()}, architecture="gated")
+    refused("needs k between 1 and N = 11, not None", architecture="topk")
+    refused("needs k between 1 and N = 11, not 12", architecture="topk", k=12)
+    refused("contains NaN or infinite", {"b_dec": torch.full((M,), torch.nan)})
+    refused(
+        "column 2 of the dictionary D is zero", {"W_dec": parts["W_dec"] * (torch.arange(N) != 2)[:, None]}
+    )
+    refused("normalisation 'zca' is not one of", normalize_activations="zca")
+    refused("must be matrices", {"W_dec": torch.ones(3)})
+    (tmp_path / "cfg.json").write_text("{")
+    with pytest.raises(ValueError, match=r"cfg\.json is not JSON"):
+        read(tmp_path)
+    weights.write_bytes(b"PK\x03\x04 a pickle")
+    (tmp_path / "cfg.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"damaged or no safetensors file; .* weights_only=True"):
+        read(tmp_path)
+    with pytest.raises(ValueError, match=r"activations must have shape \(n, 6\)"):
+        make("standard").encode(torch.ones(3, 7))
+
+
+@given(some.sampled_from(ARCHITECTURES), some.floats(0.1, 10))
+def test_a_latents_scale_does_not_matter(architecture, scale):
+    """Dividing a decoder row and multiplying what its code is made of changes nothing but TopK's choice."""
+    sae = make(architecture, rescaled=architecture in ("topk", "batchtopk"))
+    factor = torch.ones(N)
+    factor[2] = scale
+    changed = replace(
+        sae,
+        W_enc=sae.W_enc * factor,
+        b_enc=sae.b_enc * factor,
+        W_dec=sae.W_dec / factor[:, None],
+        threshold=None if sae.threshold is None else sae.threshold * factor,
+        b_mag=None if sae.b_mag is None else sae.b_mag * factor,
+    )
+    torch.testing.assert_close(changed.encode(z), sae.encode(z), rtol=1e-4, atol=1e-4)
