@@ -1,5 +1,94 @@
-"""Dictionary learning: find D and the codes together."""
+"""Dictionary learning: find D and the codes together.
 
+    min over D (unit columns), s (>= 0) of  mean over samples of  P(s) = 1/2 ||x - D s||^2 + alpha ||s||_1
+
+LEARNERS go from one start to a local minimum, with a converged solver inside; `learn` starts them several times.
+log_adam_dictionary is the paper's gradient descent. To add one, write its file and one line here; the contract
+tests loop over LEARNERS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from amortgap._check import as_tensor, check_alpha, check_dictionary
+from amortgap.dictionaries._learned import Learned, from_data, gaussian
+from amortgap.dictionaries.block_descent import block_descent
+from amortgap.dictionaries.ksvd import ksvd
 from amortgap.dictionaries.log_adam import log_adam_dictionary
+from amortgap.dictionaries.mod import mod
+from amortgap.dictionaries.online import online
+from amortgap.solvers import solve
 
-__all__ = ["log_adam_dictionary"]
+__all__ = ["LEARNERS", "STARTS", "Learned", "learn", "log_adam_dictionary"]
+
+LEARNERS: dict[str, Callable[..., Learned]] = {
+    "mod": mod,
+    "ksvd": ksvd,
+    "block_descent": block_descent,
+    "online": online,
+}
+STARTS = {"data": from_data, "gaussian": gaussian}
+
+
+@torch.no_grad()
+def learn(
+    x: Any,
+    N: int,
+    alpha: float | Sequence[float],
+    method: str = "block_descent",
+    *,
+    restarts: int = 1,
+    validation: Any = None,
+    init: str | Any = "data",
+    rounds: int = 500,
+    tol: float = 1e-3,
+    nonnegative: bool = True,
+    seed: int = 0,
+) -> Learned:
+    """The dictionary (M, N) of the start with the lowest mean objective on `validation`.
+
+    x (n, M) training samples; validation (m, M), or None for x itself; method in LEARNERS.  alpha: a number, or
+    several to go through in their order, each from the dictionary of the one before (continuation, from large to
+    small); the last one counts.  init: where the columns begin, a name in STARTS (start number i uses seed + i), or
+    a dictionary (M, N) of unit columns, which makes one start.  Each alpha ends after `rounds`, or when ten rounds
+    lowered the objective by less than the share tol.
+    flops of the result: of all starts.
+
+    Raises ValueError for NaN or inf, shapes that do not fit, N < 1, alpha <= 0, rounds or restarts < 1, tol outside
+    [0, 1), an unknown method or init, several restarts from one dictionary, and for data without a non-zero sample.
+    """
+    x = as_tensor(x, "x").detach()
+    validation = x if validation is None else as_tensor(validation, "validation").detach().to(x)
+    if x.ndim != 2 or 0 in x.shape or not (x != 0).any():
+        raise ValueError(f"x must have shape (n, M) and a non-zero sample; its shape is {tuple(x.shape)}")
+    if validation.ndim != 2 or len(validation) == 0 or validation.shape[1] != x.shape[1]:
+        raise ValueError(f"validation must have shape (m, {x.shape[1]}), not {tuple(validation.shape)}")
+    if int(N) != N or N < 1 or rounds < 1 or restarts < 1 or not 0 <= tol < 1:
+        raise ValueError("N, rounds and restarts must be at least 1, and tol in [0, 1)")
+    if method not in LEARNERS or (isinstance(init, str) and init not in STARTS):
+        raise ValueError(f"choose method from {sorted(LEARNERS)} and init from {sorted(STARTS)}")
+    if not isinstance(init, str):
+        init = check_dictionary(init, unit=True).detach().to(x)
+        if init.shape != (x.shape[1], N) or restarts > 1:
+            raise ValueError(
+                f"a dictionary to start from must be ({x.shape[1]}, {N}), and makes one start only"
+            )
+    alphas = [check_alpha(a) for a in (alpha if isinstance(alpha, Sequence) else [alpha])]
+    if not alphas:
+        raise ValueError("alpha must be a number or a non-empty sequence of numbers")
+    found, scores, flops = [], [], 0
+    for number in range(seed, seed + restarts):
+        g = torch.Generator().manual_seed(number)
+        D = STARTS[init](x, int(N), g) if isinstance(init, str) else init
+        more = {"seed": number} if method == "online" else {}
+        for a in alphas:
+            one = LEARNERS[method](x, D, a, rounds=rounds, tol=tol, nonnegative=nonnegative, **more)
+            D, flops = one.D, flops + one.flops
+        found.append(dataclasses.replace(one, seed=number))
+        scores.append(float(solve(D, validation, alphas[-1], nonnegative=nonnegative).objective.mean()))
+    return dataclasses.replace(found[scores.index(min(scores))], flops=flops)
