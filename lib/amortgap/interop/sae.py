@@ -103,6 +103,22 @@ class SAE:
         }
         return replace(self, **moved)
 
+    def on_raw(self, mean: Tensor, scale: float) -> SAE:
+        """An SAE of (x - mean) / scale as an SAE of x itself: the same codes, x_hat = scale z_hat + mean."""
+        if self.normalise != "none":
+            raise ValueError(f"this SAE already normalises its input ({self.normalise})")
+        mean = mean.to(self.b_dec)
+        W_enc, W_dec, b_dec = self.W_enc / scale, self.W_dec * scale, self.b_dec * scale + mean
+        b_enc, b_mag = self.b_enc, self.b_mag
+        if not self.subtract_b_dec:  # the subtraction of the mean goes into the biases
+            b_enc = b_enc - mean @ W_enc
+            b_mag = (
+                b_mag - mean @ W_enc * self.r_mag.exp()
+                if b_mag is not None and self.r_mag is not None
+                else None
+            )
+        return replace(self, W_enc=W_enc, W_dec=W_dec, b_dec=b_dec, b_enc=b_enc, b_mag=b_mag)
+
     def calibrated(self, x: Tensor) -> SAE:
         """For expected_average_only_in: scaled so that activations x (n, M) have mean norm sqrt(M)."""
         if self.normalise != "expected_average_only_in":

@@ -40,13 +40,18 @@ def extract(
     Each shard, found or computed, is handed over in order: ``take(W, rows of the W windows, (rows,
     context, M))``.
     ``load`` is called only if something is missing in ``folder``. Another process that wants the same folder
-    waits. Raises ValueError for a layer out of range, a corpus that is too small, and for NaN or infinity.
+    waits. Raises ValueError for a layer or context out of range, a corpus that is too small, NaN or infinity.
     """
 
     @cache
     def model() -> LanguageModel:
         lm = load()
         parse(config["layer"], len(lm.blocks), lm.name)
+        longest = getattr(lm.model.config, "max_position_embeddings", config["context"])
+        if config["context"] > longest:
+            raise ValueError(
+                f"context={config['context']} is more than the {longest} tokens {lm.name} can read."
+            )
         return lm
 
     folder.mkdir(parents=True, exist_ok=True)

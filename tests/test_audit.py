@@ -1,0 +1,204 @@
+"""amortgap audit: its numbers are those of gap, its page stands alone, its refusals are one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from amortgap.audit import Inputs, audit, findings, from_model, from_path, render
+from amortgap.audit.loss import model_loss
+from amortgap.audit.measure import _halves
+from amortgap.cli import main
+from amortgap.gap import on_same_decoder
+from amortgap.interop import SAE, write
+from amortgap.metrics import fvu, l0
+from amortgap.problem import SparseProblem
+from tiny_models import save_gpt2
+
+P = SparseProblem(N=48, M=16, K=3, n=600, noise=0.01)
+DOCUMENTS = torch.arange(600) // 20
+
+
+def reading(D, bias=-0.3):
+    """The SAE that reads codes off with the transpose of D."""
+    return SAE("standard", D.clone(), torch.full((D.shape[1],), bias), D.T.clone() * 2, torch.zeros(len(D)))
+
+
+@pytest.fixture(scope="module")
+def result():
+    return audit(reading(P.D), Inputs(P.x, DOCUMENTS), tokens=128)
+
+
+def test_the_rows_are_those_of_gap(result):
+    rows = {row["method"]: row for row in result["rows"] if row["decoder"] == "SAE"}
+    scored = _halves(DOCUMENTS, 600, 0)[1][:128].sort()[0]
+    x, sae = P.x[scored], reading(P.D)
+    expected = on_same_decoder(sae.D, x, sae.encode(x), result["scored"]["alpha"])
+    assert list(rows) == list(expected)
+    for method, codes in expected.items():
+        assert rows[method]["fvu"] == pytest.approx(float(fvu(x, codes @ sae.D.T)), rel=1e-4)
+        assert rows[method]["l0"] == pytest.approx(float(l0(codes)))
+        assert rows[method]["low"] <= rows[method]["fvu"] <= rows[method]["high"]
+        assert rows[method]["gain"] == pytest.approx(rows["encoder"]["fvu"] - rows[method]["fvu"])
+        assert rows[method]["flops"] > 0
+        assert rows[method]["seconds"] > 0
+    assert rows["own support"]["gain"] >= 0
+    assert rows["L1 support"]["flops"] > rows["L1"]["flops"]
+    # the true dictionary and a solver explain nearly all; a random dictionary does not
+    assert rows["OMP"]["fvu"] < 0.05
+    assert min(row["fvu"] for row in result["rows"] if row["decoder"] == "random") > 2 * rows["OMP"]["fvu"]
+    assert result["scored"]["worst duality gap"] <= result["scored"]["tol"]
+    assert result["l0"] == rows["encoder"]["l0"]
+    assert min(result["excess"]) >= -1e-4
+
+
+def test_tokens_that_set_alpha_are_not_scored():
+    first, second = _halves(DOCUMENTS, 600, 0)
+    assert not set(DOCUMENTS[first].tolist()) & set(DOCUMENTS[second].tolist())
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(600))
+    first, second = _halves(None, 600, 0)
+    assert len(first) == len(second) == len({*first.tolist(), *second.tolist()}) / 2
+
+
+def test_dead_latents_are_counted():
+    sae = reading(P.D)
+    sae.b_enc[:12] = -1e3
+    assert audit(sae, Inputs(P.x), tokens=64)["dead"] == pytest.approx(12 / 48)
+
+
+def test_no_gap_where_the_encoder_is_exact():
+    D = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(0)))[0]
+    codes = torch.relu(torch.randn(400, 16, generator=torch.Generator().manual_seed(1)) - 0.8)
+    said = findings(audit(reading(D, bias=0.0), Inputs(codes @ D.T), tokens=128))
+    assert any("no gap to close" in sentence for sentence in said)
+
+
+def test_the_same_seed_gives_the_same_numbers(result):
+    again = audit(reading(P.D), Inputs(P.x, DOCUMENTS), tokens=128)
+    for a, b in zip(result["rows"], again["rows"], strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
+
+
+def test_the_page_stands_alone_and_escapes_names(result):
+    page = render("<my> SAE", result)
+    assert "&lt;my&gt; SAE" in page
+    assert "<my>" not in page
+    assert not re.search(r'(src|href)="(?!#|data:|audit\.json)', page)
+    assert page.count("<svg") == 3
+    for row in result["rows"]:
+        assert f"{row['fvu']:.4f}" in page
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = save_gpt2(tmp_path_factory.mktemp("gpt2"))
+    texts = tmp_path_factory.mktemp("texts")
+    draw = np.random.default_rng(0)
+    for i in range(12):
+        (texts / f"{i}.txt").write_text(" ".join(draw.choice(["peace", "war", "labor", "of", "the"], 200)))
+    return str(folder), str(texts)
+
+
+def test_the_loss_recovered_in_a_model(gpt2, tmp_path, monkeypatch):
+    monkeypatch.setenv("AMORTGAP_CACHE", str(tmp_path))
+    model, texts = gpt2
+    given = from_model(model, "blocks.1.hook_resid_post", texts, 2000, context=32)
+    identity = torch.cat([torch.eye(16), -torch.eye(16)], 1)
+    # split into positive and negative parts, nothing is lost, and OMP with M atoms finds as much
+    loss = model_loss(reading(identity, bias=0.0), given, alpha=1e-3, k=16, tol=1e-4)
+    assert loss["recovered"]["encoder"] == pytest.approx(1, abs=0.02)  # of a span of 1e-3 nats
+    assert loss["recovered"]["OMP"] == pytest.approx(1, abs=0.02)
+    assert loss["nats"]["encoder"] == pytest.approx(loss["nats"]["untouched"], abs=1e-5)
+    assert loss["nats"]["mean"] != loss["nats"]["untouched"]
+    with pytest.raises(ValueError, match="no alpha gives the LASSO the encoder's mean L0 of 16"):
+        audit(reading(identity, bias=0.0), given, tokens=64)
+
+
+def test_the_command_with_files(tmp_path, capsys):
+    write(reading(P.D), tmp_path / "sae")
+    np.save(tmp_path / "x.npy", P.x.numpy())
+    out = tmp_path / "page"
+    arguments = ["audit", str(tmp_path / "sae"), "--activations", str(tmp_path / "x.npy"), "--out", str(out)]
+    assert main([*arguments, "--tokens", "64"]) == 0
+    printed = capsys.readouterr().out
+    assert "The encoder uses" in printed
+    assert printed.strip().endswith("index.html")
+    written = json.loads((out / "audit.json").read_text())
+    assert len(written["rows"]) == 10
+    assert written["scored"]["resampled"] == "tokens"
+    assert "Audit of sae" in (out / "index.html").read_text()
+
+
+def test_the_command_with_the_model_that_the_configuration_names(gpt2, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AMORTGAP_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model, texts = gpt2
+    sae = replace(reading(P.D, bias=0.0), architecture="topk", k=4)
+    sae.metadata.update(model_name=model, hook_name="blocks.1.hook_mlp_out")
+    write(sae, tmp_path / "sae")
+    arguments = ["audit", "sae", "--corpus", texts, "--n-tokens", "2000", "--tokens", "64"]
+    assert main(arguments) == 0, capsys.readouterr().err
+    written = json.loads(Path("audit_sae/audit.json").read_text())
+    assert written["activations"]["layer"] == "blocks.1.hook_mlp_out"
+    assert "In the model" in Path("audit_sae/index.html").read_text()
+    assert set(written["loss"]["recovered"]) == {"encoder", "own support", "L1", "L1 support", "OMP"}
+
+
+def test_activation_files(tmp_path):
+    save_file({"x": P.x, "document": DOCUMENTS}, tmp_path / "a.safetensors")
+    given = from_path(tmp_path / "a.safetensors")
+    assert torch.equal(given.x, P.x)
+    assert torch.equal(given.document, DOCUMENTS)
+    sample = from_path(Path(__file__).parent / "data" / "sotu_layer15.safetensors")
+    assert sample.x.shape == (1000, 576)
+    assert len(sample.document.unique()) > 10
+    assert sample.x.norm(dim=1).median() > 100  # in the model's units, not normalised
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent", "--activations", "x.npy"], "there is no file or folder absent"),
+        (["sae"], "say what the SAE is to be tried on: --activations FILE, or --model NAME"),
+        (["sae", "--activations", "absent.npy"], "there is no file absent.npy"),
+        (["sae", "--activations", "broken.npy"], "broken.npy is damaged, or neither"),
+        (["sae", "--activations", "broken.safetensors"], "broken.safetensors is damaged, or neither"),
+        (["sae", "--activations", "named.safetensors"], "has no tensor named activations or x; it has other"),
+        (["sae", "--activations", "flat.npy"], "must have shape (n, M), not (600,)"),
+        (["sae", "--activations", "wide.npy"], "the activations are (80, 17), but this SAE takes (n, 16)"),
+        (["sae", "--activations", "few.npy"], "at least 64 activations, not 10"),
+        (["sae", "--activations", "nan.npy"], "contains NaN"),
+        (
+            ["sae", "--activations", "x.npy", "--architecture", "topk"],
+            "needs k between 1 and N = 48, not None",
+        ),
+        (["silent", "--activations", "x.npy"], "the encoder uses 0 latents on average"),
+        (["sae", "--model", "absent.gguf", "--layer", "1"], "There is no GGUF file"),
+    ],
+)
+def test_bad_use_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write(reading(P.D), "sae")
+    write(reading(P.D, bias=-1e3), "silent")
+    x = P.x.numpy()
+    files = {"x": x, "flat": x[:, 0], "wide": np.ones((80, 17), np.float32), "few": x[:10], "nan": x * np.nan}
+    for name, value in files.items():
+        np.save(f"{name}.npy", value)
+    Path("broken.npy").write_bytes(b"nothing")
+    Path("broken.safetensors").write_bytes(b"nothing")
+    save_file({"other": P.x}, "named.safetensors")
+    assert main(["audit", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("audit_*"))
