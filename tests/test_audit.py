@@ -28,7 +28,7 @@ DOCUMENTS = torch.arange(600) // 20
 
 def reading(D, bias=-0.3):
     """The SAE that reads codes off with the transpose of D."""
-    return SAE("standard", D.clone(), torch.full((D.shape[1],), bias), D.T.clone() * 2, torch.zeros(len(D)))
+    return SAE("standard", D / 2, torch.full((D.shape[1],), bias / 2), 2 * D.T, torch.zeros(len(D)))
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def test_dead_latents_are_counted():
 
 
 def test_no_gap_where_the_encoder_is_exact():
-    D = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(0)))[0]
-    codes = torch.relu(torch.randn(400, 16, generator=torch.Generator().manual_seed(1)) - 0.8)
-    said = findings(audit(reading(D, bias=0.0), Inputs(codes @ D.T), tokens=128))
+    clean = SparseProblem(N=16, M=16, K=3, n=400, dictionary=torch.eye(16))
+    sae = replace(reading(clean.D, bias=0.0), architecture="topk", k=3)
+    said = findings(audit(sae, Inputs(clean.x), tokens=128))
     assert any("no gap to close" in sentence for sentence in said)
 
 
@@ -116,8 +116,8 @@ def test_the_loss_recovered_in_a_model(gpt2, tmp_path, monkeypatch):
     identity = torch.cat([torch.eye(16), -torch.eye(16)], 1)
     # split into positive and negative parts, nothing is lost, and OMP with M atoms finds as much
     loss = model_loss(reading(identity, bias=0.0), given, alpha=1e-3, k=16, tol=1e-4)
-    assert loss["recovered"]["encoder"] == pytest.approx(1, abs=0.02)  # of a span of 1e-3 nats
-    assert loss["recovered"]["OMP"] == pytest.approx(1, abs=0.02)
+    assert loss["recovered"]["encoder"] == pytest.approx(1, abs=1e-3)
+    assert loss["recovered"]["OMP"] == pytest.approx(1, abs=1e-3)
     assert loss["nats"]["encoder"] == pytest.approx(loss["nats"]["untouched"], abs=1e-5)
     assert loss["nats"]["mean"] != loss["nats"]["untouched"]
     with pytest.raises(ValueError, match="no alpha gives the LASSO the encoder's mean L0 of 16"):
