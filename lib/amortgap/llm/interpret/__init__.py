@@ -1,0 +1,30 @@
+"""What latents mean: rules or a language model's words for when a latent is active, scored on other contexts."""
+
+from amortgap.llm.interpret.cards import card, html, logit_effects
+from amortgap.llm.interpret.compare import Difference, match_density, paired, unpaired
+from amortgap.llm.interpret.endpoint import Endpoint, auto_interpret
+from amortgap.llm.interpret.examples import Examples, Places, choose_latents, sample
+from amortgap.llm.interpret.probing import probe
+from amortgap.llm.interpret.rules import Features, Rule, explain, features, score
+
+__all__ = [
+    "Difference",
+    "Endpoint",
+    "Examples",
+    "Features",
+    "Places",
+    "Rule",
+    "auto_interpret",
+    "card",
+    "choose_latents",
+    "explain",
+    "features",
+    "html",
+    "logit_effects",
+    "match_density",
+    "paired",
+    "probe",
+    "sample",
+    "score",
+    "unpaired",
+]
