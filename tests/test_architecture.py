@@ -19,10 +19,11 @@ MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap", "bench"}
 OUTER = {"llm", "interop"}
 PAPERWORK = {"runs", "report"}
+KERNELS = {"_training_kernel"}  # numba code that solvers, dictionaries and training share
 MAY_KNOW = (
-    dict.fromkeys(BASE, BASE)
-    | dict.fromkeys(MIDDLE, BASE)
-    | dict.fromkeys(UPPER, BASE | MIDDLE)
+    dict.fromkeys(BASE | KERNELS, BASE)
+    | dict.fromkeys(MIDDLE, BASE | KERNELS)
+    | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
     | dict.fromkeys(PAPERWORK, PAPERWORK)
     | {"audit": BASE | MIDDLE | UPPER | OUTER | PAPERWORK}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+import amortgap.training
 from amortgap.encoders import ENCODERS, MatchingPursuitEncoder
 from amortgap.problem import SparseProblem
 from amortgap.training import fit, reconstruction_loss, stack, supervised_loss, unstack
@@ -321,3 +322,101 @@ def test_training_on_cuda_is_training_on_the_cpu(name):
         same(cpu, gpu.cpu())
         gpu.cuda()
         torch.testing.assert_close(a.loss[0], b.loss[0])
+
+
+# --- the kernel, and runs that were stopped -----------------------------------------------------------------
+
+
+def small(name, seed, known=False, **options):
+    """A float32 problem of more than one block of samples and a model for it."""
+    p = SparseProblem(M=M, N=N, K=2, n=300, seed=seed)
+    return p, ENCODERS[name](M, N, D=p.D if known else None, seed=seed, **options)
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("relu", {}),
+        ("relu", {"bias": True}),
+        ("mlp", {"hidden": 20}),
+        ("mlp", {"hidden": 13, "bias": True, "output": "linear"}),
+    ],
+)
+def test_the_kernel_is_autograd(name, options, known, supervised, monkeypatch):
+    """Losses equal up to a few roundings, weights to a tenth of one of the 50 steps.
+
+    Adam divides a gradient by its own size: where it nearly vanishes, what is left of it is rounding.
+    """
+    pairs = [small(name, seed, known, **options) for seed in range(3)]
+    x, codes = (torch.stack([getattr(p, k) for p, _ in pairs]) for k in ("x", "codes"))
+    found = []
+    for kernel in (True, False):
+        many = stack([model for _, model in pairs])
+        assert amortgap.training._suits_kernel(many, x)
+        if not kernel:
+            monkeypatch.setattr(amortgap.training, "_suits_kernel", lambda *_: False)
+        weights = torch.tensor([0.0, 0.01, 0.3])
+        settings = {"steps": 50, "lr": 3e-3, "log_at": range(0, 51, 10), "l1_weight": weights}
+        found.append((many, fit(many, x, codes=codes if supervised else None, **settings)))
+    (fast, a), (slow, b) = found
+    assert (a.steps, a.flops) == (b.steps, b.flops)
+    torch.testing.assert_close(torch.stack(a.loss), torch.stack(b.loss), rtol=1e-6, atol=1e-6)
+    for (key, p), q in zip(fast.named_parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=3e-4, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_the_kernel_gives_the_same_bits_on_any_number_of_threads():
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            pairs = [small("mlp", seed, hidden=9) for seed in range(3)]
+            many = stack([model for _, model in pairs])
+            fit(many, pairs[0][0].x, steps=30)
+            found.append(many)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(p, q) for p, q in zip(found[0].parameters(), found[1].parameters(), strict=True))
+
+
+class Killed(Exception):
+    """Stands for a run that dies at any moment."""
+
+
+@pytest.mark.parametrize("batch_size", [None, 64])  # the kernel and autograd
+@pytest.mark.parametrize("stopped_at", [7, 40])
+def test_a_stopped_run_goes_on_bit_for_bit(batch_size, stopped_at, tmp_path, monkeypatch):
+    monkeypatch.setattr(amortgap.training, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(amortgap.training, "CHUNK", 3)
+    (p, whole), (_, again) = small("relu", 0), small("relu", 0)
+    settings = {"steps": 50, "lr": 3e-3, "batch_size": batch_size, "log_at": (0, 5, 20, 50), "keep": (5, 50)}
+    expected = fit(whole, p.x, measure=lambda m: {"norm": m.W.norm()}, **settings)
+    file = tmp_path / "run" / "checkpoint.pt"
+
+    write, written = amortgap.training._write_whole, []
+
+    def write_and_die(*what):
+        write(*what)
+        written.append(what[1]["step"])
+        if written[-1] >= stopped_at:
+            raise Killed
+
+    settings |= {"measure": lambda m: {"norm": m.W.norm()}, "checkpoint_file": file}
+    monkeypatch.setattr(amortgap.training, "_write_whole", write_and_die)
+    with pytest.raises(Killed):
+        fit(again, p.x, **settings)
+    monkeypatch.setattr(amortgap.training, "_write_whole", write)
+    for _ in range(2):  # the second time everything is read back
+        _, again = small("relu", 0)
+        history = fit(again, p.x, **settings)
+        assert torch.equal(again.W, whole.W)
+        assert torch.equal(again.decoder.D, whole.decoder.D)
+        assert (history.steps, history.flops) == (expected.steps, expected.flops)
+        assert all(torch.equal(a, b) for a, b in zip(history.loss, expected.loss, strict=True))
+        assert history.measures == expected.measures
+        assert torch.equal(history.checkpoints[5]["W"], expected.checkpoints[5]["W"])
+    assert [f.name for f in file.parent.iterdir()] == [file.name]
+    with pytest.raises(ValueError, match="another run"):
+        fit(again, p.x * 2, **settings)

@@ -1,17 +1,21 @@
 """Train encoders: many small ones as one stacked model, or one large one by mini-batches.
 
 A stacked model is an ordinary encoder whose parameters carry a leading dimension B (seeds x lambda x widths);
-every product is then a batched product, and the B losses are added, which leaves their gradients apart.
+every product is then a batched product, and the B losses are added, which leaves their gradients apart. Small
+full-batch problems on the CPU in float32 go through a compiled kernel instead, with the same equations.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from amortgap._check import as_tensor
-from amortgap.encoders import MLPEncoder
+from amortgap.encoders import MLPEncoder, ReLUEncoder
+
+SAVE_EVERY = 60.0  # seconds between two writes of a checkpoint file
+CHUNK = 200  # steps between two looks at the clock
+KERNEL_WEIGHTS = 1 << 17  # of one model: above, the general matrix products are faster
 
 
 @dataclass
@@ -122,16 +130,22 @@ def fit(
     keep: Iterable[int] = (),
     seed: int = 0,
     label: str = "training",
+    checkpoint_file: str | Path | None = None,
 ) -> History:
     """Adam on the reconstruction loss, or on the supervised loss if codes are given. Changes the model in place.
 
     x (n, M), or (B, n, M) with one data set a stacked model; codes likewise (.., n, N). l1_weight: a number, or
     (B,) values. batch_size: None for the full batch (the paper), otherwise random batches, reshuffled every
     epoch with `seed`. After log_at steps the loss and measure(model) are recorded, after keep steps a
-    checkpoint. Runs wherever model and x are.
+    checkpoint. Runs wherever model and x are; on the CPU, models in parallel on torch.get_num_threads() threads.
+
+    checkpoint_file: where parameters, moments and history are saved once a minute and at the end. If the file
+    exists, the run goes on from it, and ends bit for bit where it would have ended uninterrupted (on one machine);
+    measures must then be numbers or tensors, and the other arguments the same.
 
     Raises ValueError for NaN or inf in the data, shapes that do not fit, steps < 0, negative weights, a
-    batch size outside 1..n; FloatingPointError as soon as a logged loss is not finite.
+    batch size outside 1..n, a checkpoint file of another run; FloatingPointError as soon as a logged loss is not
+    finite.
     """
     *lead, M, N = tuple(model.get_parameter("decoder.D").shape)
     x = _check_data(x, "x", lead, M)
@@ -150,9 +164,8 @@ def fit(
     learned = [p for p in model.parameters() if p.requires_grad]
     if not learned:
         raise ValueError(f"{type(model).__name__} has nothing to learn once its dictionary is given")
-    adam = torch.optim.Adam(learned, lr=lr, fused=True)
-    log, checkpoints, history = set(log_at), set(keep), History()
-    order = _batches(n, batch_size, seed)
+    log, keep_at, history = set(log_at), set(keep), History()
+    batch_at = _Batches(n, batch_size, seed)
 
     def loss_on(batch: Tensor | slice) -> Tensor:
         if codes is None:
@@ -162,39 +175,182 @@ def fit(
     with FlopCounterMode(display=False) as counter:
         loss_on(slice(0, batch_size)).sum().backward()
     cost = counter.get_total_flops() // math.prod(lead)
-    measuring = 0.0
-    start = time.perf_counter()
+    trainer: _Kernel | _Autograd
+    if batch_size is None and _suits_kernel(model, x):
+        trainer = _Kernel(model, x, codes, l1_weight, lr)
+    else:
+        trainer = _Autograd(model, learned, lambda step: loss_on(batch_at(step)), lr, codes is None)
+    run = {
+        "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
+        "data": [
+            list(x.shape),
+            float(x.double().sum()),
+            0.0 if codes is None else float(codes.double().sum()),
+        ],
+        "settings": [l1_weight.tolist(), lr, batch_size, seed, sorted(log), sorted(keep_at)],
+    }
 
-    def record(step: int, loss: Tensor) -> None:
+    @torch.no_grad()
+    def record(step: int) -> None:
         if step in log:
+            loss = loss_on(batch_at(step))
             if not torch.isfinite(loss).all():
                 raise FloatingPointError(f"the loss is not finite after {step} steps; lower lr (now {lr})")
             history.steps.append(step)
             history.flops.append(step * cost)
-            history.loss.append(loss.detach().cpu())
-            with torch.no_grad():
-                for name, value in (measure(model) if measure else {}).items():
-                    history.measures.setdefault(name, []).append(value)
-        if step in checkpoints:
+            history.loss.append(loss.cpu())
+            for name, value in (measure(model) if measure else {}).items():
+                history.measures.setdefault(name, []).append(value)
+        if step in keep_at:
             history.checkpoints[step] = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
-    with tqdm(total=steps, desc=label, file=sys.stderr, delay=2, mininterval=1) as bar:
-        for step in range(steps + 1):
-            loss = loss_on(next(order))
-            if step in log or step in checkpoints:
-                pause = time.perf_counter()
-                record(step, loss)
-                measuring += time.perf_counter() - pause
-            if step == steps:
-                break
-            adam.zero_grad()
-            loss.sum().backward()
-            adam.step()
-            if codes is None:  # supervised encoders never touch the decoder
-                model.decoder.normalise_()  # type: ignore[operator, union-attr]
-            bar.update()
-    history.seconds = time.perf_counter() - start - measuring
+    step, file = (
+        -1,
+        None if checkpoint_file is None else Path(checkpoint_file),
+    )  # -1: not even step 0 is recorded
+    if file is not None and file.exists():
+        saved = torch.load(file, map_location=x.device, weights_only=True)
+        if saved["run"] != run or saved["step"] > steps:
+            raise ValueError(f"{file} belongs to another run; remove it or name another file")
+        step, history = saved["step"], History(**saved["history"])
+        history.loss = [loss.cpu() for loss in history.loss]
+        model.load_state_dict(saved["parameters"])
+        trainer.restore(saved["moments"])
+
+    def save(step: int) -> None:
+        if file is not None:
+            state = {"parameters": model.state_dict(), "moments": trainer.moments()}
+            _write_whole(file, {"run": run, "step": step, "history": vars(history), **state})
+
+    saved_at = time.perf_counter()
+    with tqdm(total=steps, initial=max(step, 0), desc=label, file=sys.stderr, delay=2, mininterval=1) as bar:
+        if step < 0:
+            step = 0
+            record(step)
+        for stop in sorted({s for s in log | keep_at if step < s < steps} | {steps}):
+            while step < stop:
+                count = min(CHUNK, stop - step)
+                start = time.perf_counter()
+                trainer.advance(step, count)
+                history.seconds += time.perf_counter() - start
+                step += count
+                bar.update(count)
+                if step == stop:
+                    record(step)
+                if file is not None and (step == steps or time.perf_counter() - saved_at >= SAVE_EVERY):
+                    save(step)
+                    saved_at = time.perf_counter()
     return history
+
+
+class _Autograd:
+    """Adam on any encoder, on any device."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learned: list[nn.Parameter],
+        loss_at: Callable[[int], Tensor],
+        lr: float,
+        normalise: bool,
+    ) -> None:
+        self.model, self.loss_at, self.normalise = model, loss_at, normalise
+        self.adam = torch.optim.Adam(learned, lr=lr, fused=True)
+
+    def advance(self, first: int, steps: int) -> None:
+        for step in range(first, first + steps):
+            self.adam.zero_grad()
+            self.loss_at(step).sum().backward()
+            self.adam.step()
+            if self.normalise:  # supervised encoders never touch the decoder
+                self.model.decoder.normalise_()  # type: ignore[operator, union-attr]
+
+    def moments(self) -> dict[str, Any]:
+        return self.adam.state_dict()
+
+    def restore(self, moments: dict[str, Any]) -> None:
+        self.adam.load_state_dict(moments)
+
+
+def _suits_kernel(model: nn.Module, x: Tensor) -> bool:
+    """Whether the kernel knows the encoder and is the faster way."""
+    known = type(model) is ReLUEncoder or (type(model) is MLPEncoder and model.layers == 2)
+    D = model.get_parameter("decoder.D")
+    return (
+        known
+        and x.device.type == "cpu"
+        and all(p.dtype == x.dtype == torch.float32 for p in model.parameters())
+        and all(p.requires_grad for p in model.parameters() if p is not D)
+        and D.requires_grad == model.decoder.learned  # type: ignore[union-attr]
+        and model.decoder.b_pre is None  # type: ignore[union-attr]
+        and sum(p[(0,) * (D.ndim - 2)].numel() for p in model.parameters()) <= KERNEL_WEIGHTS
+    )
+
+
+class _Kernel:
+    """Adam on small ReLU and one-hidden-layer encoders, full batch, float32: a thread a model."""
+
+    def __init__(self, model: Any, x: Tensor, codes: Tensor | None, l1_weight: Tensor, lr: float) -> None:
+        from amortgap import _training_kernel as kernel  # numba takes half a second to import
+
+        self.kernel = kernel
+        D, one = model.decoder.D, isinstance(model, ReLUEncoder)
+        weights = [None, None, model.W, model.b] if one else [model.W1, model.b1, model.W2, model.b2]
+        self.parameters = [*weights, D]
+        M, N = D.shape[-2:]
+        H, B = 0 if one else model.W1.shape[-2], D[..., 0, 0].numel()
+        self.sizes = [H * M, H, N * (H or M), N, M * N]
+        self.shape = (M, N, H, weights[3] is not None, one or model.output == "relu", D.requires_grad)
+        self.gather()
+        self.m, self.v = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
+        self.x, self.codes = ([None] * B if a is None else self._each_its_own(a, B) for a in (x, codes))
+        self.l1_weight, self.lr = l1_weight.reshape(-1).expand(B).tolist(), float(lr)
+        self.advance(0, 0)  # compiled now, so that it is not timed
+
+    def _each_its_own(self, data: Tensor, B: int) -> list[Any]:
+        flat = self.kernel.blocks(data.detach())
+        return [flat] * B if data.ndim == 2 else list(flat.reshape(B, -1))
+
+    def gather(self) -> None:
+        B = self.parameters[-1][..., 0, 0].numel()
+        parts = zip(self.parameters, self.sizes, strict=True)
+        flat = [torch.zeros(B, size) if p is None else p.detach().reshape(B, size) for p, size in parts]
+        self.theta = torch.cat(flat, 1)
+
+    @torch.no_grad()
+    def advance(self, first: int, steps: int) -> None:
+        theta, m, v = self.theta.numpy(), self.m.numpy(), self.v.numpy()
+        self.kernel.each(
+            self.kernel.train_encoder,
+            [
+                (theta[i], m[i], v[i], self.x[i], self.kernel.NOTHING if self.codes[i] is None else self.codes[i],
+                 *self.shape, self.l1_weight[i], self.lr, first, steps)
+                for i in range(len(theta))
+            ],
+        )  # fmt: skip
+        for p, part in zip(self.parameters, self.theta.split(self.sizes, 1), strict=True):
+            if p is not None:
+                p.copy_(part.view_as(p))
+
+    def moments(self) -> dict[str, Any]:
+        return {"m": self.m, "v": self.v}
+
+    def restore(self, moments: dict[str, Any]) -> None:
+        self.gather()
+        self.m, self.v = moments["m"], moments["v"]
+
+
+def _write_whole(file: Path, value: Any) -> None:
+    """torch.save to a temporary neighbour, then rename: a reader sees the old file or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            torch.save(value, stream)
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _check_data(value: Any, name: str, lead: list[int], width: int) -> Tensor:
@@ -211,11 +367,17 @@ def _check_data(value: Any, name: str, lead: list[int], width: int) -> Tensor:
     return value
 
 
-def _batches(n: int, batch_size: int | None, seed: int) -> Iterator[Tensor | slice]:
-    g = torch.Generator().manual_seed(seed)
-    while True:
-        if batch_size is None:
-            yield slice(None)
-        else:
-            order = torch.randperm(n, generator=g)
-            yield from order[: n - n % batch_size].split(batch_size)
+class _Batches:
+    """Step -> its batch: everything, or slices of one random order an epoch."""
+
+    def __init__(self, n: int, batch_size: int | None, seed: int) -> None:
+        self.n, self.size, self.epoch = n, batch_size, -1
+        self.g = torch.Generator().manual_seed(seed)
+
+    def __call__(self, step: int) -> Tensor | slice:
+        if self.size is None:
+            return slice(None)
+        epoch, i = divmod(step, self.n // self.size)
+        while self.epoch < epoch:  # a run that goes on draws the orders of the epochs behind it again
+            self.order, self.epoch = torch.randperm(self.n, generator=self.g), self.epoch + 1
+        return self.order[i * self.size : (i + 1) * self.size]
