@@ -1,0 +1,90 @@
+"""What the numba kernels of omp and homotopy share: sums of Gram rows, and the inverse Gram of an active set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+jit: Any = numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
+)
+CHUNK = 1024  # samples a thread takes from each matrix product
+
+
+def in_chunks(
+    x: Tensor, matrix: Tensor, work: Callable[[slice, np.ndarray], None], dtype: torch.dtype
+) -> None:
+    """work(rows, x[rows] @ matrix), on torch.get_num_threads() threads, which share each matrix product."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(x), CHUNK * threads):
+            part = x[first : first + CHUNK * threads].to(dtype) @ matrix  # its own threads are done by then
+            share = max(-(-len(part) // threads), 32)
+            pieces = [(slice(first + a, first + a + len(c)), c.numpy()) for a, c in _cut(part, share)]
+            list(pool.map(lambda piece: work(*piece), pieces))
+
+
+def _cut(part: Tensor, share: int) -> list[tuple[int, Tensor]]:
+    return [(a, part[a : a + share]) for a in range(0, len(part), share)]
+
+
+@jit
+def add_rows(out: Any, w: Any, rows: Any, index: Any, k: int) -> None:
+    """out += sum_p w[p] rows[index[p]], four rows at a time to save loads of out."""
+    n, p = len(out), 0
+    while p + 4 <= k:
+        a, b, c, d = w[p], w[p + 1], w[p + 2], w[p + 3]
+        i0, i1, i2, i3 = index[p], index[p + 1], index[p + 2], index[p + 3]
+        for j in range(n):
+            out[j] += (a * rows[i0, j] + b * rows[i1, j]) + (c * rows[i2, j] + d * rows[i3, j])
+        p += 4
+    while p < k:
+        a, i0 = w[p], index[p]
+        for j in range(n):
+            out[j] += a * rows[i0, j]
+        p += 1
+
+
+@jit
+def times(out: Any, H: Any, v: Any, k: int) -> None:
+    """out[:k] = H[:k, :k] v[:k] for symmetric H."""
+    for i in range(k):
+        total = H[i, 0] * v[0]
+        for j in range(1, k):
+            total += H[i, j] * v[j]
+        out[i] = total
+
+
+@jit
+def grow(H: Any, u: Any, schur: float, k: int) -> None:
+    """H gains a row and a column, for an atom with u = H G[A, j] and schur = G[j, j] - G[j, A] u."""
+    f = 1 / schur
+    for i in range(k):
+        a = f * u[i]
+        for j in range(k):
+            H[i, j] += a * u[j]
+        H[i, k] = -a
+        H[k, i] = -a
+    H[k, k] = f
+
+
+@jit
+def drop(H: Any, p: int, k: int) -> None:
+    """H[:k-1, :k-1] becomes the inverse Gram without position p, which the last one takes."""
+    f = 1 / H[p, p]
+    for i in range(k):
+        if i != p:
+            w = f * H[i, p]
+            for j in range(k):
+                H[i, j] -= w * H[p, j]
+    for j in range(k):
+        H[p, j] = H[k - 1, j]
+    for i in range(k):
+        H[i, p] = H[i, k - 1]
+    H[p, p] = H[k - 1, k - 1]
