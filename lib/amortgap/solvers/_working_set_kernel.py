@@ -27,28 +27,38 @@ ROUNDS = 300  # restricted problems a sample may take
 @_jit
 def _subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
     """out[:n] -= sum_p w[p] rows[index[p], :n], four rows at a time to save loads of out."""
+    f = out.dtype.type
     p = 0
     while p + 4 <= k:
         a, b, c, d = w[p], w[p + 1], w[p + 2], w[p + 3]
         i0, i1, i2, i3 = index[p], index[p + 1], index[p + 2], index[p + 3]
         for j in range(n):
-            out[j] -= (a * rows[i0, j] + b * rows[i1, j]) + (c * rows[i2, j] + d * rows[i3, j])
+            out[j] -= (a * f(rows[i0, j]) + b * f(rows[i1, j])) + (c * f(rows[i2, j]) + d * f(rows[i3, j]))
         p += 4
     while p < k:
         a, i0 = w[p], index[p]
         for j in range(n):
-            out[j] -= a * rows[i0, j]
+            out[j] -= a * f(rows[i0, j])
         p += 1
 
 
 @_jit
-def _above(c: Any, threshold: Any, found: Any) -> int:
-    """found[:count] = the indices i with c[i] > threshold."""
+def _above(bits: Any, threshold: Any, found: Any) -> int:
+    """found[:count] = the indices of positive floats above a float >= 0, all given as their bits.
+
+    Positive floats are ordered as their bits are, and only integer maxima are vectorised.
+    """
     count = 0
-    for i in range(len(c)):
-        if c[i] > threshold:
-            found[count] = i
-            count += 1
+    for start in range(0, len(bits), 64):
+        part = bits[start : start + 64]
+        highest = part[0]
+        for i in range(len(part)):
+            highest = max(highest, part[i])
+        if highest > threshold:
+            for i in range(len(part)):
+                if part[i] > threshold:
+                    found[count] = start + i
+                    count += 1
     return count
 
 
@@ -67,21 +77,33 @@ def _grow(k: int, H: Any, u: Any, schur: float) -> None:
 
 @_jit
 def _rebuild(
-    k: int, A: Any, g: Any, s: Any, H: Any, G: Any, where: Any, singular: float, u: Any, w: Any, rows: Any
+    k: int,
+    A: Any,
+    g: Any,
+    s: Any,
+    H: Any,
+    G: Any,
+    scale: Any,
+    where: Any,
+    singular: float,
+    u: Any,
+    w: Any,
+    rows: Any,
 ) -> int:
     """H afresh, when updates have eaten its accuracy; atoms dependent on earlier ones leave.  The new |A|."""
     size, k = k, 0
     for p in range(size):
         j = A[p]
         for i in range(k):
-            w[i] = -g[p] * g[i] * G[A[i], j]
+            w[i] = -g[p] * g[i] * scale * G[A[i], j]
             u[i] = 0
         _subtract_rows(u, k, w, H, rows, k)
-        schur = G[j, j]
+        full = scale * G[j, j]
+        schur = full
         for i in range(k):
             schur += w[i] * u[i]
         where[j] = -1
-        if schur > singular * G[j, j]:
+        if schur > singular * full:
             _grow(k, H, u, schur)
             A[k], g[k], s[k], where[j] = j, g[p], s[p], k
             k += 1
@@ -165,6 +187,7 @@ def _restricted(
     used: Any,
     Gc: Any,
     G: Any,
+    scale: Any,
     where: Any,
     c: Any,
     slack: float,
@@ -179,7 +202,7 @@ def _restricted(
     for p in range(k):
         slot[p] = -1
         for q in range(nc):
-            Gc[p, q] = g[p] * gc[q] * G[A[p], cand[q]]
+            Gc[p, q] = g[p] * gc[q] * scale * G[A[p], cand[q]]
     for q in range(nc):
         used[q] = 0
     while k > 0:  # first meet the conditions on A itself
@@ -203,7 +226,7 @@ def _restricted(
             break
         pivots -= 1
         j, sign, start = cand[q], gc[q], 0.0
-        size = G[j, j]
+        size = scale * G[j, j]
         used[q] = 1
         while True:
             for i in range(k):
@@ -233,7 +256,7 @@ def _restricted(
         _grow(k, H, u, schur)
         A[k], g[k], s[k], v[k], slot[k], where[j] = j, sign, start, 0, q, k
         for i in range(nc):
-            Gc[k, i] = sign * gc[i] * G[j, cand[i]]
+            Gc[k, i] = sign * gc[i] * scale * G[j, cand[i]]
         k += 1
         excess = vc[q]
         while True:
@@ -255,6 +278,8 @@ def solve_rows(
     C0: Any,
     Dt: Any,
     G: Any,
+    scale: Any,
+    fuzz: float,
     alpha: float,
     tol: float,
     signed: bool,
@@ -270,14 +295,14 @@ def solve_rows(
 ) -> None:
     """Codes of every row of x (n, M) into zeroed codes (n, N), with objective, gap, pivots and flops (n,).
 
-    C0 = x D (n, N) and G = D'D in the working precision, Dt = D' (N, M) in x's, dmax the longest column's length.
-    unit, a power of two, multiplies the codes. integer (1,) is of the working precision's size.
+    C0 = x D (n, N) in the working precision, scale G = D'D to +-fuzz an entry, Dt = D' (N, M) in x's precision,
+    dmax the longest column's length. unit, a power of two, multiplies the codes. integer (1,) is of the working
+    precision's size.
     """
     (n, N), M = C0.shape, Dt.shape[1]
     limit = min(M, N)
-    T = C0.dtype.type
     eps = 0.5 * np.finfo(C0.dtype).eps
-    singular = 1e3 * eps**0.9
+    singular = max(1e3 * eps**0.9, 100 * fuzz / dmax**2)
     pad = limit + 1 + 15 & -16
     pad += 16 * (pad % 32 == 0)  # rows an odd number of cache lines apart: no two columns share a cache set
     H, Gc = np.zeros((limit + 1, pad), C0.dtype), np.zeros((limit + 1, WIDTH), C0.dtype)
@@ -301,7 +326,7 @@ def solve_rows(
             if not screened:
                 length = 0.0
                 for p in range(k):
-                    w[p] = g[p] * s[p]
+                    w[p] = scale * g[p] * s[p]
                     length += s[p]
                 for i in range(N):
                     c[i] = C0[row, i]
@@ -314,7 +339,6 @@ def solve_rows(
                 for p in range(k):
                     v[p] = g[p] * sc[A[p]] if signed else c[A[p]]
                     c[A[p]] = 0
-                # positive floats are ordered as their bits are, and only integer maxima are vectorised
                 highest = bits[0]
                 for i in range(N):
                     highest = max(highest, bits[i])
@@ -325,7 +349,8 @@ def solve_rows(
                 slack = lam * max(0.25 * tol, 4 * eps)
                 proving = not top > lam + slack  # only at lam = alpha
                 if not proving:
-                    nc = min(_above(c, T(lam + slack), found), WIDTH)
+                    floating[0] = lam + slack
+                    nc = min(_above(bits, integer[0], found), WIDTH)
                     for q in range(nc):
                         i = found[q]
                         cand[q] = i
@@ -361,10 +386,12 @@ def solve_rows(
                     rounding = np.float64(codes.dtype.type(s[p])) - s[p]
                     moved += abs(rounding)
                     first += (alpha - dot) * rounding
-                doubt = 1.05 * (M + k + 8) * eps * dmax * (math.sqrt(xx) + dmax * length)
+                doubt = 1.05 * ((M + k + 8) * eps * dmax * (math.sqrt(xx) + dmax * length) + fuzz * length)
                 nc = 0
-                bound = alpha - doubt - shift
-                for q in range(_above(c, T(bound), found)):
+                floating[0] = alpha - doubt - shift
+                if floating[0] < 0:  # which rules nothing out
+                    integer[0] = np.iinfo(integer.dtype).min
+                for q in range(_above(bits, integer[0], found)):
                     i = found[q]
                     if where[i] < 0:
                         dot = 0.0
@@ -379,14 +406,14 @@ def solve_rows(
                             nc += 1
                 work += 4.0 * k * M
                 primal = 0.5 * rr + alpha * length + first + 0.5 * (dmax * moved) ** 2
-                scale = min(max(rx / max(rr, 1e-300), 0.0), alpha / largest)
+                shrunk = min(max(rx / max(rr, 1e-300), 0.0), alpha / largest)
                 objective[row] = primal
-                excess = primal - scale * rx + 0.5 * scale * scale * rr
+                excess = primal - shrunk * rx + 0.5 * shrunk * shrunk * rr
                 gap[row] = excess / primal if excess > 0 or excess != excess else 0.0  # NaN stays NaN
                 if gap[row] <= 0.99 * tol:
                     break
                 if gap[row] > 0.5 * before:  # refinement with a good H gains digits every time
-                    k = _rebuild(k, A, g, s, H, G, where, singular, u, w, rows)
+                    k = _rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
                     gap[row] = before = np.inf
                     screened = False
                     continue
@@ -408,6 +435,7 @@ def solve_rows(
                 used,
                 Gc,
                 G,
+                scale,
                 where,
                 c,
                 slack,
@@ -424,7 +452,7 @@ def solve_rows(
                 break
             screened = proving and shift < 0.1 * alpha
             if left <= 0 or turn % 16 == 15:  # going round in circles
-                k = _rebuild(k, A, g, s, H, G, where, singular, u, w, rows)
+                k = _rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
                 screened = False
         for p in range(k):
             codes[row, A[p]] = unit * g[p] * s[p]
