@@ -28,6 +28,7 @@ from amortgap.llm.interpret import (
     probe,
     sample,
     score,
+    survey,
     unpaired,
 )
 from amortgap.llm.interpret.endpoint import mismarked, quiet
@@ -94,6 +95,24 @@ def test_rules_find_what_was_planted(places, name):
         assert rule.text == "the word before is “civil”"
 
 
+def test_a_survey_learns_on_the_first_rows_and_scores_on_the_rest(places):
+    n_learn = 150 * 32
+    first = np.arange(len(places)) < n_learn
+    word = places.token == WORDS.index(" peace")
+    changes = np.where(first, word, places.token == WORDS.index(" war"))  # means something else later
+    values = np.stack([word, changes], 1) * np.random.default_rng(4).random((len(places), 1))
+    table = features(places)
+    steady, unsteady = survey(values, [3, 8], places, table, n_learn)
+    assert (steady["latent"], unsteady["latent"]) == (3, 8)
+    assert steady["f1"] > 0.95
+    assert unsteady["f1"] < 0.1
+    assert steady["rule"].startswith("the token is “ peace”")
+    assert steady["density"] == word.mean()
+    nothing = survey(np.repeat(values[:, :1], 30, 1), range(30), places, table, n_learn, shuffled=True)
+    assert len({row["f1"] for row in nothing}) == 1  # one seed, one result
+    assert nothing[0]["balanced"] == pytest.approx(0.5, abs=0.2)
+
+
 def test_features_hold_where_their_names_say(places):
     table = features(places)
     index = {name: i for i, name in enumerate(table.names)}
@@ -148,8 +167,12 @@ def test_latents_to_look_at():
     codes = torch.zeros(100, 6)
     for latent, often in enumerate((0, 5, 20, 30, 50, 80)):
         codes[:often, latent] = 1
-    assert choose_latents(codes, 10, least=10).tolist() == [2, 3, 4]
-    assert len(choose_latents(codes, 2, least=10)) == 2
+    assert choose_latents([codes], 10, least=10).tolist() == [2, 3, 4]
+    assert len(choose_latents([codes], 2, least=10)) == 2
+    assert (
+        choose_latents([codes, codes[:30]], 10, least=10).tolist() == []
+    )  # active on more than half of the second
+    assert choose_latents([codes, codes.flip(0)[:80]], 10, least=10).tolist() == [3, 4]
 
 
 # --- tests of differences

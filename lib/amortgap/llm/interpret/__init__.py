@@ -4,8 +4,9 @@ from amortgap.llm.interpret.cards import card, html, logit_effects
 from amortgap.llm.interpret.compare import Difference, match_density, paired, unpaired
 from amortgap.llm.interpret.endpoint import Endpoint, auto_interpret
 from amortgap.llm.interpret.examples import Examples, Places, choose_latents, sample
-from amortgap.llm.interpret.probing import probe
+from amortgap.llm.interpret.probing import pool, probe
 from amortgap.llm.interpret.rules import Features, Rule, explain, features, score
+from amortgap.llm.interpret.survey import survey
 
 __all__ = [
     "Difference",
@@ -23,8 +24,10 @@ __all__ = [
     "logit_effects",
     "match_density",
     "paired",
+    "pool",
     "probe",
     "sample",
     "score",
+    "survey",
     "unpaired",
 ]

@@ -6,6 +6,7 @@ are hard: the same tokens as active ones, where the latent nevertheless is silen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,14 +61,15 @@ class Examples:
     decile: np.ndarray  # (m,) of activation, 9 the highest; -1 where inactive
 
 
-def choose_latents(codes: Tensor, count: int, least: int, seed: int = 0) -> Tensor:
-    """`count` random latents (sorted) among those of codes (n, N) that are active on at least `least` samples.
+def choose_latents(parts: Sequence[Tensor], count: int, least: int, seed: int = 0) -> Tensor:
+    """`count` random latents (sorted) among those that are active on at least `least` samples of every part.
 
-    Fewer, where there are fewer; latents active on more than half of the samples are left out, as no balanced set
-    of inactive examples exists for them.
+    parts: codes (n, N), for instance those to learn from and those to score on. Fewer, where there are fewer;
+    latents active on more than half of a part are left out: no balanced set of inactive examples exists for them.
     """
-    often = (codes > 0).sum(0).cpu()
-    able = ((often >= least) & (often <= len(codes) // 2)).nonzero()[:, 0]
+    often = [((codes > 0).sum(0).cpu(), len(codes)) for codes in parts]
+    fit = torch.stack([(times >= least) & (times <= n // 2) for times, n in often]).all(0)
+    able = fit.nonzero()[:, 0]
     return able[torch.randperm(len(able), generator=torch.Generator().manual_seed(seed))[:count]].sort()[0]
 
 
