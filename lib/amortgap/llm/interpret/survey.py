@@ -1,0 +1,52 @@
+"""Many latents at once: a rule for each, learned on the first rows of some places and scored on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from amortgap.llm.interpret.examples import Examples, Places, sample
+from amortgap.llm.interpret.rules import Features, explain, score
+
+
+def survey(
+    values: np.ndarray,
+    names: Sequence[int],
+    places: Places,
+    table: Features,
+    n_learn: int,
+    *,
+    count: int = 40,
+    shuffled: bool = False,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """One row a latent: latent, density, clauses, rule, and the scores of `rules.score`.
+
+    values (n, L): codes of the L latents called `names` at `places`; rows before n_learn, which must be of other
+    documents than the rest, teach the rule on `count` active and `count` inactive examples, and as many of the rest
+    score it. shuffled: the learning labels are permuted first, which is what a rule about nothing scores.
+    """
+    rows = []
+    token = places.token
+    for name, column in zip(names, tqdm(values.T, desc="rules", delay=2), strict=True):
+        learn = sample(column[:n_learn], token[:n_learn], count, seed)
+        held = sample(column[n_learn:], token[n_learn:], count, seed)
+        held = replace(held, row=held.row + n_learn)
+        if shuffled:
+            learn = _permuted(learn, seed)
+        rule = explain(table, learn)
+        scores = score(rule.holds(table, held.row), held)
+        density = float((column > 0).mean())
+        rows.append(
+            {"latent": int(name), "density": density, "clauses": len(rule.clauses), "rule": rule.text}
+            | scores
+        )
+    return rows
+
+
+def _permuted(examples: Examples, seed: int) -> Examples:
+    return replace(examples, active=np.random.default_rng(seed).permutation(examples.active))
