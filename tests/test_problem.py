@@ -236,3 +236,10 @@ def test_any_sizes_make_a_problem_or_one_sentence(N, M, K, n):
 def test_one_seed_gives_the_same_data_on_cuda():
     p, q = SparseProblem(n=50, noise=0.1), SparseProblem(n=50, noise=0.1, device="cuda")
     assert all(torch.equal(getattr(p, k), getattr(q, k).cpu()) for k in ("D", "codes", "x"))
+
+
+def test_zipf_amplitudes_fall_as_one_over_rank():
+    # E s_i^2 = 1/i^2; s_i^2 i^2 is chi-square with one degree of freedom, variance 2: five standard errors
+    p = SparseProblem(N=8, K=8, n=MANY, amplitude="zipf-half-normal", dtype=torch.double)
+    ratio = p.codes.square().mean(0) * torch.arange(1, 9) ** 2
+    assert (ratio - 1).abs().max() < 5 * (2 / MANY) ** 0.5

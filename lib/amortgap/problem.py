@@ -117,11 +117,17 @@ def log_normal(n: int, N: int, g: torch.Generator) -> Tensor:
     return signed_normal(n, N, g).exp()
 
 
+def zipf_half_normal(n: int, N: int, g: torch.Generator) -> Tensor:
+    """|z| / rank: latent i is i times weaker than the first. With zipf supports, rare latents are also weak."""
+    return half_normal(n, N, g) / torch.arange(1, N + 1, dtype=torch.float64)
+
+
 AMPLITUDES = {
     "half-normal": half_normal,
     "signed-normal": signed_normal,
     "uniform": uniform,
     "log-normal": log_normal,
+    "zipf-half-normal": zipf_half_normal,
 }
 
 
