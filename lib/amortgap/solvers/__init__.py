@@ -16,10 +16,12 @@ import torch
 
 from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.basis_pursuit import basis_pursuit
 from amortgap.solvers.coordinate_descent import coordinate_descent
 from amortgap.solvers.exhaustive import exhaustive
 from amortgap.solvers.fista import fista
 from amortgap.solvers.gradient_pursuit import gradient_pursuit
+from amortgap.solvers.homotopy import homotopy
 from amortgap.solvers.iht import iht
 from amortgap.solvers.ista import ista
 from amortgap.solvers.lca import lca
@@ -29,7 +31,7 @@ from amortgap.solvers.nnls import refit
 from amortgap.solvers.omp import omp
 from amortgap.solvers.path import alpha_for, alpha_max, path, screened
 from amortgap.solvers.pivoting import LARGEST, pivoting
-from amortgap.solvers.reference import basis_pursuit, lasso_cvxpy
+from amortgap.solvers.reference import basis_pursuit_lp, lasso_cvxpy
 from amortgap.solvers.working_set import working_set
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "alpha_for",
     "alpha_max",
     "basis_pursuit",
+    "basis_pursuit_lp",
     "path",
     "pursue",
     "refit",
@@ -55,6 +58,7 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "lasso_cvxpy": lasso_cvxpy,
     "pivoting": pivoting,
     "working_set": working_set,
+    "homotopy": homotopy,
 }
 PURSUITS: dict[str, Callable[..., Solution]] = {
     "omp": omp,

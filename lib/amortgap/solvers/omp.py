@@ -5,9 +5,9 @@
 Pati, Rezaiifar & Krishnaprasad (1993); nonnegative: Bruckstein, Elad & Zibulevsky, IEEE Trans. Inf. Theory
 54 (2008), section III-C. Greedy: it carries no certificate, so duality_gap is inf and converged False.
 
-On a CPU each sample works on the Gram matrix with the inverse Gram of its atoms kept by rank-one updates (Rubinstein,
-Zibulevsky & Elad, Technion CS-2008-08); elsewhere all samples take each step together. The first call on a CPU
-compiles for about 5 seconds (once per installation).
+On a CPU each sample works on the Gram matrix with the inverse Gram of its atoms kept by rank-one updates
+(Rubinstein, Zibulevsky & Elad, Technion CS-2008-08); elsewhere all samples take each step together. The first call
+on a CPU compiles for about 5 seconds (once per installation).
 """
 
 from __future__ import annotations

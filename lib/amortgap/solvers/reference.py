@@ -9,6 +9,7 @@ Agrawal et al., J. Control Decis. 5 (2018). One small problem a sample, so that 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import cvxpy as cp
 import numpy as np
@@ -65,10 +66,13 @@ def lasso_cvxpy(
     )
 
 
-def basis_pursuit(D: Tensor, x: Tensor, *, nonnegative: bool = True, tol: float = 1e-6) -> Solution:
+def basis_pursuit_lp(
+    D: Tensor, x: Tensor, *, nonnegative: bool = True, tol: float = 1e-6, names: Sequence[int] | None = None
+) -> Solution:
     """min ||s||_1 subject to D s = x (s >= 0).  objective is ||s||_1, the gap comes from the LP's dual.
 
-    Dual: max x.y subject to D'y <= 1 (|D'y| <= 1). The gap counts the equality's violation too.
+    Dual: max x.y subject to D'y <= 1 (|D'y| <= 1). The gap counts the equality's violation too. names: what errors
+    call the samples (default 0, 1, ...).
     Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
     D, x = check_problem(D, x)
@@ -82,7 +86,9 @@ def basis_pursuit(D: Tensor, x: Tensor, *, nonnegative: bool = True, tol: float 
         problem.solve(cp.HIGHS)
         if code.value is None:
             kind = "nonnegative code" if nonnegative else "code"
-            raise ValueError(f"sample {i}: no {kind} s satisfies D s = x ({problem.status})")
+            raise ValueError(
+                f"sample {names[i] if names else i}: no {kind} s satisfies D s = x ({problem.status})"
+            )
         codes[i], steps[i] = code.value, problem.solver_stats.num_iters or 0
         y = equality.dual_value
         y = y if y @ targets[i] >= 0 else -y  # the sign convention is the interface's
