@@ -38,6 +38,11 @@ def unblocks(flat: np.ndarray, width: int) -> Tensor:
     return torch.cat([p.unflatten(-1, (width, -1)).mT for p in parts], -2)
 
 
+def suits(*tensors: Tensor) -> bool:
+    """Whether all are float32 on the CPU."""
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+
+
 def each(kernel: Any, jobs: list[tuple[Any, ...]]) -> None:
     """kernel(*job) for every job, a thread a job, as many at once as torch may use."""
     threads = min(len(jobs), torch.get_num_threads())

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import Solution, certify
 
 START = -10.0  # log-code of every latent at the start
+KERNEL_WEIGHTS = 4096  # M N above which the general matrix products are faster
 
 
 def log_adam(
@@ -43,17 +45,42 @@ def log_adam(
         log_codes = torch.full((n, N), START, dtype=x.dtype, device=x.device)
     else:
         log_codes = init.detach().to(x.dtype).clamp_min(math.exp(START)).log()
-    log_codes.requires_grad_()
-    adam = torch.optim.Adam([log_codes], lr=lr, fused=True)
-    with torch.no_grad():
-        for _ in range(n_steps):
+    if n and x.device.type == "cpu" and D.dtype == x.dtype == torch.float32 and M * N <= KERNEL_WEIGHTS:
+        codes = _by_kernel(D, log_codes, x, alpha * scale, scale, lr, n_steps).exp()
+    else:
+        log_codes.requires_grad_()
+        adam = torch.optim.Adam([log_codes], lr=lr, fused=True)
+        with torch.no_grad():
+            for _ in range(n_steps):
+                codes = log_codes.exp()
+                residual = codes @ D.T - x
+                log_codes.grad = codes * (residual @ D).add_(alpha).mul_(scale)
+                adam.step()
             codes = log_codes.exp()
-            residual = codes @ D.T - x
-            log_codes.grad = codes * (residual @ D).add_(alpha).mul_(scale)
-            adam.step()
-        codes = log_codes.exp()
     steps = torch.full((n,), n_steps, dtype=torch.long, device=x.device)
     flops = (4 * n_steps + 6) * M * N * n  # the steps and the certificate
     return certify(
         D, x, codes, alpha, nonnegative=True, tol=tol, n_steps=steps, flops=flops, method="log_adam"
     )
+
+
+def _by_kernel(
+    D: Tensor, log_codes: Tensor, x: Tensor, push: float, scale: float, lr: float, steps: int
+) -> Tensor:
+    """The same steps fused into one compiled loop, parts of the samples in parallel."""
+    from amortgap import _training_kernel as kernel  # numba takes half a second to import
+
+    part = kernel.BLOCK * max(1, -(-len(x) // (kernel.BLOCK * torch.get_num_threads())))
+    D_, unused = D.detach().contiguous().numpy(), np.zeros((0, 0), np.float32)
+    parts = [
+        (kernel.blocks(a), kernel.blocks(b.detach()))
+        for a, b in zip(log_codes.split(part), x.split(part), strict=True)
+    ]
+    kernel.each(
+        kernel.train_codes,
+        [
+            (D_, unused, unused, a, np.zeros_like(a), np.zeros_like(a), b, False, push, scale, lr, 0, steps)
+            for a, b in parts
+        ],
+    )
+    return torch.cat([kernel.unblocks(a, D.shape[1]) for a, _ in parts])
