@@ -1,17 +1,22 @@
 """The CPU kernels on dictionaries made to break them: the contracts of test_solvers.py cover the ordinary ones."""
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from amortgap.objectives import duality_gap, kkt_residual, objective
-from amortgap.solvers import solve
+from amortgap.solvers import path, solve
 
 FAST = ["working_set", "pivoting"]
+ACTIVATIONS = Path(__file__).parent / "data" / "sotu_layer15.safetensors"
+working_set_module = importlib.import_module("amortgap.solvers.working_set")  # the package names the function
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
 
 
@@ -86,6 +91,97 @@ def test_alone_or_in_a_batch(name, nonnegative):
         # a relative gap of 1e-10 leaves errors of about 1e-5 in the codes
         torch.testing.assert_close(alone.codes[0], together.codes[i], rtol=0, atol=1e-4)
         torch.testing.assert_close(alone.objective[0], together.objective[i], rtol=2e-10, atol=0)
+
+
+@both_signs
+@pytest.mark.parametrize("kind", ["gaussian", "clusters", "every column twice", "rank M/2"])
+def test_a_start_changes_the_work_but_not_the_optimum(kind, nonnegative):
+    D = LARGE[kind]
+    x = torch.randn(60, len(D), generator=torch.Generator().manual_seed(7), dtype=torch.double)
+    options = {"nonnegative": nonnegative, "tol": 1e-9}
+    cold = solve(D, x, 0.3, "working_set", **options)
+    starts = {
+        "the next alpha": solve(D, x, 0.33, "working_set", **options).codes,
+        "the optimum": cold.codes,
+        "another sample's": cold.codes.roll(1, 0),
+        "dense": torch.ones_like(cold.codes),
+    }
+    for name, start in starts.items():
+        warm = solve(D, x, 0.3, "working_set", init=start, **options)
+        assert warm.converged.all()
+        # both within a relative gap of 1e-9 of the one optimum
+        torch.testing.assert_close(warm.objective, cold.objective, rtol=2e-9, atol=0)
+        if name in ("the next alpha", "the optimum"):
+            assert warm.n_steps.sum() < 0.5 * cold.n_steps.sum(), name
+
+
+def test_a_path_takes_a_fraction_of_the_pivots():
+    D = gaussian(40, 160)
+    x = torch.randn(60, 40, generator=torch.Generator().manual_seed(8), dtype=torch.double)
+    alphas = [0.8**i for i in range(1, 10)]
+    warm = path(D, x, alphas, tol=1e-8)
+    cold = [solve(D, x, alpha, "working_set", tol=1e-8) for alpha in alphas]
+    for a, b in zip(warm, cold, strict=True):
+        assert a.converged.all()
+        torch.testing.assert_close(a.objective, b.objective, rtol=2e-8, atol=0)
+    assert 3 * sum(a.n_steps.sum() for a in warm) < sum(b.n_steps.sum() for b in cold)
+
+
+@both_signs
+@pytest.mark.parametrize(
+    "kind", ["gaussian", "coherence .99", "every column twice", "nearly twice", "rank M/2"]
+)
+def test_sixteen_bits_certify_every_sample(kind, nonnegative, monkeypatch):
+    monkeypatch.setattr(working_set_module, "COMPRESSED", 1)
+    D = LARGE[kind]
+    x = torch.randn(60, len(D), generator=torch.Generator().manual_seed(9), dtype=torch.double)
+    solution = solve(D, x, 0.1, "working_set", tol=1e-8, nonnegative=nonnegative)
+    assert solution.converged.all()
+    assert (duality_gap(D, x, solution.codes, 0.1, nonnegative) <= 1e-8).all()
+
+
+@pytest.mark.parametrize("compressed", [1, 10_000])
+def test_the_gram_matrix_is_within_its_bound(compressed, monkeypatch):
+    monkeypatch.setattr(working_set_module, "COMPRESSED", compressed)
+    D = 1.5 * gaussian(40, 700).float().numpy()  # more than one block
+    gram, scale, bound = working_set_module._gram(D, 1.5)
+    exact = D.astype("float64").T @ D
+    # float32 sums of 40 products of size one
+    assert abs(scale * gram.astype("float64") - exact).max() <= bound + 5e-6
+    assert gram.itemsize == (2 if compressed == 1 else 4)
+
+
+@both_signs
+def test_threads_share_the_samples_and_change_nothing(nonnegative):
+    D = gaussian(40, 160).float()
+    x = torch.randn(1100, 40, generator=torch.Generator().manual_seed(10))  # more than one chunk
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(solve(D, x, 0.2, "working_set", nonnegative=nonnegative))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0].codes, found[1].codes)
+    assert torch.equal(found[0].duality_gap, found[1].duality_gap)
+
+
+@both_signs
+@pytest.mark.parametrize("centred", [True, False], ids=["centred", "as they are"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_a_dictionary_of_real_activations(dtype, centred, nonnegative):
+    """Signals of a language model decomposed into other signals: uncentred they share one large direction."""
+    data = load_file(ACTIVATIONS)
+    mean = data["train.x"].double().mean(0) if centred else 0
+    D = (data["train.x"].double() - mean).T.to(dtype)
+    D /= torch.linalg.vector_norm(D, dim=0)
+    x = (data["val.x"].double()[:40] - mean).to(dtype)
+    alpha = 0.05 * float((x @ D).abs().amax(1).median())
+    solution = solve(D, x, alpha, "working_set", nonnegative=nonnegative)
+    assert solution.converged.all()
+    if dtype == torch.float64:
+        assert (duality_gap(D, x, solution.codes, alpha, nonnegative) <= 1e-6).all()
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -286,6 +286,7 @@ def solve_rows(
     dmax: float,
     unit: float,
     max_pivots: int,
+    init: Any,
     codes: Any,
     objective: Any,
     gap: Any,
@@ -297,7 +298,7 @@ def solve_rows(
 
     C0 = x D (n, N) in the working precision, scale G = D'D to +-fuzz an entry, Dt = D' (N, M) in x's precision,
     dmax the longest column's length. unit, a power of two, multiplies the codes. integer (1,) is of the working
-    precision's size.
+    precision's size. init (n, N) holds the codes to start from, or has no rows: then they are zero.
     """
     (n, N), M = C0.shape, Dt.shape[1]
     limit = min(M, N)
@@ -321,6 +322,12 @@ def solve_rows(
             xx += np.float64(x[row, i]) ** 2
         gap[row] = before = np.inf
         screened = False
+        if len(init) > 0:
+            for i in range(N):
+                if init[row, i] != 0 and k < limit:
+                    A[k], g[k], s[k] = i, np.sign(init[row, i]), abs(np.float64(init[row, i])) / unit
+                    k += 1
+            k = _rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
         for turn in range(ROUNDS):
             proving = True
             if not screened:

@@ -14,7 +14,6 @@ from torch import Tensor
 from amortgap._check import check_alpha, check_problem
 from amortgap.objectives import dual_point, objective
 from amortgap.solvers._solution import Solution
-from amortgap.solvers.fista import fista
 from amortgap.solvers.working_set import working_set
 
 
@@ -31,13 +30,14 @@ def path(
 ) -> list[Solution]:
     """Solutions at each of `alphas`, in the order given, each started from the one before.
 
-    Decreasing alphas make good starts. By fista, which can use them. Raises ValueError as `solve`.
+    Decreasing alphas make good starts. By working_set, which gives CUDA tensors to fista. Raises ValueError as
+    `solve`.
     """
     D, x = check_problem(D, x)
     found: list[Solution] = []
     for alpha in [check_alpha(a) for a in alphas]:
         start = found[-1].codes if found else None
-        found.append(fista(D, x, alpha, nonnegative=nonnegative, tol=tol, init=start))
+        found.append(working_set(D, x, alpha, nonnegative=nonnegative, tol=tol, init=start))
     return found
 
 
@@ -55,7 +55,7 @@ def alpha_for(
     """The alpha at which the solutions of x (n, M) on D (M, N) have this mean L0, or leave this share of
     sum ||x||^2 unexplained.
 
-    Bisection on log alpha below the largest alpha_max, until the target is met within `accuracy` (relative)
+    Halving from the largest alpha_max, then bisection on log alpha, until the target is met within `accuracy` (relative)
     or alpha no longer moves: mean L0 is a step function. Raises ValueError unless exactly one target is
     given and it can be met: 0 < l0 <= min(M, N), 0 < fvu < 1, within alpha_max and 1e-6 of it.
     """
@@ -70,9 +70,11 @@ def alpha_for(
     if high <= 0:
         raise ValueError("no atom fits any sample: the solution is zero for all alpha")
     low = least = 1e-6 * high
+    codes = None
     while high / low > 1.001:
-        alpha = (low * high) ** 0.5
-        codes = working_set(D, x, alpha, nonnegative=nonnegative, tol=tol).codes
+        # downwards from above until the target is crossed: dense solutions are slow
+        alpha = max(least, high / 2) if low == least else (low * high) ** 0.5
+        codes = working_set(D, x, alpha, nonnegative=nonnegative, tol=tol, init=codes).codes
         if l0 is not None:
             target, found = l0, float((codes != 0).sum(1).double().mean())
             too_large = found < l0

@@ -42,9 +42,12 @@ def working_set(
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
     n_steps counts the atoms added and dropped; a sample that exceeds max_pivots (20 min(M, N) + 200) is handed
-    on. init is ignored: the path starts at zero. Runs on torch.get_num_threads() threads, the matrix products
-    on those of numpy's BLAS (OPENBLAS_NUM_THREADS).
-    Memory: the Gram matrix, 4 N^2 bytes, 4 KiB N of correlations, 4 min(M, N)^2 bytes a thread and the codes.
+    on. The path starts at zero, or at the support of init, which helps where that is close to the solution's:
+    the codes of a neighbouring alpha. Runs on torch.get_num_threads() threads, the matrix products on those of
+    numpy's BLAS (OPENBLAS_NUM_THREADS).
+    Memory: the Gram matrix, 4 N^2 bytes (2 N^2 from 2048 columns of about one length on; 8 N^2 where samples
+    are solved again in float64), 4 KiB N of correlations (2 KiB N a thread beyond two), 4 min(M, N)^2 bytes a
+    thread, and the codes.
     A sample gets the same code alone or in a batch up to the rounding of float32 matrix products, which the
     certificate covers: objectives agree to tol. CUDA tensors, half precision and Gram matrices beyond 4 GiB go
     to `fista`.
@@ -54,10 +57,10 @@ def working_set(
     if x.device.type != "cpu" or not known or 4 * N * N > MEMORY:
         return fista(D, x, alpha, nonnegative=nonnegative, tol=tol, init=init)
     limit = 20 * min(M, N) + 200 if max_pivots is None else max_pivots
-    codes, record = _solve(D, x, alpha, nonnegative, tol, limit, torch.float32)
+    codes, record = _solve(D, x, alpha, nonnegative, tol, limit, init, torch.float32)
     todo = (~(record[1] <= tol)).nonzero().squeeze(1)
     if len(todo) and 8 * N * N <= MEMORY:
-        codes[todo], again = _solve(D, x[todo], alpha, nonnegative, tol, limit, torch.float64)
+        codes[todo], again = _solve(D, x[todo], alpha, nonnegative, tol, limit, None, torch.float64)
         record[:2, todo] = again[:2]
         record[2:, todo] += again[2:]
         todo = (~(record[1] <= tol)).nonzero().squeeze(1)
@@ -72,7 +75,14 @@ def working_set(
 
 
 def _solve(
-    D: Tensor, x: Tensor, alpha: float, nonnegative: bool, tol: float, limit: int, dtype: torch.dtype
+    D: Tensor,
+    x: Tensor,
+    alpha: float,
+    nonnegative: bool,
+    tol: float,
+    limit: int,
+    init: Tensor | None,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Codes (n, N) and their record (4, n): objective, gap, pivots, flops.  Screening in dtype."""
     from amortgap.solvers._working_set_kernel import solve_rows  # numba takes half a second to import
@@ -87,6 +97,7 @@ def _solve(
     matrix = torch.from_numpy(columns).to(dtype).numpy()
     columns = np.ascontiguousarray(columns.T)
     gram, scale, fuzz = _gram(matrix, longest)
+    start_codes = (x.new_empty(0, N) if init is None else init.detach().contiguous()).numpy()
     integer = np.int32 if dtype == torch.float32 else np.int64
     threads = torch.get_num_threads()
     chunk = max(1024, BLOCK * threads)
@@ -107,6 +118,7 @@ def _solve(
             longest,
             unit,
             limit,
+            start_codes[rows],
             codes[rows].numpy(),
             *(row.numpy() for row in record[:, rows]),
             np.zeros(1, integer),
