@@ -1,15 +1,19 @@
-"""python -m amortgap.bench: our CPU solvers against their peers on four workloads, one thread, equal accuracy.
+"""python -m amortgap.bench: our CPU solvers against their peers on four workloads, equal threads, equal accuracy.
 
 Every sample's duality gap is recomputed in float64 from the returned codes. A method is compared at a tolerance
 only if all its samples meet it there; peers with a tolerance of their own get the loosest that does. Runs are
-interleaved, times are medians of CPU time, ratios are medians over pairs. Needs  pip install amortgap[bench].
+interleaved, times are medians (CPU time on one thread, wall time on more), ratios are medians over pairs. Slow
+methods get fewer samples, and the paper's Adam on W2-W4 fewer steps with time scaled up to 10 000: each row says
+so. Rows of an earlier run stay in the output unless they are measured again. Needs  pip install amortgap[bench].
 """
 # ruff: noqa: E402
 
 import os
+import sys
 
+THREADS = int(sys.argv[sys.argv.index("--threads") + 1]) if "--threads" in sys.argv else 1
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read once, at import
-    os.environ[_name] = "1"
+    os.environ[_name] = str(THREADS)
 
 import argparse
 import json
@@ -17,15 +21,17 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import torch
 
 from amortgap.objectives import duality_gap
 from amortgap.problem import SparseProblem
-from amortgap.solvers import solve
+from amortgap.solvers import basis_pursuit, basis_pursuit_lp, pursue, solve
 
 Method = Callable[[torch.Tensor, torch.Tensor, float, float], np.ndarray]  # D, x, alpha, tol -> codes
 
@@ -35,7 +41,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "W3": {"N": 1000, "M": 200, "K": 20, "n": 20_000},
     "W4": {"N": 4608, "M": 576, "K": 40, "n": 4096, "noise": 0.01},
 }
-SLOW = 200  # samples given to methods that take milliseconds a sample
+ADAM_STEPS = 10_000  # the paper's
 REACH = (1.0, 0.1, 1e-2, 1e-3, 1e-4)  # a peer's own tolerance, in units of the gap asked for
 
 
@@ -43,8 +49,17 @@ def ours(D: torch.Tensor, x: torch.Tensor, alpha: float, tol: float) -> np.ndarr
     return solve(D, x, alpha, tol=tol).codes.numpy()
 
 
+def own(name: str) -> Method:
+    return lambda D, x, alpha, tol: solve(D, x, alpha, name, tol=tol).codes.numpy()
+
+
+def adam_steps(D: torch.Tensor) -> int:
+    """The full run on the tiny problem, a fiftieth of it elsewhere."""
+    return ADAM_STEPS if D.shape[1] <= 16 else ADAM_STEPS // 50
+
+
 def log_adam(D: torch.Tensor, x: torch.Tensor, alpha: float, tol: float) -> np.ndarray:
-    return solve(D, x, alpha, "log_adam", tol=tol).codes.numpy()
+    return solve(D, x, alpha, "log_adam", tol=tol, n_steps=adam_steps(D)).codes.numpy()
 
 
 def clarabel(D: torch.Tensor, x: torch.Tensor, alpha: float, tol: float) -> np.ndarray:
@@ -55,7 +70,7 @@ def spams_lars(D: torch.Tensor, x: torch.Tensor, alpha: float, tol: float) -> An
     import spams
 
     signals, matrix = np.asfortranarray(x.numpy().T), np.asfortranarray(D.numpy())
-    return spams.lasso(signals, matrix, lambda1=alpha, mode=2, pos=True, numThreads=1)
+    return spams.lasso(signals, matrix, lambda1=alpha, mode=2, pos=True, numThreads=THREADS)
 
 
 def _one_by_one(fit: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Method:
@@ -95,15 +110,21 @@ def skglm(D: torch.Tensor, x: torch.Tensor, alpha: float, tol: float) -> np.ndar
     return _one_by_one(lambda A, b: model.fit(np.asfortranarray(A), b).coef_)(D, x, alpha, tol)
 
 
-PEERS: dict[str, tuple[Method, int | None]] = {  # samples: None for all
-    "spams": (spams_lars, None),
-    "scikit-learn CD": (sklearn_cd, SLOW),
-    "scikit-learn LARS": (sklearn_lars, SLOW),
-    "celer": (celer, SLOW),
-    "skglm": (skglm, SLOW),
-    "cvxpy": (clarabel, 20),
-    "paper's Adam": (log_adam, None),
+# samples measured on W1, W2, W3, W4; None for all, 0 where one sample takes too long
+PEERS: dict[str, tuple[Method, tuple[int | None, ...]]] = {
+    "spams": (spams_lars, (None, None, None, None)),
+    "our pivoting": (own("pivoting"), (None, 0, 0, 0)),
+    "our working_set": (own("working_set"), (None, None, None, None)),
+    "our homotopy": (own("homotopy"), (None, None, None, None)),
+    "our fista": (own("fista"), (None, 1000, 100, 10)),
+    "scikit-learn CD": (sklearn_cd, (200, 100, 30, 4)),
+    "scikit-learn LARS": (sklearn_lars, (200, 100, 30, 3)),
+    "celer": (celer, (100, 50, 30, 10)),
+    "skglm": (skglm, (100, 50, 30, 10)),
+    "cvxpy": (clarabel, (50, 20, 2, 0)),
+    "paper's Adam": (log_adam, (200, 50, 20, 4)),
 }
+INEXACT = ("spams", "paper's Adam", "scikit-learn LARS")  # have no tolerance to be set
 
 
 def worst_gap(D: torch.Tensor, x: torch.Tensor, codes: Any, alpha: float) -> float:
@@ -117,49 +138,163 @@ def worst_gap(D: torch.Tensor, x: torch.Tensor, codes: Any, alpha: float) -> flo
     return float(torch.cat(found).max())
 
 
-def measure(workload: str, tol: float, peers: list[str], repeats: int, share: float) -> list[dict[str, Any]]:
-    """One row a peer: microseconds a sample, worst gap, and how many times faster we are."""
+def clock() -> float:
+    return time.process_time() if THREADS == 1 else time.perf_counter()
+
+
+def race(
+    ours: Callable[[], Any], theirs: Callable[[], Any], sizes: tuple[int, int], repeats: int
+) -> dict[str, Any]:
+    """Microseconds a sample of both, interleaved, and the median of the ratios theirs / ours."""
+    times = []
+    for _ in range(repeats):
+        begin = clock()
+        theirs()
+        middle = clock()
+        ours()
+        times.append(((middle - begin) / sizes[1] * 1e6, (clock() - middle) / sizes[0] * 1e6))
+    peer, mine = np.median(times, axis=0)
+    ratio = float(np.median([a / b for a, b in times]))
+    return {"peer_us": float(peer), "our_us": float(mine), "ratio": ratio, "samples": sizes[1]}
+
+
+def problem(workload: str, share: float, dtype: torch.dtype) -> SparseProblem:
     sizes = dict(WORKLOADS[workload])
     sizes["n"] = max(1, int(share * sizes["n"]))
+    return SparseProblem(**sizes, dtype=dtype)
+
+
+def measure(workload: str, tol: float, peers: list[str], repeats: int, share: float) -> list[dict[str, Any]]:
+    """One row a peer: microseconds a sample, worst gap, and how many times faster we are."""
     rows = []
     for name in peers:
         method, most = PEERS[name]
+        limit = most[list(WORKLOADS).index(workload)]
+        if limit == 0:
+            continue
         # float32 codes cannot prove a gap of 1e-6 by themselves, whoever computed them
-        p = SparseProblem(**sizes, dtype=torch.float32 if tol >= 1e-4 and name == "spams" else torch.float64)
+        single = tol >= 1e-4 and (name == "spams" or name.startswith("our"))
+        p = problem(workload, share, torch.float32 if single else torch.float64)
         alpha = 0.05 * float((p.x @ p.D).abs().amax(1).median())
-        few = p.x[: most or len(p.x)]
+        few = p.x[: limit or len(p.x)]
         for reach in REACH:  # also compiles and warms up
             gap = worst_gap(p.D, few, method(p.D, few, alpha, reach * tol), alpha)
-            if gap <= tol or name in ("spams", "paper's Adam", "scikit-learn LARS"):
+            if gap <= tol or name in INEXACT or name.startswith("our"):
                 break
-        own = worst_gap(p.D, p.x, ours(p.D, p.x, alpha, tol), alpha)
-        times = []
-        for _ in range(repeats if most is None and name == "spams" else 1):
-            begin = time.process_time()
-            method(p.D, few, alpha, reach * tol)
-            middle = time.process_time()
-            ours(p.D, p.x, alpha, tol)
-            times.append(((middle - begin) / len(few) * 1e6, (time.process_time() - middle) / len(p.x) * 1e6))
-        theirs, mine = np.median(times, axis=0)
-        ratio = float(np.median([a / b for a, b in times]))
-        row = {"workload": workload, "tol": tol, "peer": name, "dtype": str(p.x.dtype).removeprefix("torch.")}
-        row |= {
-            "peer_us": float(theirs),
-            "our_us": float(mine),
-            "ratio": ratio,
-            "peer_gap": gap,
-            "our_gap": own,
+        mine = worst_gap(p.D, p.x, ours(p.D, p.x, alpha, tol), alpha)
+        row: dict[str, Any] = {
+            "workload": workload,
+            "task": "LASSO",
+            "tol": tol,
+            "peer": name,
+            "threads": THREADS,
         }
-        rows.append(row)
-        flag = "" if gap <= tol else "  (did not reach it)"
-        print(
-            f"{workload}  {tol:.0e}  {name:18} {theirs:12.2f} us {mine:10.2f} us  {ratio:8.1f}x{flag}",
-            flush=True,
+        row |= {"dtype": str(p.x.dtype).removeprefix("torch."), "peer_gap": gap, "our_gap": mine}
+        row |= race(
+            partial(ours, p.D, p.x, alpha, tol),
+            partial(method, p.D, few, alpha, reach * tol),
+            (len(p.x), len(few)),
+            repeats if limit is None else 1,
         )
+        if name == "paper's Adam":
+            row["scaled"] = ADAM_STEPS / adam_steps(p.D)
+            row["peer_us"], row["ratio"] = row["peer_us"] * row["scaled"], row["ratio"] * row["scaled"]
+        rows.append(row)
+        show(row)
     return rows
 
 
+def measure_omp(workload: str, repeats: int, share: float) -> list[dict[str, Any]]:
+    """OMP of spams (signed) and overcomplete (nonnegative) beside ours with the same sign, K atoms."""
+    import spams
+
+    for part in ("overcomplete.models", "overcomplete.visualization", "einops"):
+        sys.modules.setdefault(
+            part, MagicMock()
+        )  # it imports them for vision models, and does not install them
+    from overcomplete.sae.omp_sae import OMPSAE
+
+    p, rows = problem(workload, share, torch.float32), []
+    (M, N), K = p.D.shape, WORKLOADS[workload]["K"]
+    model, atoms, few = OMPSAE(M, N, k=K), p.D.T.contiguous(), p.x[:64]
+    model.get_dictionary = lambda: atoms
+    signals, matrix = np.asfortranarray(p.x.numpy().T), np.asfortranarray(p.D.numpy())
+    for peer, nonnegative, theirs, count in (
+        ("spams OMP", False, lambda: spams.omp(signals, matrix, L=K, eps=0.0, numThreads=THREADS), len(p.x)),
+        ("overcomplete OMP", True, lambda: model.encode(few), len(few)),
+    ):
+        pursue(p.D, p.x[:2], K, nonnegative=nonnegative)
+        row = {"workload": workload, "task": "OMP", "tol": None, "peer": peer, "threads": THREADS}
+        row |= {"dtype": "float32", "peer_gap": None, "our_gap": None}
+        row |= race(
+            partial(pursue, p.D, p.x, K, nonnegative=nonnegative),
+            theirs,
+            (len(p.x), count),
+            repeats if count == len(p.x) else 1,
+        )
+        rows.append(row)
+        show(row)
+    return rows
+
+
+def measure_basis_pursuit(workload: str, share: float) -> list[dict[str, Any]]:
+    """The certified limit of the path beside HiGHS through cvxpy, gap 1e-6."""
+    p = problem(workload, min(share, 2000 / WORKLOADS[workload]["n"]), torch.float64)
+    few = p.x[: 20 if workload != "W3" else 5]
+    gap = float(basis_pursuit(p.D, p.x).duality_gap.max())
+    row = {"workload": workload, "task": "basis pursuit", "tol": 1e-6, "peer": "HiGHS", "threads": THREADS}
+    row |= {
+        "dtype": "float64",
+        "peer_gap": float(basis_pursuit_lp(p.D, few).duality_gap.max()),
+        "our_gap": gap,
+    }
+    row |= race(lambda: basis_pursuit(p.D, p.x), lambda: basis_pursuit_lp(p.D, few), (len(p.x), len(few)), 1)
+    show(row)
+    return [row]
+
+
+def show(row: dict[str, Any]) -> None:
+    missed = row["tol"] and row["peer_gap"] > row["tol"]
+    print(
+        f"{row['workload']}  {row['task']:13}  {row['tol'] or 0:.0e}  {row['peer']:18} {row['peer_us']:12.2f} us "
+        f"{row['our_us']:10.2f} us  {row['ratio']:8.1f}x{'  (did not reach it)' if missed else ''}",
+        flush=True,
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| workload | task | gap | dtype | threads | peer | peer, µs | ours, µs | ratio | worst gap | ours |"
+    ]
+    lines.append("|" + "---|" * 11)
+    for r in rows:
+        number = [f"{r[k]:.0e}" if r[k] is not None else "–" for k in ("tol", "peer_gap", "our_gap")]
+        note = (
+            f" (first {r['samples']} signals"
+            + (f", 1/{r['scaled']:.0f} of its steps" if r.get("scaled", 1) > 1 else "")
+            + ")"
+        )
+        lines.append(
+            f"| {r['workload']} | {r['task']} | {number[0]} | {r['dtype']} | {r['threads']} | {r['peer']}{note} | "
+            f"{r['peer_us']:.4g} | {r['our_us']:.4g} | {r['ratio']:.3g} | {number[1]} | {number[2]} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def slow_automatic(rows: list[dict[str, Any]]) -> list[str]:
+    """Where solve(method="auto") takes more than 1.2 times as long as another of our solvers that reaches tol."""
+    return [
+        f"{r['workload']}, {r['tol']:.0e}, {r['threads']} threads: auto takes {1 / r['ratio']:.2f} x {r['peer']}"
+        for r in rows
+        if r["peer"].startswith("our") and r["ratio"] < 1 / 1.2 and r["peer_gap"] <= r["tol"]
+    ]
+
+
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
+    rows = [r for r in rows if r["task"] == "LASSO" and r["threads"] == 1]
+    if not rows:
+        return
     import matplotlib
 
     matplotlib.use("Agg")
@@ -177,7 +312,7 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
             )
         axis.set(title=workload, xlabel="µs per sample")
     axes[0, 0].set_ylabel("worst relative duality gap")
-    axes[0, -1].legend(fontsize=7)
+    axes[0, -1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path)
@@ -187,29 +322,59 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, one thread"
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
-    parser.add_argument("--peers", nargs="+", default=["spams"], choices=list(PEERS))
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tasks", nargs="+", default=["lasso", "omp", "bp"], choices=["lasso", "omp", "bp"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--share", type=float, default=1.0, help="part of each workload's samples")
-    parser.add_argument("--out", type=Path, default=Path("bench.json"), help="a figure is drawn beside it")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/bench/bench.json"), help="a table and a figure go beside it"
+    )
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")  # peers announce every sample that stops early; the gap says it better
     rows: list[dict[str, Any]] = []
     for workload in options.workloads:
         for tol in (1e-4, 1e-6):
-            rows += measure(workload, tol, options.peers, options.repeats, options.share)
-    temporary = options.out.with_suffix(".part")
-    temporary.write_text(
-        json.dumps({"machine": machine(), "torch": torch.__version__, "rows": rows}, indent=1)
-    )
-    temporary.replace(options.out)
-    draw(rows, options.out.with_suffix(".svg"), machine())
+            if "lasso" in options.tasks:
+                rows += measure(workload, tol, options.peers, options.repeats, options.share)
+        if "omp" in options.tasks and workload != "W1":
+            rows += measure_omp(workload, options.repeats, options.share)
+        if "bp" in options.tasks and workload != "W4":
+            rows += measure_basis_pursuit(workload, options.share)
+        write(rows, options.out)
+    print("\n".join(slow_automatic(rows)), end="\n")
+
+
+def write(rows: list[dict[str, Any]], path: Path) -> None:
+    """JSON, table and figure, together with the rows that path held before."""
+
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return (
+            row["workload"],
+            row["task"],
+            row["threads"],
+            -(row["tol"] or 0),
+            [*PEERS, row["peer"]].index(row["peer"]),
+        )
+
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = sorted({(*key(r), r["peer"]): r for r in [*old, *rows]}.values(), key=key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    for suffix, text in (
+        (".json", json.dumps({"machine": machine(), "torch": torch.__version__, "rows": rows}, indent=1)),
+        (".md", f"{machine()}, torch {torch.__version__}\n\n{table(rows)}"),
+    ):
+        temporary.write_text(text)
+        temporary.replace(path.with_suffix(suffix))
+    draw(rows, path.with_suffix(".svg"), machine())
 
 
 if __name__ == "__main__":
