@@ -6,12 +6,13 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from amortgap.llm import load
+from amortgap.llm import from_file, load
 from amortgap.llm.interpret import (
     Endpoint,
     Examples,
@@ -21,6 +22,7 @@ from amortgap.llm.interpret import (
     choose_latents,
     explain,
     features,
+    first_windows,
     html,
     logit_effects,
     match_density,
@@ -173,6 +175,16 @@ def test_latents_to_look_at():
         choose_latents([codes, codes[:30]], 10, least=10).tolist() == []
     )  # active on more than half of the second
     assert choose_latents([codes, codes.flip(0)[:80]], 10, least=10).tolist() == [3, 4]
+
+
+def test_first_windows_are_whole():
+    acts = from_file(Path(__file__).parent / "data" / "sotu_layer15.safetensors")
+    part = first_windows(acts.train, 5)
+    assert len(part.window.unique()) == 5
+    for window in part.window.unique():
+        assert (part.window == window).sum() == (acts.train.window == window).sum()
+    assert torch.equal(part.token, acts.windows[part.window, part.position].long())
+    assert len(first_windows(acts.train, 10**6).x) == len(acts.train.x)
 
 
 # --- tests of differences

@@ -3,7 +3,7 @@
 from amortgap.llm.interpret.cards import card, html, logit_effects
 from amortgap.llm.interpret.compare import Difference, match_density, paired, unpaired
 from amortgap.llm.interpret.endpoint import Endpoint, auto_interpret
-from amortgap.llm.interpret.examples import Examples, Places, choose_latents, sample
+from amortgap.llm.interpret.examples import Examples, Places, choose_latents, first_windows, sample
 from amortgap.llm.interpret.probing import pool, probe
 from amortgap.llm.interpret.rules import Features, Rule, explain, features, score
 from amortgap.llm.interpret.survey import survey
@@ -20,6 +20,7 @@ __all__ = [
     "choose_latents",
     "explain",
     "features",
+    "first_windows",
     "html",
     "logit_effects",
     "match_density",

@@ -61,6 +61,12 @@ class Examples:
     decile: np.ndarray  # (m,) of activation, 9 the highest; -1 where inactive
 
 
+def first_windows(split: Split, count: int) -> Split:
+    """The vectors of a split that lie in its first `count` windows."""
+    chosen = torch.isin(split.window, split.window.unique()[:count])
+    return Split(**{name: value[chosen] for name, value in vars(split).items()})
+
+
 def choose_latents(parts: Sequence[Tensor], count: int, least: int, seed: int = 0) -> Tensor:
     """`count` random latents (sorted) among those that are active on at least `least` samples of every part.
 
