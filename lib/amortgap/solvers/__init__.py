@@ -85,7 +85,8 @@ def solve(
     D (M, N), x (n, M), init (n, N) or None: tensors or numpy arrays; the answer is of the same kind, dtype
     and device as x.  tol: relative duality gap each sample must reach.  method: a name in SOLVERS.
     options go to the method (max_steps, n_steps, lr).  "auto" takes pivoting or, for N > 32, working_set on a CPU
-    and fista elsewhere; Solution.method says which.
+    and fista elsewhere; Solution.method says which, `_automatic` why.  init, such as an encoder's codes (the warm
+    start of LISTA), saves steps of fista, ista, lca, coordinate_descent and working_set.
 
     Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, tol <= 0, an unknown
     method, or starting codes that are infeasible.
@@ -114,7 +115,12 @@ def pursue(D: Any, x: Any, K: int, method: str = "omp", nonnegative: bool = True
 
 
 def _automatic(D: torch.Tensor, nonnegative: bool) -> str:
-    """The fastest method of `python -m amortgap.bench` for this device and size."""
+    """The fastest method of `python -m amortgap.bench` for this device and size.
+
+    Elsewhere than on a CPU fista, because it consists of matrix products alone. On a CPU the tableau of a tiny
+    problem stays in the cache, which pivoting uses; beyond that only work on the active atoms is cheap, which is
+    what working_set does.
+    """
     if D.device.type != "cpu":
         return "fista"
     return "pivoting" if D.shape[1] * (1 if nonnegative else 2) <= LARGEST else "working_set"
