@@ -45,9 +45,9 @@ def working_set(
     on. The path starts at zero, or at the support of init, which helps where that is close to the solution's:
     the codes of a neighbouring alpha. Runs on torch.get_num_threads() threads, the matrix products on those of
     numpy's BLAS (OPENBLAS_NUM_THREADS).
-    Memory: the Gram matrix, 4 N^2 bytes (2 N^2 from 2048 columns of about one length on; 8 N^2 where samples
-    are solved again in float64), 4 KiB N of correlations (2 KiB N a thread beyond two), 4 min(M, N)^2 bytes a
-    thread, and the codes.
+    Memory: the Gram matrix, 4 N^2 bytes (2 N^2 from 2048 columns on unless lengths or angles forbid it; 8 N^2
+    where samples are solved again in float64), 4 KiB N of correlations (2 KiB N a thread beyond two),
+    4 min(M, N)^2 bytes a thread, and the codes.
     A sample gets the same code alone or in a batch up to the rounding of float32 matrix products, which the
     certificate covers: objectives agree to tol. CUDA tensors, half precision and Gram matrices beyond 4 GiB go
     to `fista`.
@@ -145,11 +145,13 @@ def _solve(
 def _gram(matrix: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]:
     """G, scale, fuzz with  |D'D - scale G| <= fuzz.  Integers of 16 bits where float32 would not fit the caches.
 
-    Reading G is what limits large dictionaries, and half the bytes are read almost twice as fast. Only for
-    columns of about one length: the error is absolute.
+    Reading G is what limits large dictionaries, and half the bytes are read faster. Only for columns of about
+    one length, as the error is absolute, and of mean cosine below a half: closer ones need more digits.
     """
     N = matrix.shape[1]
-    if matrix.dtype != np.float32 or N < COMPRESSED or np.linalg.norm(matrix, axis=0).min() < 0.5 * longest:
+    uneven = np.linalg.norm(matrix, axis=0).min() < 0.5 * longest
+    coherent = np.linalg.norm(matrix.mean(1)) ** 2 > 0.5 * longest**2
+    if matrix.dtype != np.float32 or N < COMPRESSED or uneven or coherent:
         return matrix.T @ matrix, 1.0, 0.0  # numpy sees the symmetry and does half of it
     scale = 1.001 * longest**2 / 32767
     gram = np.empty((N, N), np.int16)
