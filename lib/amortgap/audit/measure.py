@@ -52,7 +52,7 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
         )
     draw = torch.Generator().manual_seed(seed)
     random = unit_columns(torch.randn(sae.M, sae.N, generator=draw)).to(x.device)
-    group = second if given.document is None else given.document[second.cpu()].to(x.device)
+    group = (second if given.document is None else given.document[second]).to(x.device)
     began = time.perf_counter()
     codes = sae.encode(z)
     cost = {"flops": flops.encode("relu", sae.M, sae.N), "seconds": (time.perf_counter() - began) / len(z)}
