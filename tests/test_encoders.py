@@ -348,30 +348,42 @@ def test_a_tied_relu_encoder_starts_at_the_transposed_dictionary():
     assert torch.equal(model.decoder.D, ENCODERS["relu"](M, N).decoder.D)
 
 
-@pytest.mark.parametrize("name", ["relu", "topk", "batch_topk"])
+@pytest.mark.parametrize("name", ["relu", "topk", "batch_topk", "jumprelu", "gated", "mlp", "lista"])
 def test_resampling_revives_dead_latents_and_leaves_the_others(name):
-    model, x = ENCODERS[name](M, N, bias=True, pre_bias=True), signals(200)
+    options = {"pre_bias": True} | ({} if name in ("gated", "lista") else {"bias": True})
+    model, x = ENCODERS[name](M, N, **options), signals(200)
+    weight = getattr(model, "W2" if name == "mlp" else "W")
     with torch.no_grad():
         model.decoder.b_pre += 0.3
-        model.b[[2, 7]] = -1e3
+        for parameter in ("b", "b2", "b_gate"):
+            if getattr(model, parameter, None) is not None:
+                getattr(model, parameter)[:] += 0.2
+                getattr(model, parameter)[[2, 7]] = -1e3
+        if name == "lista":
+            model.theta[[2, 7]] = 1e3
     before = copy.deepcopy(model)
+    old = getattr(before, "W2" if name == "mlp" else "W")
+    assert {2, 7} <= set((before.encode(x) == 0).all(0).nonzero().squeeze(1).tolist())
     dead = resample_dead(model, x, seed=1)
-    assert dead.nonzero().squeeze(1).tolist() == [2, 7]
+    assert torch.equal(dead, (before.encode(x) == 0).all(0))
+    assert not dead.all()
     for a, b in zip(model.parameters(), before.parameters(), strict=True):
         changed = a != b
         assert not changed.any() or changed.ndim == 0 or N in a.shape
-    torch.testing.assert_close(model.W[~dead], before.W[~dead])
+    torch.testing.assert_close(weight[~dead], old[~dead])
     torch.testing.assert_close(model.decoder.D[:, ~dead], before.decoder.D[:, ~dead])
     centred = x - model.decoder.b_pre
     cosines = (centred / centred.norm(dim=1, keepdim=True)) @ model.decoder.D[:, dead]
-    torch.testing.assert_close(cosines.amax(0), torch.ones(2))  # each new column is a row of x
-    length = 0.2 * before.W[~dead].norm(dim=1).mean()
-    torch.testing.assert_close(model.W[dead], length * model.decoder.D[:, dead].T)
-    if name == "relu":
+    torch.testing.assert_close(cosines.amax(0), torch.ones(int(dead.sum())))  # each new column is a row of x
+    length = 0.2 * old[~dead].norm(dim=1).mean()
+    torch.testing.assert_close(weight[dead].norm(dim=1), length.expand(int(dead.sum())))
+    if name != "mlp":  # which reads its last hidden layer
+        torch.testing.assert_close(weight[dead], length * model.decoder.D[:, dead].T)
+    if name in ("relu", "mlp", "gated"):
         assert (model.encode(x)[:, dead] > 0).any(0).all()
     again = copy.deepcopy(before)
     assert torch.equal(resample_dead(again, x, seed=1), dead)
-    assert torch.equal(again.W, model.W)
+    assert torch.equal(getattr(again, "W2" if name == "mlp" else "W"), weight)
 
 
 def test_resampling_prefers_what_is_badly_reconstructed():
@@ -386,7 +398,7 @@ def test_resampling_prefers_what_is_badly_reconstructed():
 @pytest.mark.parametrize(
     ("model", "x"),
     [
-        (ENCODERS["mlp"](M, N), signals(n)),
+        (ENCODERS["pointwise"](M, N), signals(n)),
         (ENCODERS["relu"](M, N, D=SparseProblem(M=M, N=N, n=1).D), signals(n)),
         (stack([ENCODERS["relu"](M, N)]), signals(n)),
         (ENCODERS["relu"](M, N), signals(n)[:, :3]),

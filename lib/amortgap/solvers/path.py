@@ -55,8 +55,8 @@ def alpha_for(
     """The alpha at which the solutions of x (n, M) on D (M, N) have this mean L0, or leave this share of
     sum ||x||^2 unexplained.
 
-    Halving from the largest alpha_max, then bisection on log alpha, until the target is met within `accuracy` (relative)
-    or alpha no longer moves: mean L0 is a step function. Raises ValueError unless exactly one target is
+    Halving from the largest alpha_max, then bisection on log alpha, until the target is met within `accuracy`
+    (relative) or alpha no longer moves: mean L0 is a step function. Raises ValueError unless exactly one target is
     given and it can be met: 0 < l0 <= min(M, N), 0 < fvu < 1, within alpha_max and 1e-6 of it.
     """
     D, x = check_problem(D, x)

@@ -1,0 +1,146 @@
+"""One training protocol for encoders on real activations, so that architectures differ in nothing else.
+
+All start tied to their decoder, keep unit decoder columns and a pre-bias, see the same batches, and have their dead
+latents resampled at the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amortgap._check import check_alpha
+from amortgap.encoders import ENCODERS, MLPEncoder, resample_dead
+from amortgap.encoders._decoder import Decoder
+from amortgap.problem import unit_columns
+from amortgap.solvers import solve
+from amortgap.training import History, fit, unstack
+
+PROBE = 8192  # training vectors on which a latent must be silent to count as dead
+
+#: Name -> encoder, its options, and what sets its sparsity: "k", or the weight of an L1 or L0 penalty.
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "ReLU": ("relu", {"tied": True}, "L1"),
+    "TopK": ("topk", {}, "k"),
+    "TopK + AuxK": ("topk", {"aux_k": 64, "dead_after": 50_000}, "k"),
+    "BatchTopK": ("batch_topk", {}, "k"),
+    "JumpReLU": ("jumprelu", {"threshold": 1.0, "bandwidth": 1.0}, "L0"),
+    "Gated": ("gated", {}, "L1"),
+    "MLP": ("mlp", {}, "L1"),
+    "MLP, equal compute": ("mlp", {}, "L1"),
+    "LISTA": ("lista", {"layers": 1}, "L1"),
+}
+
+
+def build(name: str, M: int, N: int, *, k: int = 32, seed: int = 0) -> nn.Module:
+    """The encoder called `name` in ARCHITECTURES, tied to its decoder, with bias and pre-bias.
+
+    "MLP" has the paper's hidden width N/2; "MLP, equal compute" has h = MN/(M + N), at which its two layers cost
+    what one linear map costs. An MLP cannot be the decoder's transpose, so its decoder starts as the transpose of
+    the encoder with the ReLUs left out, W1'W2', columns scaled to length one. Raises KeyError for another name.
+    """
+    kind, options, sparsity = ARCHITECTURES[name]
+    options = options | {"pre_bias": True, "seed": seed}
+    if kind not in ("gated", "lista"):
+        options["bias"] = True
+    if kind == "mlp":
+        options["hidden"] = N // 2 if name == "MLP" else round(M * N / (M + N))
+    if sparsity == "k":
+        options["k"] = k
+    model = ENCODERS[kind](M, N, **options)
+    if isinstance(model, MLPEncoder):
+        with torch.no_grad():
+            model.decoder.D.copy_(unit_columns((model.get_parameter("W2") @ model.get_parameter("W1")).mT))
+    return model
+
+
+def train(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    steps: int,
+    stages: int = 3,
+    log_at: Iterable[int] = (),
+    measure: Callable[[nn.Module], dict[str, Any]] | None = None,
+    keep: Iterable[int] = (),
+    seed: int = 0,
+    **options: Any,
+) -> History:
+    """`fit` on x (n, M) in `stages` of about equal length, dead latents resampled between them.
+
+    model: stacked or single; changed in place. Dead: silent on 8192 random rows of x. Steps are counted through;
+    options go to `fit`. Raises ValueError as `fit`, and unless 1 <= stages <= steps.
+    """
+    if not 1 <= stages <= steps:
+        raise ValueError(f"stages must be between 1 and steps = {steps}, not {stages}")
+    log, kept, whole = set(log_at), set(keep), History()
+    ends = [steps * (i + 1) // stages for i in range(stages)]
+    for stage, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        inside = [s - start for s in log if start < s <= end or s == start == 0]
+        part = fit(
+            model,
+            x,
+            steps=end - start,
+            log_at=sorted({*inside, end - start}),
+            measure=measure,
+            keep=[s - start for s in kept if start < s <= end],
+            seed=seed + 1000 * stage,
+            **options,
+        )
+        _append(whole, part, start)
+        if end < steps:
+            rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed + stage))[:PROBE]
+            _resample(model, x[rows.to(x.device)], seed + stage)
+    return whole
+
+
+def _append(whole: History, part: History, start: int) -> None:
+    before = whole.flops[-1] if whole.flops else 0
+    whole.steps += [start + s for s in part.steps]
+    whole.flops += [before + f for f in part.flops]
+    whole.loss += part.loss
+    for name, values in part.measures.items():
+        whole.measures.setdefault(name, []).extend(values)
+    whole.checkpoints |= {start + s: state for s, state in part.checkpoints.items()}
+    whole.seconds += part.seconds
+
+
+@torch.no_grad()
+def _resample(model: Any, x: Tensor, seed: int) -> None:
+    if model.decoder.D.ndim == 2:
+        resample_dead(model, x, seed=seed)
+        return
+    for i in range(len(model.decoder.D)):
+        single = unstack(model, i)
+        resample_dead(single, x, seed=seed)
+        for name, parameter in model.named_parameters():
+            parameter[i] = single.get_parameter(name)
+
+
+@torch.no_grad()
+def set_threshold(model: Any, x: Tensor) -> None:
+    """Give a stacked BatchTopKEncoder the threshold at which the mean L0 over x (n, M) is its k."""
+    model.theta.zero_()
+    kept = [s.flatten().topk(model.k * len(x)).values[-1] for s in model.encode(x)]
+    model.theta.copy_(torch.stack(kept))
+
+
+class SparseCoder(nn.Module):
+    """A dictionary D (M, N) whose codes are solved for, with encode and decode like an encoder; nothing to train.
+
+    encode(x): the nonnegative LASSO at `alpha`, to a certified relative gap of 1e-4.
+    """
+
+    def __init__(self, D: Tensor, alpha: float) -> None:
+        super().__init__()
+        M, N = D.shape
+        self.decoder, self.alpha = Decoder(M, N, D, False, torch.Generator()), check_alpha(alpha)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return solve(self.decoder.D, x, self.alpha, tol=1e-4).codes
+
+    def decode(self, s: Tensor) -> Tensor:
+        return self.decoder(s)
