@@ -2,7 +2,8 @@
 
 A rule is a disjunction of at most five plain features of the token and what precedes it, e.g. "the word is “peace”,
 or the word before is “civil”, or it ends in “-ent”". Features are chosen one by one, each time the one that raises
-F1 on the learning examples most. Causal: nothing after the token is used, as the model had not read it.
+balanced accuracy on the learning examples most (F1 would be drawn to "always active", which has 2/3). Causal:
+nothing after the token is used, as the model had not read it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from amortgap.llm.interpret.examples import DECILES, Examples, Places
 
 CLAUSES = 5
 SUPPORT = 2  # active examples that a feature must cover
-GAIN = 0.01  # of F1 that a clause must add
+GAIN = 0.02  # of balanced accuracy that a clause must add
 NEARBY = 10
 
 SHAPES: dict[str, Callable[[str], bool]] = {
@@ -122,16 +123,15 @@ def explain(features: Features, examples: Examples) -> Rule:
     held = np.asarray(sub[examples.active].sum(0)).ravel()
     candidates = np.flatnonzero(held >= SUPPORT)
     table = sub[:, candidates].toarray().astype(bool)
-    said, best = np.zeros(len(table), dtype=bool), 0.0
+    said, best = np.zeros(len(table), dtype=bool), 0.5
     clauses: list[int] = []
+    weight = np.where(examples.active, 1 / examples.active.sum(), -1 / (~examples.active).sum()) / 2
     while len(clauses) < CLAUSES and len(candidates):
-        union = table | said[:, None]
-        hits = (union & examples.active[:, None]).sum(0)
-        f1 = 2 * hits / (union.sum(0) + examples.active.sum())
-        pick = int(f1.argmax())
-        if f1[pick] < best + GAIN:
+        accuracy = 0.5 + weight @ (table | said[:, None])
+        pick = int(accuracy.argmax())
+        if accuracy[pick] < best + GAIN:
             break
-        best, said = float(f1[pick]), union[:, pick]
+        best, said = float(accuracy[pick]), table[:, pick] | said
         clauses.append(int(candidates[pick]))
     return Rule(clauses, ", or ".join(features.names[c] for c in clauses) or "no rule was found")
 
