@@ -1,0 +1,69 @@
+"""The training protocol for encoders on activations."""
+
+import pytest
+import torch
+
+from amortgap import flops
+from amortgap.llm.train import ARCHITECTURES, SparseCoder, build, set_threshold, train
+from amortgap.metrics import l0
+from amortgap.objectives import duality_gap
+from amortgap.problem import SparseProblem
+from amortgap.training import stack, unstack
+
+M, N = 12, 64
+X = SparseProblem(M=M, N=N, K=2, n=300, seed=1).x.float()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_starts_tied_and_trains(name):
+    model = stack([build(name, M, N, k=4, seed=s) for s in (0, 1)])
+    D = model.decoder.D.detach()
+    read = model.W2 @ model.W1 if name.startswith("MLP") else model.W
+    cosines = torch.cosine_similarity(read.mT, D, dim=-2)
+    torch.testing.assert_close(cosines, torch.ones(2, N))
+    weight = 0.0 if ARCHITECTURES[name][2] == "k" else 0.1
+    history = train(model, X, steps=30, log_at=[0, 15], batch_size=150, l1_weight=weight, lr=0.01)
+    assert history.steps == [0, 10, 15, 20, 30]
+    assert history.flops == [step * history.flops[-1] // 30 for step in history.steps]
+    assert (history.loss[-1] < history.loss[0]).all()
+    torch.testing.assert_close(model.decoder.D.norm(dim=1), torch.ones(2, N))
+
+
+def test_stacked_models_train_as_they_would_alone():
+    both = stack([build("ReLU", M, N, seed=s) for s in (0, 1)])
+    train(both, X, steps=6, stages=2, batch_size=50, l1_weight=0.5)
+    for s in (0, 1):
+        one = build("ReLU", M, N, seed=s)
+        train(one, X, steps=6, stages=2, batch_size=50, l1_weight=0.5)
+        for a, b in zip(one.parameters(), unstack(both, s).parameters(), strict=True):
+            torch.testing.assert_close(
+                a, b, atol=1e-5, rtol=1e-4
+            )  # batched and single products round differently
+
+
+def test_the_mlp_of_equal_compute_costs_what_a_relu_encoder_costs():
+    M, N = 576, 1152
+    hidden = build("MLP, equal compute", M, N).get_parameter("W1").shape[0]
+    assert flops.encode("mlp", M, N, hidden=hidden) == pytest.approx(
+        flops.encode("relu", M, N), rel=1 / hidden
+    )
+
+
+def test_batch_topks_threshold_gives_its_k():
+    model = stack([build("BatchTopK", M, N, k=4, seed=s) for s in (0, 1)])
+    set_threshold(model, X)
+    assert (l0(model.encode(X)) - 4).abs().max() <= 1 / len(
+        X
+    )  # the threshold itself is not above the threshold
+
+
+def test_a_sparse_coders_codes_are_certified():
+    D = SparseProblem(M=M, N=N, K=2, n=1, seed=1).D.float()
+    model = SparseCoder(D, 0.05)
+    assert duality_gap(D.double(), X.double(), model.encode(X).double(), 0.05).max() <= 1.1e-4
+
+
+@pytest.mark.parametrize("stages", [0, 7])
+def test_train_refuses_stages_that_do_not_fit(stages):
+    with pytest.raises(ValueError, match="stages"):
+        train(build("ReLU", M, N), X, steps=6, stages=stages)
