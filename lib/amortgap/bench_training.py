@@ -32,7 +32,7 @@ from amortgap.bench import machine
 
 M, N, K, LR = 576, 1152, 32, 1e-3
 DISTRIBUTIONS = {
-    "amortgap": "torch",
+    "amortgap": "amortgap",
     "SAELens": "sae-lens",
     "sparsify": "eai-sparsify",
     "dictionary_learning": "dictionary-learning",
