@@ -154,13 +154,14 @@ def _gram(matrix: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]
     if matrix.dtype != np.float32 or N < COMPRESSED or uneven or coherent:
         return matrix.T @ matrix, 1.0, 0.0  # numpy sees the symmetry and does half of it
     scale = 1.001 * longest**2 / 32767
-    gram = np.empty((N, N), np.int16)
+    gram, scaled = np.empty((N, N), np.int16), matrix / np.float32(scale)
     for first in range(0, N, 512):
         block = slice(first, first + 512)
-        part = matrix[:, block].T @ (matrix[:, first:] / np.float32(scale))
+        part = matrix[:, block].T @ scaled[:, first:]
         np.rint(part, out=part)
         gram[block, first:] = part
-        gram[first:, block] = gram[block, first:].T
+        for other in range(first, N, 512):  # in pieces that fit the caches
+            gram[other : other + 512, block] = gram[block, other : other + 512].T
     return gram, scale, 0.51 * scale
 
 
