@@ -18,6 +18,7 @@ BASE = {"_check", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap", "bench"}
 OUTER = {"llm", "interop"}
+BENCHES = {"bench_paper", "bench_training"}  # time all of the above
 PAPERWORK = {"runs", "report"}
 KERNELS = {"_training_kernel"}  # numba code that solvers, dictionaries and training share
 MAY_KNOW = (
@@ -25,6 +26,7 @@ MAY_KNOW = (
     | dict.fromkeys(MIDDLE, BASE | KERNELS)
     | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
+    | dict.fromkeys(BENCHES, BASE | MIDDLE | UPPER | OUTER)
     | dict.fromkeys(PAPERWORK, PAPERWORK)
     | {"audit": BASE | MIDDLE | UPPER | OUTER | PAPERWORK}
     | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit"})
