@@ -1,4 +1,4 @@
-"""What the numba kernels of omp and homotopy share: sums of Gram rows, and the inverse Gram of an active set."""
+"""What numba kernels share: sums of Gram rows, and the inverse Gram of an active set."""
 
 from __future__ import annotations
 

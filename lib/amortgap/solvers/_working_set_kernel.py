@@ -12,19 +12,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
-_jit: Any = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
+from amortgap.solvers._rows import grow, jit
 
 WIDTH = 256  # candidates held at once
 SHRINK = 0.5  # lam of the next round, in units of the largest inactive correlation
 ROUNDS = 300  # restricted problems a sample may take
 
 
-@_jit
+@jit
 def _subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
     """out[:n] -= sum_p w[p] rows[index[p], :n], four rows at a time to save loads of out."""
     f = out.dtype.type
@@ -42,7 +39,7 @@ def _subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> N
         p += 1
 
 
-@_jit
+@jit
 def _above(bits: Any, threshold: Any, found: Any) -> int:
     """found[:count] = the indices of positive floats above a float >= 0, all given as their bits.
 
@@ -62,20 +59,7 @@ def _above(bits: Any, threshold: Any, found: Any) -> int:
     return count
 
 
-@_jit
-def _grow(k: int, H: Any, u: Any, schur: float) -> None:
-    """Add one row and column to H, for an atom with u = H G[A, j] and Schur complement G[j, j] - G[j, A] u."""
-    f = 1 / schur
-    for i in range(k):
-        a = f * u[i]
-        for j in range(k):
-            H[i, j] += a * u[j]
-        H[i, k] = -a
-        H[k, i] = -a
-    H[k, k] = f
-
-
-@_jit
+@jit
 def _rebuild(
     k: int,
     A: Any,
@@ -104,13 +88,13 @@ def _rebuild(
             schur += w[i] * u[i]
         where[j] = -1
         if schur > singular * full:
-            _grow(k, H, u, schur)
+            grow(H, u, schur, k)
             A[k], g[k], s[k], where[j] = j, g[p], s[p], k
             k += 1
     return k
 
 
-@_jit
+@jit
 def _drop(
     p: int,
     k: int,
@@ -151,7 +135,7 @@ def _drop(
     return last
 
 
-@_jit
+@jit
 def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) -> tuple[float, int]:
     """s += t d with the largest t <= 1 that keeps s >= 0; vc follows.  Returns t and the atom at zero or -1."""
     t, blocking = 1.0, -1
@@ -171,7 +155,7 @@ def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) 
     return t, blocking
 
 
-@_jit
+@jit
 def _restricted(
     k: int,
     A: Any,
@@ -253,7 +237,7 @@ def _restricted(
         if not (schur > singular * size and k < limit):
             used[q] = 2  # numerically dependent with nothing to swap: left to the next round
             continue
-        _grow(k, H, u, schur)
+        grow(H, u, schur, k)
         A[k], g[k], s[k], v[k], slot[k], where[j] = j, sign, start, 0, q, k
         for i in range(nc):
             Gc[k, i] = sign * gc[i] * scale * G[j, cand[i]]
@@ -272,7 +256,7 @@ def _restricted(
     return k, pivots
 
 
-@_jit
+@jit
 def solve_rows(
     x: Any,
     C0: Any,
