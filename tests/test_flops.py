@@ -82,7 +82,9 @@ def test_no_rule_is_an_error():
 
 
 def test_sparse_coding_costs_what_the_counter_sees():
-    x = torch.rand(n, M, dtype=torch.double)  # float32 goes through a compiled kernel, which torch cannot count
+    x = torch.rand(
+        n, M, dtype=torch.double
+    )  # float32 goes through a compiled kernel, which torch cannot count
     seen = counted(lambda: log_adam_dictionary(x, N, seeds=[0, 1], steps=3))
     assert seen == 2 * 3 * n * flops.sparse_coding_step(M, N)
 
