@@ -75,10 +75,10 @@ def _number(value: Any, what: str, optional: bool) -> float | None:
     return float(value)
 
 
-def order(identifier: str) -> tuple[str, int, int]:
-    """Sort key that puts E2.1 before E10.1."""
+def order(identifier: str) -> tuple[bool, str, int, int]:
+    """Sort key that puts E2.1 before E10.1, and the paper's claims (E experiments, T theorem) before our own."""
     head, _, tail = identifier.partition(".")
-    return head[0], int(head[1:] or 0), int(tail)
+    return head[0] not in "ET", head[0], int(head[1:] or 0), int(tail)
 
 
 def merge(folders: Iterable[Path]) -> list[dict[str, Any]]:
