@@ -325,6 +325,14 @@ def machine() -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
+def save(path: Path, text: str) -> None:
+    """Write the file whole: a run that is killed leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
@@ -366,14 +374,9 @@ def write(rows: list[dict[str, Any]], path: Path) -> None:
 
     old = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = sorted({(*key(r), r["peer"]): r for r in [*old, *rows]}.values(), key=key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    for suffix, text in (
-        (".json", json.dumps({"machine": machine(), "torch": torch.__version__, "rows": rows}, indent=1)),
-        (".md", f"{machine()}, torch {torch.__version__}\n\n{table(rows)}"),
-    ):
-        temporary.write_text(text)
-        temporary.replace(path.with_suffix(suffix))
+    about = {"machine": machine(), "torch": torch.__version__}
+    save(path.with_suffix(".json"), json.dumps(about | {"rows": rows}, indent=1))
+    save(path.with_suffix(".md"), f"{machine()}, torch {torch.__version__}\n\n{table(rows)}")
     draw(rows, path.with_suffix(".svg"), machine())
 
 

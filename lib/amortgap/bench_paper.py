@@ -30,7 +30,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
-from amortgap.bench import machine
+from amortgap.bench import machine, save
 from amortgap.dictionaries import log_adam_dictionary
 from amortgap.encoders import MLPEncoder, ReLUEncoder
 from amortgap.metrics import dictionary_mcc, mcc, paired_correlation
@@ -324,14 +324,10 @@ def main() -> None:
         "repeats": options.repeats,
         "threads": options.threads,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = options.out.with_suffix(".part")
-    for suffix, text in (
-        (".json", json.dumps(about | {"totals": sums, "parts": rows}, indent=1) + "\n"),
-        (".md", f"{machine()}, torch {torch.__version__}\n\n{table(rows, sums)}"),
-    ):
-        temporary.write_text(text)
-        temporary.replace(options.out.with_suffix(suffix))
+    save(
+        options.out.with_suffix(".json"), json.dumps(about | {"totals": sums, "parts": rows}, indent=1) + "\n"
+    )
+    save(options.out.with_suffix(".md"), f"{machine()}, torch {torch.__version__}\n\n{table(rows, sums)}")
     print(table(rows, sums))
 
 

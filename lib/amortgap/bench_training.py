@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.bench import machine
+from amortgap.bench import machine, save
 
 M, N, K, LR = 576, 1152, 32, 1e-3
 DISTRIBUTIONS = {
@@ -163,9 +163,7 @@ def main() -> None:
             )
     about: dict[str, Any] = {"machine": machine(), "platform": platform.system(), "torch": torch.__version__}
     about |= {"M": M, "N": N, "k": K, "batch": options.batch, "steps": options.steps}
-    temporary = options.out.with_suffix(".part")
-    temporary.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
-    temporary.replace(options.out)
+    save(options.out, json.dumps(about | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
