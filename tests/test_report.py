@@ -11,7 +11,6 @@ import pytest
 
 from amortgap.report import build
 from amortgap.report.font import font_css
-from amortgap.report.index import number
 from amortgap.report.links import relink
 from amortgap.report.mathml import Formulas, to_mathml
 from amortgap.report.page import duration
@@ -21,6 +20,7 @@ from amortgap.runs.files import write_text
 from amortgap.runs.jobs import make_job
 from amortgap.runs.project import Project
 from amortgap.runs.schedule import run_all
+from amortgap.runs.text import interval, number, typeset
 from demo_project import FULL, make_project
 
 NAMES = ["a", "b", "c", "d"]
@@ -254,6 +254,36 @@ def test_tables_align_numbers_by_column() -> None:
     grouped = pd.DataFrame({"a": [1, 1], "b": [2, 3], "v": [0.5, 0.6]}).set_index(["a", "b"]).to_html()
     assert tidy_html(grouped).count('<td class="n">') == 2
     assert tidy_html("<p>as it was</p>") == "<p>as it was</p>"
+
+
+def test_tables_drop_row_numbers_and_write_names_and_numbers_out() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {"dict_mcc": [-0.0001, -0.5], "flops": [3.1e10, 31064850000], "A_b": ["x", "y"]}, index=[4, 1]
+    )
+    html = tidy_html(frame.to_html(float_format="%.3f"))
+    assert ">4<" not in html
+    assert [html.count(f">{name}</th>") for name in ("dictionary MCC", "FLOPs", "A_b")] == [1, 1, 1]
+    assert html.count(">0.000</td>") == 1
+    assert html.count(">−0.500</td>") == 1
+    assert html.count(">3.1·10<sup>10</sup></td>") == 1
+    assert html.count(">3.11·10<sup>10</sup></td>") == 1
+    named = tidy_html(frame.set_index("A_b").to_html())
+    assert named.count("<tr>") == 3  # the index's name stands beside the columns' names
+    assert ">A_b</th>" in named
+    assert ">k</th>" in tidy_html(frame.rename_axis("k").to_html())
+    assert ">4</th>" in tidy_html(frame.rename_axis("k").to_html())
+    pivot = frame.set_index("A_b").rename_axis(columns="seed").to_html()
+    assert tidy_html(pivot).count("<tr>") == 4  # both names are kept where both are given
+
+
+def test_sentences_get_minus_signs_and_powers_of_ten() -> None:
+    assert typeset("SAE -0.5, at -.5 [-1, 2], 2603-28744, p-value, x-1 & 3.3e+04, 1e-5, e5") == (
+        "SAE −0.5, at −.5 [−1, 2], 2603-28744, p-value, x-1 &amp; 3.3·10<sup>4</sup>, 1·10<sup>−5</sup>, e5"
+    )
+    assert interval(0.25, 0.25) == ""
+    assert interval(-0.25, 0.5) == "[−0.250, 0.500]"
 
 
 @pytest.mark.parametrize(

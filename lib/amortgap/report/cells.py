@@ -25,6 +25,10 @@ class _Renderer(IPythonRenderer):
         super().__init__(escape=False, exclude_anchor_links=True)
         self.formulas, self.headings = formulas, headings
 
+    def text(self, text: str) -> str:
+        # "10 000" stays on one line.
+        return re.sub(r"(?<=\d) (?=\d{3}\b)", "\u202f", super().text(text))
+
     def block_math(self, body: str) -> str:
         return self.formulas.add(body, display=True)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
 from typing import Any
 
 from amortgap.report.page import Page, duration, footer, frame
 from amortgap.runs.claims import VERDICTS
+from amortgap.runs.text import interval, number, typeset
 
 INTRODUCTION = """
 <p>A sparse autoencoder reads a sparse code off an activation in one feed-forward step instead of solving for
@@ -31,16 +33,24 @@ def _claims(claims: list[dict[str, Any]]) -> str:
     if not claims:
         return "<h2>Claims</h2>\n<p>No page of this report makes a claim yet.</p>\n"
     rows = "\n".join(_claim(claim) for claim in claims)
+    counts = Counter(claim["verdict"] for claim in claims)
+    verdicts = "; ".join(
+        f"{symbol} {counts[verdict]} {verdict}: {MEANING[verdict]}" for verdict, symbol in VERDICTS.items()
+    )
     return (
-        "<h2>Claims</h2>\n"
-        "<p>“Ours” is our estimate with its interval in brackets; “chance” is what guessing scores. "
-        + "; ".join(f"{symbol} {verdict}: {MEANING[verdict]}" for verdict, symbol in VERDICTS.items())
-        + ".</p>\n"
-        '<div class="scroll wide"><table>\n<thead><tr><th>id</th><th>claim</th><th class="n">paper</th>'
-        '<th class="n">ours</th><th class="n">chance</th><th>verdict</th><th class="n">evidence</th></tr></thead>\n'
+        f"<h2>Claims</h2>\n<p>{verdicts}.</p>\n<p>{COLUMNS}</p>\n"
+        '<div class="scroll wide"><table class="claims">\n<thead><tr><th>id</th><th>claim</th>'
+        '<th class="n">paper</th><th class="n">ours</th><th class="n">chance</th><th>verdict</th></tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>\n"
     )
 
+
+COLUMNS = """“Ours” is our estimate; in brackets its 95% interval over dictionaries, seeds or latents (of few values
+it is wide, and may pass the best possible score). “Chance” is what guessing scores. <b>MCC</b>: mean correlation of
+found and true codes after the best one-to-one matching of latents, and of columns for a dictionary; 1 is perfect.
+<b>FVU</b>: share of the variance that a code leaves unexplained. <b>SAE</b>: sparse autoencoder, one linear map and
+relu; <b>MLP</b>: an encoder with a hidden layer; <b>ITO</b>: the paper’s inference-time optimisation; <b>OMP</b>:
+orthogonal matching pursuit."""
 
 MEANING = {
     "reproduced": "we find what the paper states",
@@ -52,28 +62,19 @@ MEANING = {
 
 def _claim(claim: dict[str, Any]) -> str:
     page = f"{claim['page']}.html"
-    note = f'<br><span class="soft">{escape(claim["note"])}</span>' if claim["note"] else ""
+    note = f'<br><span class="soft">{typeset(claim["note"])}</span>' if claim["note"] else ""
     good = claim["verdict"] in ("reproduced", "beyond")
     return (
         f'<tr id="claim-{claim["id"]}"><th class="name" scope="row">{claim["id"]}</th>'
-        f"<td>{escape(claim['says'])}{note}</td>"
+        f"<td>{typeset(claim['says'])}{note}</td>"
         f'<td class="n">{number(claim["paper"])}</td>'
         f'<td class="n">{number(claim["ours"])}<br>'
-        f'<span class="soft">[{number(claim["low"])}, {number(claim["high"])}]</span></td>'
+        f'<span class="soft">{interval(claim["low"], claim["high"])}</span></td>'
         f'<td class="n">{number(claim["chance"])}</td>'
-        f'<td><span class="{"yes" if good else "no"}">{VERDICTS[claim["verdict"]]} {claim["verdict"]}</span></td>'
-        f'<td class="n"><a href="{page}#fig-{claim["figure"]}">figure</a>, '
+        f'<td><span class="{"yes" if good else "no"}">{VERDICTS[claim["verdict"]]} {claim["verdict"]}</span><br>'
+        f'<a href="{page}#fig-{claim["figure"]}">figure</a>, '
         f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></td></tr>'
     )
-
-
-def number(value: float | None) -> str:
-    """Three decimals, four digits for large and small values, a power of ten beyond; a dash for no number."""
-    if value is None:
-        return "–"
-    digits, _, power = (f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}").partition("e")
-    text = f"{digits}·10<sup>{int(power)}</sup>" if power else digits
-    return text.replace("-", "−")
 
 
 def _pages(pages: dict[str, Page], runs: dict[str, dict[str, Any] | None]) -> str:

@@ -32,6 +32,8 @@ class Formulas:
         lost = set(range(len(maths))) - {int(number) for number in MARKER.findall(html)}
         if lost:
             raise Refused(f"formula {self.found[min(lost)][0]!r} was lost while the page was rendered")
+        # No line may end between a formula and the bracket or comma that touches it.
+        html = re.sub(r"(?<=[(\[“])(?=⟦math:)|(?<=⟧)(?=[)\].,;:?!”’])", "&#8288;", html)
         return MARKER.sub(lambda marker: maths[int(marker[1])], html)
 
 

@@ -86,11 +86,12 @@ SEPARATOR = "⟦contents⟧"
 
 def _links(name: str, names: list[str], titles: dict[str, str]) -> list[dict[str, str]]:
     here = names.index(name)
+    short = {other: escape(titles[other].partition(":")[0]) for other in names}
     links = [{"href": "index.html", "text": "All pages"}]
     if here > 0:
-        links.append({"href": f"{names[here - 1]}.html", "text": f"← {escape(titles[names[here - 1]])}"})
+        links.append({"href": f"{names[here - 1]}.html", "text": f"← {short[names[here - 1]]}"})
     if here + 1 < len(names):
-        links.append({"href": f"{names[here + 1]}.html", "text": f"{escape(titles[names[here + 1]])} →"})
+        links.append({"href": f"{names[here + 1]}.html", "text": f"{short[names[here + 1]]} →"})
     return links
 
 

@@ -1,4 +1,4 @@
-"""Tables as pandas writes them -> tables that read well: numbers to the right, text to the left."""
+"""Tables as pandas writes them -> tables that read well: numbers to the right, names in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import re
 from typing import Any
 
 NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*%?|–|-?inf")
-MISSING = "–"
+MISSING, ABSENT = "–", {"NaN", "nan", "None", "<NA>"}
+#: Parts of column names -> how they are written elsewhere on the page.
+WORDS = {
+    **{"mcc": "MCC", "mse": "MSE", "fvu": "FVU", "flops": "FLOPs", "omp": "OMP", "sae": "SAE", "mlp": "MLP"},
+    **{"l0": "L0", "l1": "L1", "f1": "F1", "r2": "R²", "dict": "dictionary", "gpu": "GPU"},
+}
 
 
 def tidy_html(html: str) -> str:
@@ -23,21 +28,90 @@ def align(table: str) -> str:
     root = soup.table
     assert root is not None
     root.attrs = {}
-    rows: list[list[Any]] = [list(line.find_all(["th", "td"])) for line in root.find_all("tr")]
-    body = [row for row in rows if any(cell.name == "td" for cell in row)]
     for line in root.find_all("tr"):
         line.attrs = {}
     for cell in root.find_all("th"):
         cell.attrs.pop("valign", None)
         cell.attrs.pop("halign", None)
-    for cell in root.find_all("td"):
-        if cell.get_text(strip=True) in ("NaN", "nan", "None", "<NA>"):
-            cell.string = MISSING
+    _join_header(root)
+    _drop_row_numbers(root)
+    for cell in root.select("thead th"):
+        if label := cell.get_text(strip=True):
+            cell.string = heading(label)
+    rows = _rows(root)
+    body = [row for row in rows if any(cell.name == "td" for cell in row)]
     for back in range(1, 1 + max((len(row) for row in rows), default=0)):
         # Counted from the right, because a row index with merged cells shortens rows on the left.
         column = [row[-back] for row in body if len(row) >= back]
-        if column and all(NUMBER.fullmatch(cell.get_text(strip=True)) for cell in column):
+        texts = [cell.get_text(strip=True) for cell in column]
+        if column and all(NUMBER.fullmatch(text) or text in ABSENT for text in texts):
             for row in rows:
                 if len(row) >= back and not row[-back].has_attr("colspan"):
                     row[-back]["class"] = "n"
+    for cell in root.find_all("td"):
+        text = cell.get_text(strip=True)
+        if text in ABSENT:
+            cell.string = MISSING
+        elif NUMBER.fullmatch(text):
+            digits, power = shown(text)
+            cell.string = digits
+            if power:
+                cell.append(soup.new_tag("sup", string=power))
     return f'<div class="scroll wide">{root}</div>'
+
+
+def heading(label: str) -> str:
+    """A column's name in words: `dict_mcc` -> `dictionary MCC`; names that are no identifiers stay."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", label):
+        return label
+    return " ".join(WORDS.get(part, part) for part in label.split("_"))
+
+
+def shown(text: str) -> tuple[str, str]:
+    """A number as a reader writes it and, where it is large or small, its power of ten.
+
+    `-0.000` -> `0.000`; `-0.5` -> `−0.5`; `3.106485e+10` and `31064850000` -> `3.11·10` and `10`.
+    """
+    if re.fullmatch(r"-?\d{7,}(\.0*)?", text):
+        text = f"{float(text):e}"
+    digits, _, power = text.partition("e")
+    if power:
+        return f"{float(digits):.3g}·10".replace("-", "−"), str(int(power)).replace("-", "−")
+    return (text[1:] if re.fullmatch(r"-0\.?0*", text) else text.replace("-", "−")), ""
+
+
+def _rows(root: Any) -> list[list[Any]]:
+    return [list(line.find_all(["th", "td"])) for line in root.find_all("tr")]
+
+
+def _join_header(root: Any) -> None:
+    """Names of the row index, which pandas puts on a line of their own, move up beside the columns' names."""
+    lines = root.select("thead tr")
+    if len(lines) < 2:
+        return
+    above, below = (line.find_all("th") for line in lines[-2:])
+    names = [cell for cell in below if cell.get_text(strip=True)]
+    free = above[: len(names)]
+    spanning = any(cell.has_attr("colspan") for cell in above)
+    if len(above) != len(below) or spanning or below[: len(names)] != names:
+        return
+    if any(cell.get_text(strip=True) for cell in free):
+        return
+    for cell, name in zip(free, names, strict=True):
+        cell.string = name.get_text(strip=True)
+    lines[-1].decompose()
+
+
+def _drop_row_numbers(root: Any) -> None:
+    """The unnamed index of whole numbers that a table gets when nobody gave it one says nothing."""
+    lines = _rows(root)
+    body = [row for row in lines if any(cell.name == "td" for cell in row)]
+    head = [row for row in lines if row not in body]
+    numbered = all(
+        row[0].name == "th" and row[1].name == "td" and row[0].get_text(strip=True).isdigit()
+        for row in body
+        if len(row) > 1
+    )
+    if body and len(head) == 1 and numbered and not head[0][0].get_text(strip=True):
+        for row in lines:
+            row[0].decompose()

@@ -14,6 +14,7 @@ from amortgap.runs.files import write_json
 from amortgap.runs.project import find_project
 from amortgap.runs.svg import to_svg, use_style
 from amortgap.runs.tables import read_table, write_table
+from amortgap.runs.text import interval, number, typeset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +78,7 @@ class Record:
         display(
             HTML(
                 f'<figure id="fig-{name}" role="figure" aria-labelledby="{name}-caption">\n{svg}\n'
-                f'<figcaption id="{name}-caption">{escape(title)} {self._link(data)}</figcaption>\n</figure>'
+                f'<figcaption id="{name}-caption">{typeset(title)} {self._link(data)}</figcaption>\n</figure>'
             )
         )
 
@@ -138,13 +139,14 @@ def _list(names: set[str]) -> str:
 def _show_claim(claim: Claim, link: str) -> None:
     from IPython.display import HTML, display
 
-    paper = "no number" if claim.paper is None else f"{claim.paper:.4g}"
-    chance = "" if claim.chance is None else f", chance {claim.chance:.4g}"
-    note = f" {escape(claim.note)}" if claim.note else ""
+    paper = "no number" if claim.paper is None else number(claim.paper)
+    ours = f"{number(claim.ours)} {interval(claim.low, claim.high)}".strip()
+    chance = "" if claim.chance is None else f", chance {number(claim.chance)}"
+    note = f" {typeset(claim.note)}" if claim.note else ""
     display(
         HTML(
-            f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {escape(claim.says)} '
-            f"Paper: {paper}; ours: {claim.ours:.4g} [{claim.low:.4g}, {claim.high:.4g}]{chance}. "
+            f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {typeset(claim.says)} '
+            f"Paper: {paper}; ours: {ours}{chance}. "
             f"<b>{VERDICTS[claim.verdict]} {claim.verdict}</b>.{note} {link}</p>"
         )
     )

@@ -1,0 +1,30 @@
+"""Numbers and sentences as a reader expects them, as HTML."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+
+def number(value: float | None) -> str:
+    """Three decimals, four digits for large and small values, a power of ten beyond; a dash for no number."""
+    if value is None:
+        return "–"
+    digits, _, power = (f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}").partition("e")
+    text = f"{digits}·10<sup>{int(power)}</sup>" if power else digits
+    return text.replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """The two ends in brackets; nothing where they are one number, for then nothing varied."""
+    return "" if low == high else f"[{number(low)}, {number(high)}]"
+
+
+def typeset(sentence: str) -> str:
+    """A sentence with minus signs, and with powers of ten instead of `3.3e+04`."""
+    text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", escape(sentence))
+    return re.sub(
+        r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b",
+        lambda found: f"{found[1]}·10<sup>{int(found[2])}</sup>".replace("-", "−"),
+        text,
+    )
