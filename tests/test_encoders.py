@@ -5,9 +5,12 @@ import inspect
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from amortgap.encoders import ENCODERS, resample_dead
+from amortgap.encoders import ENCODERS, resample_dead, topk
 from amortgap.encoders._decoder import linear_weight
+from amortgap.encoders._sparse import FLOPS
+from amortgap.encoders.topk import largest
 from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue
 from amortgap.training import fit, reconstruction_loss, stack
@@ -229,12 +232,12 @@ def test_settings_out_of_range_are_refused(name, wrong):
 
 def test_batch_topk_keeps_k_on_average_and_learns_its_threshold():
     model, x = stirred("batch_topk", k=2), signals(200)
+    model.theta.data.zero_()
     pre = torch.relu(x @ model.W.T)
     kept = pre.flatten().sort(descending=True).values[: 2 * 200]
-    s, _, _ = model.training_pass(x)
-    torch.testing.assert_close(s[s > 0].sort(descending=True).values, kept)
-    model.theta.data.zero_()
-    model.training_pass(x)
+    x_hat, penalty, _ = model.training_pass(x)
+    torch.testing.assert_close(x_hat, model.decode(pre * (pre >= kept.min())))
+    torch.testing.assert_close(penalty, kept.sum() / pre.numel())
     assert model.theta == kept.min()  # the first batch sets it
     assert (model.encode(x) > 0).sum() == 2 * 200 - 1  # strictly above the threshold
     double = 2 * x
@@ -245,8 +248,8 @@ def test_batch_topk_keeps_k_on_average_and_learns_its_threshold():
 def test_batch_topk_without_a_positive_entry_keeps_its_threshold():
     model = stirred("batch_topk")
     before = model.theta.clone()
-    s, _, _ = model.training_pass(torch.zeros(5, M))
-    assert s.abs().sum() == 0
+    x_hat, _, _ = model.training_pass(torch.zeros(5, M))
+    assert x_hat.abs().sum() == 0
     assert torch.equal(model.theta, before)
 
 
@@ -255,9 +258,10 @@ def test_jumprelu_and_its_straight_through_gradients_written_out():
     pi = (x @ model.W.T + model.b).detach()
     theta = model.log_theta.exp().detach()
     torch.testing.assert_close(model.encode(x), torch.where(pi > theta, pi, 0))
-    s, penalty, extra = model.training_pass(x)
+    s = model.encode(x)
+    x_hat, penalty, extra = model.training_pass(x)
     assert extra == 0
-    assert torch.equal(s, model.encode(x))
+    assert torch.equal(x_hat, model.decode(s))
     assert penalty.item() == pytest.approx((s > 0).double().mean().item(), rel=1e-12)
     near = ((pi - theta).abs() < 0.25).double() / 0.5
     (by_s,) = torch.autograd.grad(s.sum(), model.log_theta, retain_graph=True)
@@ -283,8 +287,8 @@ def test_gated_written_out():
     gate = torch.relu(u + model.b_gate)
     s = (gate > 0) * torch.relu(model.r.exp() * u + model.b_mag)
     torch.testing.assert_close(model.encode(x), s)
-    codes, penalty, extra = model.training_pass(x)
-    assert torch.equal(codes, model.encode(x))
+    x_hat, penalty, extra = model.training_pass(x)
+    assert torch.equal(x_hat, model.decode(s))
     torch.testing.assert_close(penalty, gate.mean())
     torch.testing.assert_close(extra, (x - model.decode(gate)).square().mean())
     (penalty + extra).backward()
@@ -328,7 +332,10 @@ def test_auxk_trains_dead_latents_and_only_them(name):
         model.W[3] = 0
         model.b[3] = 1e-4  # positive, and never the largest
     for seen in (50, 100):
-        s, _, extra = model.training_pass(x)
+        x_hat, _, extra = model.training_pass(x)
+        pre = torch.relu(x @ model.W.T + model.b)
+        s = largest(pre, 1) if name == "topk" else largest(pre.view(1, -1), 50).view_as(pre)
+        torch.testing.assert_close(x_hat, model.decode(s))
         assert (model.silent[s.any(0)] == 0).all()
         assert model.silent[3] == seen
         assert bool(extra > 0) == (seen >= 60)
@@ -340,6 +347,41 @@ def test_auxk_trains_dead_latents_and_only_them(name):
     left = x - model.decode(s)
     z = torch.zeros(50, N).index_fill(1, torch.tensor(3), 1e-4)
     torch.testing.assert_close(extra, (left - model.decode(z)).square().mean() / 32)
+
+
+@pytest.mark.parametrize("name", ["topk", "batch_topk"])
+@pytest.mark.parametrize(
+    "chosen", [{}, {"bias": True, "pre_bias": True, "aux_k": 3, "dead_after": 25}, {"D": True}]
+)
+@pytest.mark.parametrize("stacked", [False, True])
+def test_training_by_kept_entries_is_training_by_dense_products(name, chosen, stacked, monkeypatch):
+    chosen = chosen | ({"D": SparseProblem(M=M, N=N, n=1).D} if "D" in chosen else {})
+    models = [stirred(name, seed=s, k=2, **chosen).double() for s in (0, 1)]
+    model, x = stack(models) if stacked else models[0], signals(n).double()
+    found = {}
+    for least in (0, N + 1):  # latents per entry from which the sparse way is taken
+        monkeypatch.setattr(topk, "LATENTS_PER_ENTRY", least)
+        one = copy.deepcopy(model)
+        for batch in (x, 2 * x):  # in the second pass some latents count as dead
+            with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
+                loss = reconstruction_loss(one, batch, 0.3)
+                loss.sum().backward()
+        gradients = {key: p.grad for key, p in one.named_parameters()}
+        found[least] = (loss, gradients, one.state_dict(), counter.get_total_flops())
+    for a, b in zip(found[0][:3], found[N + 1][:3], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    if not chosen:  # W x; then D s, and the gradients of W, D and the values, for n k entries each
+        assert found[0][3] == (1 + stacked) * (2 * n * N * M + 4 * 2 * n * 2 * M)
+        assert found[N + 1][3] == (1 + stacked) * 5 * 2 * n * N * M
+
+
+@pytest.mark.parametrize("name", ["topk", "batch_topk"])
+def test_a_look_at_the_loss_is_no_training(name):
+    model = stirred(name, aux_k=2, dead_after=5)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        reconstruction_loss(model, signals(n), 0.0)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_a_tied_relu_encoder_starts_at_the_transposed_dictionary():

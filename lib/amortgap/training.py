@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from amortgap._check import as_tensor
 from amortgap.encoders import MLPEncoder, ReLUEncoder
+from amortgap.encoders._sparse import FLOPS
 
 SAVE_EVERY = 60.0  # seconds between two writes of a checkpoint file
 CHUNK = 200  # steps between two looks at the clock
@@ -100,15 +101,15 @@ def unstack(model: nn.Module, index: int) -> nn.Module:
 def reconstruction_loss(model: Any, x: Tensor, l1_weight: float | Tensor) -> Tensor:
     """mean (x - x_hat)^2 + lambda mean |s|, one value for each stacked model: the paper's loss.
 
-    An encoder that trains otherwise than it encodes has a method training_pass(x) -> (s, penalty, extra): the codes
-    to decode, what lambda multiplies in place of mean |s|, and a further loss; all means over the batch.
+    An encoder that trains otherwise than it encodes has a method training_pass(x) -> (x_hat, penalty, extra): the
+    reconstruction, what lambda multiplies in place of mean |s|, and a further loss; both means over the batch.
     """
     if hasattr(model, "training_pass"):
-        s, penalty, extra = model.training_pass(x)
+        x_hat, penalty, extra = model.training_pass(x)
     else:
         s = model.encode(x)
-        penalty, extra = s.abs().mean((-2, -1)), 0.0
-    return (x - model.decode(s)).square().mean((-2, -1)) + l1_weight * penalty + extra
+        x_hat, penalty, extra = model.decode(s), s.abs().mean((-2, -1)), 0.0
+    return (x - x_hat).square().mean((-2, -1)) + l1_weight * penalty + extra
 
 
 def supervised_loss(model: Any, x: Tensor, codes: Tensor) -> Tensor:
@@ -172,7 +173,7 @@ def fit(
             return reconstruction_loss(model, x[..., batch, :], l1_weight)
         return supervised_loss(model, x[..., batch, :], codes[..., batch, :])
 
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
         loss_on(slice(0, batch_size)).sum().backward()
     cost = counter.get_total_flops() // math.prod(lead)
     trainer: _Kernel | _Autograd

@@ -34,8 +34,11 @@ class Decoder(nn.Module):
         return x if self.b_pre is None else x - self.b_pre.unsqueeze(-2)
 
     def forward(self, s: Tensor) -> Tensor:
-        x_hat = s @ self.D.mT
-        return x_hat if self.b_pre is None else x_hat + self.b_pre.unsqueeze(-2)
+        return self.uncentre(s @ self.D.mT)
+
+    def uncentre(self, x: Tensor) -> Tensor:
+        """x + b_pre."""
+        return x if self.b_pre is None else x + self.b_pre.unsqueeze(-2)
 
     def transposed(self) -> Tensor:
         """A copy of D', (N, M): where tied encoders start."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amortgap.encoders.topk import TopKEncoder, largest
+from amortgap.encoders.topk import TopKEncoder
 
 RATE = 0.01  # of the running mean of the threshold
 
@@ -29,11 +29,15 @@ class BatchTopKEncoder(TopKEncoder):
         pre = self._positive(x)
         return pre * (pre > self.theta[..., None, None])
 
-    def _select(self, pre: Tensor) -> Tensor:
-        s = largest(pre.flatten(-2), pre.shape[-2] * self.k).view_as(pre)
-        with torch.no_grad():
-            # a batch without any positive entry tells nothing about the threshold
-            least = torch.where(s > 0, s, torch.inf).amin((-2, -1))
-            least = torch.where(least.isfinite(), least, self.theta)
-            self.theta.copy_(torch.where(self.theta > 0, self.theta + RATE * (least - self.theta), least))
-        return s
+    def _keep(self, pre: Tensor) -> Tensor:
+        """Where the n k largest entries of pre (.., n, N) are, in the flattened pre, row by row."""
+        each = pre.flatten(-2).view(-1, pre.shape[-2:].numel())
+        values, places = each.topk(pre.shape[-2] * self.k, sorted=False)
+        if torch.is_grad_enabled():  # a look at the loss is no training
+            with torch.no_grad():
+                # a batch without any positive entry tells nothing about the threshold
+                least = torch.where(values > 0, values, torch.inf).amin(-1).view(self.theta.shape)
+                least = torch.where(least.isfinite(), least, self.theta)
+                self.theta.copy_(torch.where(self.theta > 0, self.theta + RATE * (least - self.theta), least))
+        shift = each.shape[1] * torch.arange(len(each), device=pre.device)[:, None]
+        return (places.sort().values + shift).flatten()

@@ -36,13 +36,13 @@ class GatedEncoder(nn.Module):
         return self._halves(x)[1]
 
     def training_pass(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes, the penalty mean relu(pi) and the auxiliary loss (see training.reconstruction_loss)."""
+        """x_hat, the penalty mean relu(pi) and the auxiliary loss (see training.reconstruction_loss)."""
         pi, s = self._halves(x)
         gate = torch.relu(pi)
         x_hat = gate @ self.decoder.D.detach().mT
         if self.decoder.b_pre is not None:
             x_hat = x_hat + self.decoder.b_pre.detach().unsqueeze(-2)
-        return s, gate.mean((-2, -1)), (x - x_hat).square().mean((-2, -1))
+        return self.decode(s), gate.mean((-2, -1)), (x - x_hat).square().mean((-2, -1))
 
     def decode(self, s: Tensor) -> Tensor:
         return self.decoder(s)

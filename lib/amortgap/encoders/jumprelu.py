@@ -55,9 +55,9 @@ class JumpReLUEncoder(nn.Module):
         return _jump(*self._gate(x))
 
     def training_pass(self, x: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Codes, the L0 penalty mean H(pi - theta), and no further loss (see training.reconstruction_loss)."""
+        """x_hat, the L0 penalty mean H(pi - theta), and no further loss (see training.reconstruction_loss)."""
         pi, theta, gate = self._gate(x)
-        return _jump(pi, theta, gate), gate.mean((-2, -1)), 0.0
+        return self.decode(_jump(pi, theta, gate)), gate.mean((-2, -1)), 0.0
 
     def decode(self, s: Tensor) -> Tensor:
         return self.decoder(s)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from amortgap._check import check_sparsity
 from amortgap.encoders._decoder import Decoder
+from amortgap.encoders._sparse import LATENTS_PER_ENTRY, reconstruct
 
 AUX_WEIGHT = 1 / 32  # Gao et al., appendix A.2
 
@@ -47,29 +48,49 @@ class TopKEncoder(nn.Module):
 
     def _positive(self, x: Tensor) -> Tensor:
         s = self.decoder.centre(x) @ self.W.mT
-        return torch.relu(s if self.b is None else s + self.b.unsqueeze(-2))
+        return (s if self.b is None else s.add_(self.b.unsqueeze(-2))).relu_()
 
     def encode(self, x: Tensor) -> Tensor:
         return largest(self._positive(x), self.k)
 
     def training_pass(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
-        """Codes, mean |s| and the AuxK loss (see training.reconstruction_loss)."""
-        pre = self._positive(x)
-        s = self._select(pre)
-        return s, s.abs().mean((-2, -1)), self._aux(x, pre, s)
+        """The reconstruction, mean |s| and the AuxK loss (see training.reconstruction_loss)."""
+        sparse = x.device.type == "cpu" and self.W.shape[-2] >= LATENTS_PER_ENTRY * self.k
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not sparse):
+            pre = self._positive(x)
+        kept = self._keep(pre.detach())
+        if sparse:
+            found, values = reconstruct(pre, kept, self.decoder.centre(x), self.W, self.b, self.decoder.D)
+            x_hat = self.decoder.uncentre(found)
+        else:
+            values = pre.flatten().gather(0, kept)
+            x_hat = self.decode(torch.zeros_like(pre).flatten().scatter(0, kept, values).view_as(pre))
+        penalty = values.view(*pre.shape[:-2], -1).sum(-1) / pre.shape[-2:].numel()
+        return x_hat, penalty, self._aux(x, x_hat, kept[values > 0], pre.shape)
 
-    def _select(self, pre: Tensor) -> Tensor:
-        return largest(pre, self.k)
+    def _keep(self, pre: Tensor) -> Tensor:
+        """Where the k largest entries of each row of pre (.., n, N) are, in the flattened pre, row by row."""
+        latent = pre.topk(self.k, sorted=False).indices.view(-1, self.k)
+        return (latent + pre.shape[-1] * torch.arange(len(latent), device=pre.device)[:, None]).flatten()
 
-    def _aux(self, x: Tensor, pre: Tensor, s: Tensor) -> Tensor | float:
+    def _aux(self, x: Tensor, x_hat: Tensor, active: Tensor, shape: torch.Size) -> Tensor | float:
+        """The AuxK loss, one value a stacked model; active: the places of the non-zero codes, of this shape."""
         if self.silent is None:
             return 0.0
-        with torch.no_grad():
-            self.silent.copy_(torch.where((s > 0).any(-2), 0, self.silent + s.shape[-2]))
-            dead = self.silent >= self.dead_after
-            e = x - self.decode(s)
-        z = largest(pre * dead.unsqueeze(-2), self.aux_k)
-        return AUX_WEIGHT * (e - z @ self.decoder.D.mT).square().mean((-2, -1)) * dead.any(-1)
+        if torch.is_grad_enabled():  # a look at the loss is no training
+            with torch.no_grad():
+                n, N = shape[-2:]
+                self.silent.add_(n)
+                self.silent.view(-1)[active % N + active.div(n * N, rounding_mode="floor") * N] = 0
+        dead = self.silent >= self.dead_after
+        some = dead.view(-1, shape[-1]).any(0).nonzero()[:, 0]  # dead in one of the stacked models
+        if not len(some):
+            return 0.0
+        z = self.decoder.centre(x) @ self.W[..., some, :].mT
+        z = torch.relu(z if self.b is None else z + self.b[..., None, some]) * dead[..., None, some]
+        z = largest(z, min(self.aux_k, len(some)))
+        e = (x - x_hat).detach()
+        return AUX_WEIGHT * (e - z @ self.decoder.D[..., some].mT).square().mean((-2, -1)) * dead.any(-1)
 
     def decode(self, s: Tensor) -> Tensor:
         return self.decoder(s)
