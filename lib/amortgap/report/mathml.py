@@ -32,9 +32,14 @@ class Formulas:
         lost = set(range(len(maths))) - {int(number) for number in MARKER.findall(html)}
         if lost:
             raise Refused(f"formula {self.found[min(lost)][0]!r} was lost while the page was rendered")
+
+        def joined(found: re.Match[str]) -> str:
+            before, number, after = found.groups()
+            formula = before + maths[int(number)] + after
+            return f'<span class="joined">{formula}</span>' if before or after else formula
+
         # No line may end between a formula and the bracket or comma that touches it.
-        html = re.sub(r"(?<=[(\[“])(?=⟦math:)|(?<=⟧)(?=[)\].,;:?!”’])", "&#8288;", html)
-        return MARKER.sub(lambda marker: maths[int(marker[1])], html)
+        return re.sub(r"([(\[“]*)" + MARKER.pattern + r"([)\].,;:?!”’]*)", joined, html)
 
 
 def to_mathml(formulas: list[tuple[str, bool]]) -> list[str]:
