@@ -20,9 +20,10 @@ UPPER = {"training", "dictionaries", "gap", "bench"}
 OUTER = {"llm", "interop"}
 BENCHES = {"bench_paper", "bench_training"}  # time all of the above
 PAPERWORK = {"runs", "report"}
-KERNELS = {"_training_kernel"}  # numba code that solvers, dictionaries and training share
+KERNELS = {"_training_kernel", "_topk_kernel"}  # numba code that solvers, dictionaries and training share
 MAY_KNOW = (
-    dict.fromkeys(BASE | KERNELS, BASE)
+    dict.fromkeys(BASE, BASE)
+    | dict.fromkeys(KERNELS, BASE | KERNELS)
     | dict.fromkeys(MIDDLE, BASE | KERNELS)
     | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)

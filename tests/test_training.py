@@ -342,6 +342,9 @@ def small(name, seed, known=False, **options):
         ("relu", {"bias": True}),
         ("mlp", {"hidden": 20}),
         ("mlp", {"hidden": 13, "bias": True, "output": "linear"}),
+        ("topk", {"k": 3}),
+        ("topk", {"k": 8, "bias": True}),
+        ("mlp", {"hidden": 20, "k": 3}),
     ],
 )
 def test_the_kernel_is_autograd(name, options, known, supervised, monkeypatch):
@@ -385,12 +388,13 @@ class Killed(Exception):
     """Stands for a run that dies at any moment."""
 
 
+@pytest.mark.parametrize("name", ["relu", "topk"])
 @pytest.mark.parametrize("batch_size", [None, 64])  # the kernel and autograd
 @pytest.mark.parametrize("stopped_at", [7, 40])
-def test_a_stopped_run_goes_on_bit_for_bit(batch_size, stopped_at, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_bit_for_bit(name, batch_size, stopped_at, tmp_path, monkeypatch):
     monkeypatch.setattr(amortgap.training, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(amortgap.training, "CHUNK", 3)
-    (p, whole), (_, again) = small("relu", 0), small("relu", 0)
+    (p, whole), (_, again) = small(name, 0), small(name, 0)
     settings = {"steps": 50, "lr": 3e-3, "batch_size": batch_size, "log_at": (0, 5, 20, 50), "keep": (5, 50)}
     expected = fit(whole, p.x, measure=lambda m: {"norm": m.W.norm()}, **settings)
     file = tmp_path / "run" / "checkpoint.pt"
@@ -409,7 +413,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(batch_size, stopped_at, tmp_path, mon
         fit(again, p.x, **settings)
     monkeypatch.setattr(amortgap.training, "_write_whole", write)
     for _ in range(2):  # the second time everything is read back
-        _, again = small("relu", 0)
+        _, again = small(name, 0)
         history = fit(again, p.x, **settings)
         assert torch.equal(again.W, whole.W)
         assert torch.equal(again.decoder.D, whole.decoder.D)

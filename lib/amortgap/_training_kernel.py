@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amortgap._topk_kernel import keep_largest
+
 _jit: Any = numba.njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
 )
@@ -178,6 +180,7 @@ def _add_sums(g: Any, out: Any) -> None:
 @_jit
 def train_encoder(
     theta: Any, m: Any, v: Any, x: Any, codes: Any, M: int, N: int, H: int, bias: bool, relu: bool, learned: bool,
+    keep: int,
     l1_weight: float, lr: float, first: int, steps: int,
 ) -> None:  # fmt: skip
     """`steps` steps of Adam on one encoder, in place.
@@ -185,7 +188,7 @@ def train_encoder(
     theta: W1 (H, M), b1 (H,), W2 (N, H), b2 (N,), D (M, N) in one vector, H = 0 for W2 (N, M), b2, D alone; m and v
     are Adam's moments, `first` the steps made before. x (n M), codes (n N) or empty, as `blocks` lays them out.
     Without codes the loss is mean (x - D s)^2 + lambda mean |s|; with codes, minus the mean cosine over latents,
-    and D rests.
+    and D rests. keep > 0: of each code the `keep` largest entries stay (with relu).
     """
     n, Q = len(x) // M, H if H else M
     supervised = len(codes) > 0
@@ -202,6 +205,7 @@ def train_encoder(
     store_g = np.empty(min(n, BLOCK) * N, np.float32)
     store_h, store_r = np.empty(min(n, BLOCK) * H, np.float32), np.empty(min(n, BLOCK) * M, np.float32)
     dots, squares, norms = np.zeros(N, np.float32), np.zeros(N, np.float32), np.zeros(N, np.float32)
+    top, spare = np.empty((keep + 1, BLOCK), np.float32), np.empty(BLOCK, np.int32)
     for start in range(0, len(codes), BLOCK * N):
         c = codes[start : start + BLOCK * N].reshape(N, -1)
         for i in range(N):
@@ -227,6 +231,8 @@ def train_encoder(
                         _activate(h, b1, True)
                     _product(W2, u, s)
                     _activate(s, b2, relu)
+                    if keep:
+                        keep_largest(s, keep, top, spare)
                 if supervised:
                     c = codes[start * N : end * N].reshape(N, k)
                     if backwards == 0:
@@ -304,12 +310,13 @@ def _exp(z: Any, out: Any, power: Any) -> None:
 
 @_jit
 def train_codes(
-    D: Any, mD: Any, vD: Any, logs: Any, m: Any, v: Any, x: Any, learned: bool, push: float, scale: float,
-    lr: float, first: int, steps: int,
+    D: Any, mD: Any, vD: Any, logs: Any, m: Any, v: Any, x: Any, learned: bool, keep: int, push: float,
+    scale: float, lr: float, first: int, steps: int,
 ) -> None:  # fmt: skip
     """`steps` steps of Adam on log-codes (n N), and on D (M, N) if learned, in place.
 
-    Gradients: r = scale (D s - x);  r s' for D;  s (D'r + push) for the logarithms of s.
+    Gradients: r = scale (D s - x);  r s' for D;  s (D'r + push) for the logarithms of s. keep > 0: s is exp of the
+    `keep` largest log-codes of each sample and zero elsewhere.
     """
     M, N = D.shape
     n = len(x) // M
@@ -317,6 +324,7 @@ def train_codes(
     size = min(n, BLOCK)
     store_s, store_g = np.empty(size * N, np.float32), np.empty(size * N, np.float32)
     store_r, power = np.empty(size * M, np.float32), np.empty(size * N, np.int32)
+    top, spare = np.empty((keep + 1, BLOCK), np.float32), np.empty(BLOCK, np.int32)
     scale32, push32 = np.float32(scale), np.float32(push)
     for step in range(first + 1, first + steps + 1):
         gD[:], DT[:] = ZERO, D.T
@@ -327,6 +335,8 @@ def train_codes(
             s, g, r = store_s[: k * N], store_g[: k * N], store_r[: k * M].reshape(M, k)
             S, X = s.reshape(N, k), x[start * M : end * M].reshape(M, k)
             _exp(logs[here], s, power)
+            if keep:
+                keep_largest(S, keep, top, spare)
             _product(D, S, r)
             for i in range(M):
                 ri, xi = r[i], X[i]

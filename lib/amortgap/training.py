@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from amortgap._check import as_tensor
-from amortgap.encoders import MLPEncoder, ReLUEncoder
+from amortgap.encoders import MLPEncoder, ReLUEncoder, TopKEncoder
 from amortgap.encoders._sparse import FLOPS
 
 SAVE_EVERY = 60.0  # seconds between two writes of a checkpoint file
@@ -275,7 +275,7 @@ class _Autograd:
 
 def _suits_kernel(model: nn.Module, x: Tensor) -> bool:
     """Whether the kernel knows the encoder and is the faster way."""
-    known = type(model) is ReLUEncoder or (type(model) is MLPEncoder and model.layers == 2)
+    known = type(model) in (ReLUEncoder, TopKEncoder) or (type(model) is MLPEncoder and model.layers == 2)
     D = model.get_parameter("decoder.D")
     return (
         known
@@ -289,19 +289,20 @@ def _suits_kernel(model: nn.Module, x: Tensor) -> bool:
 
 
 class _Kernel:
-    """Adam on small ReLU and one-hidden-layer encoders, full batch, float32: a thread a model."""
+    """Adam on small ReLU, TopK and one-hidden-layer encoders, full batch, float32: a thread a model."""
 
     def __init__(self, model: Any, x: Tensor, codes: Tensor | None, l1_weight: Tensor, lr: float) -> None:
         from amortgap import _training_kernel as kernel  # numba takes half a second to import
 
         self.kernel = kernel
-        D, one = model.decoder.D, isinstance(model, ReLUEncoder)
+        D, one = model.decoder.D, not isinstance(model, MLPEncoder)
         weights = [None, None, model.W, model.b] if one else [model.W1, model.b1, model.W2, model.b2]
         self.parameters = [*weights, D]
         M, N = D.shape[-2:]
         H, B = 0 if one else model.W1.shape[-2], D[..., 0, 0].numel()
         self.sizes = [H * M, H, N * (H or M), N, M * N]
-        self.shape = (M, N, H, weights[3] is not None, one or model.output == "relu", D.requires_grad)
+        relu, keep = one or model.output == "relu", getattr(model, "k", None) or 0
+        self.shape = (M, N, H, weights[3] is not None, relu, D.requires_grad, keep)
         self.gather()
         self.m, self.v = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
         self.x, self.codes = ([None] * B if a is None else self._each_its_own(a, B) for a in (x, codes))

@@ -3,8 +3,8 @@
     min over D (unit columns), s (>= 0) of  mean over samples of  P(s) = 1/2 ||x - D s||^2 + alpha ||s||_1
 
 LEARNERS go from one start to a local minimum, with a converged solver inside; `learn` starts them several times.
-log_adam_dictionary is the paper's gradient descent. To add one, write its file and one line here; the contract
-tests loop over LEARNERS.
+log_adam_dictionary is the paper's gradient descent, log_adam_top_k its variant with k codes. To add a learner,
+write its file and one line here; the contract tests loop over LEARNERS.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from amortgap.dictionaries._learned import Learned, from_data, gaussian
 from amortgap.dictionaries.block_descent import block_descent
 from amortgap.dictionaries.ksvd import ksvd
 from amortgap.dictionaries.log_adam import log_adam_dictionary
+from amortgap.dictionaries.log_adam_top_k import log_adam_top_k
 from amortgap.dictionaries.mod import mod
 from amortgap.dictionaries.online import online
 from amortgap.solvers import solve
 
-__all__ = ["LEARNERS", "STARTS", "Learned", "learn", "log_adam_dictionary"]
+__all__ = ["LEARNERS", "STARTS", "Learned", "learn", "log_adam_dictionary", "log_adam_top_k"]
 
 LEARNERS: dict[str, Callable[..., Learned]] = {
     "mod": mod,

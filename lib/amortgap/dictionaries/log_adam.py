@@ -56,7 +56,7 @@ def log_adam_dictionary(
     if steps < 0 or len(weight) not in (1, B) or not (weight >= 0).all():
         raise ValueError(f"steps must be >= 0, and l1_weight one number or {B} numbers >= 0")
     suited = kernel.suits(x) and M * N <= KERNEL_WEIGHTS
-    trainer = (_Kernel if suited else _Torch)(D, log_codes, x, weight, lr)
+    trainer = (KernelSteps if suited else TorchSteps)(D, log_codes, x, weight, lr)
     log = set(log_at)
     logged: dict[str, list[Any]] = {"step": []}
     step = 0
@@ -72,61 +72,78 @@ def log_adam_dictionary(
                 bar.update(count)
             if step in log and measure is not None:
                 logged["step"].append(step)
-                for name, value in measure(D.detach(), trainer.log_codes().exp()).items():
+                for name, value in measure(D.detach(), trainer.codes()).items():
                     logged.setdefault(name, []).append(value)
     return D.detach(), logged
 
 
-class _Torch:
-    """Any device and type: D and the log-codes change in place."""
+class TorchSteps:
+    """Any device and type: D, unless it is given, and the log-codes change in place. keep: see log_adam_top_k."""
 
-    def __init__(self, D: Tensor, log_codes: Tensor, x: Tensor, weight: Tensor, lr: float) -> None:
+    def __init__(
+        self,
+        D: Tensor,
+        log_codes: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        lr: float,
+        learned: bool = True,
+        keep: int = 0,
+    ) -> None:
         self.D, self.logs, self.x, self.weight = D, log_codes, x, weight
-        self.adam = torch.optim.Adam([D.requires_grad_(), log_codes.requires_grad_()], lr=lr, fused=True)
+        self.learned, self.keep = learned, keep
+        self.adam = torch.optim.Adam([D, log_codes] if learned else [log_codes], lr=lr, fused=True)
 
     def advance(self, first: int, steps: int) -> None:
         scale = 2 / (self.x.shape[-2] * self.x.shape[-1])
         for _ in range(steps):
-            codes = self.logs.exp()
+            codes = self.codes()
             residual = (codes @ self.D.mT - self.x).mul_(scale)
-            self.D.grad = residual.mT @ codes
+            if self.learned:
+                self.D.grad = residual.mT @ codes
             self.logs.grad = (residual @ self.D).add_(self.weight).mul_(codes)
             self.adam.step()
-            self.D /= torch.linalg.vector_norm(self.D, dim=-2, keepdim=True)
+            if self.learned:
+                self.D /= torch.linalg.vector_norm(self.D, dim=-2, keepdim=True)
 
-    def log_codes(self) -> Tensor:
-        return self.logs
+    def codes(self) -> Tensor:
+        return first_largest(self.logs.exp(), self.keep)
 
 
-class _Kernel:
+class KernelSteps:
     """The same for small float32 problems on the CPU, a thread a dictionary."""
 
-    def __init__(self, D: Tensor, log_codes: Tensor, x: Tensor, weight: Tensor, lr: float) -> None:
-        (B, M, N), n = D.shape, x.shape[-2]
-        codes, data = kernel.blocks(log_codes), kernel.blocks(x)
+    def __init__(
+        self,
+        D: Tensor,
+        log_codes: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        lr: float,
+        learned: bool = True,
+        keep: int = 0,
+    ) -> None:
+        (_, M, N), n = D.shape, x.shape[-2]
+        logs, data = kernel.blocks(log_codes), kernel.blocks(x)
         D_ = D.numpy()  # shares its memory with D
-        moments = [(np.zeros_like(D_), np.zeros_like(codes)) for _ in range(2)]
-        (mD, m), (vD, v) = moments
-        self.N, self.codes = N, codes
+        (mD, m), (vD, v) = [(np.zeros_like(D_), np.zeros_like(logs)) for _ in range(2)]
+        self.N, self.logs, self.keep = N, logs, keep
         self.jobs = [
-            (
-                D_[i],
-                mD[i],
-                vD[i],
-                codes[i],
-                m[i],
-                v[i],
-                data if x.ndim == 2 else data[i],
-                True,
-                push,
-                2 / (n * M),
-                lr,
-            )
-            for i, push in enumerate(weight.reshape(-1).expand(B).tolist())
-        ]
+            (D_[i], mD[i], vD[i], logs[i], m[i], v[i], data if x.ndim == 2 else data[i],
+             learned, keep, push, 2 / (n * M), lr)
+            for i, push in enumerate(weight.reshape(-1).expand(len(D)).tolist())
+        ]  # fmt: skip
 
     def advance(self, first: int, steps: int) -> None:
         kernel.each(kernel.train_codes, [(*job, first, steps) for job in self.jobs])
 
-    def log_codes(self) -> Tensor:
-        return kernel.unblocks(self.codes, self.N)
+    def codes(self) -> Tensor:
+        return first_largest(kernel.unblocks(self.logs, self.N).exp(), self.keep)
+
+
+def first_largest(s: Tensor, keep: int) -> Tensor:
+    """s (..., N) with all but the `keep` largest of the last dimension zero, of equals the first; keep = 0: s."""
+    if keep == 0:
+        return s
+    order = torch.sort(s, dim=-1, descending=True, stable=True).indices[..., :keep]
+    return torch.zeros_like(s).scatter(-1, order, s.gather(-1, order))

@@ -8,7 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from amortgap._check import check_sparsity
 from amortgap.encoders._decoder import Decoder, linear_weight
+from amortgap.encoders.topk import largest
 
 
 class MLPEncoder(nn.Module):
@@ -16,8 +18,9 @@ class MLPEncoder(nn.Module):
 
     hidden: the width h of the one hidden layer, W1 (h, M), W2 (N, h), or the widths of several. f is relu or the
     identity: output="relu" is the paper's; "linear" (supervised training) keeps latents alive whose output relu
-    would die. x (n, M) -> s (n, N). arXiv 2411.13117, section 3.
-    Raises ValueError for no hidden layer, a width < 1 or another output.
+    would die. k: only the k largest of each sample stay (output relu). x (n, M) -> s (n, N).
+    arXiv 2411.13117, section 3.
+    Raises ValueError for no hidden layer, a width < 1, another output, k outside 1..N or with a linear output.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class MLPEncoder(nn.Module):
         *,
         hidden: int | Sequence[int] = 32,
         output: str = "relu",
+        k: int | None = None,
         D: Tensor | None = None,
         bias: bool = False,
         pre_bias: bool = False,
@@ -36,8 +40,10 @@ class MLPEncoder(nn.Module):
         widths = [hidden] if isinstance(hidden, int) else list(hidden)
         if not widths or min(widths) < 1 or output not in ("relu", "linear"):
             raise ValueError(f"hidden must be >= 1 and output relu or linear, not {hidden} and {output!r}")
+        if k is not None and output != "relu":
+            raise ValueError("k needs the output relu")
         g = torch.Generator().manual_seed(seed)
-        self.output, self.layers = output, len(widths) + 1
+        self.output, self.layers, self.k = output, len(widths) + 1, k if k is None else check_sparsity(k, N)
         for i, (a, b) in enumerate(pairwise([M, *widths, N]), 1):
             setattr(self, f"W{i}", nn.Parameter(linear_weight(a, b, g)))
             setattr(self, f"b{i}", nn.Parameter(torch.zeros(b)) if bias else None)
@@ -49,7 +55,7 @@ class MLPEncoder(nn.Module):
             s, b = s @ getattr(self, f"W{i}").mT, getattr(self, f"b{i}")
             s = s if b is None else s + b.unsqueeze(-2)
             s = torch.relu(s) if i < self.layers or self.output == "relu" else s
-        return s
+        return s if self.k is None else largest(s, self.k)
 
     def decode(self, s: Tensor) -> Tensor:
         return self.decoder(s)

@@ -79,7 +79,22 @@ def _by_kernel(
     kernel.each(
         kernel.train_codes,
         [
-            (D_, unused, unused, a, np.zeros_like(a), np.zeros_like(a), b, False, push, scale, lr, 0, steps)
+            (
+                D_,
+                unused,
+                unused,
+                a,
+                np.zeros_like(a),
+                np.zeros_like(a),
+                b,
+                False,
+                0,
+                push,
+                scale,
+                lr,
+                0,
+                steps,
+            )
             for a, b in parts
         ],
     )
