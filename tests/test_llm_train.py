@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from amortgap import flops
-from amortgap.llm.train import ARCHITECTURES, SparseCoder, build, set_threshold, train
+from amortgap.llm.train import (
+    ARCHITECTURES,
+    SparseCoder,
+    build,
+    penalty_for,
+    set_threshold,
+    size_of_run,
+    train,
+)
 from amortgap.metrics import l0
 from amortgap.objectives import duality_gap
 from amortgap.problem import SparseProblem
@@ -49,6 +57,17 @@ def test_the_mlp_of_equal_compute_costs_what_a_relu_encoder_costs():
     )
 
 
+def test_the_penalty_for_a_target_is_exact_on_a_power_law():
+    tried = torch.tensor([0.5, 1.0, 4.0])
+    found = 30 * tried**-0.7
+    assert penalty_for(25.0, tried, found) == pytest.approx((30 / 25) ** (1 / 0.7), rel=1e-6)
+    assert penalty_for(1e-3, tried, found) == pytest.approx(12)  # three times the largest tried
+    assert penalty_for(1e5, tried, found) == pytest.approx(0.5 / 3)
+    for bad in ((0.0, tried, found), (9.0, tried[:1], found[:1]), (9.0, -tried, found)):
+        with pytest.raises(ValueError, match="target L0"):
+            penalty_for(*bad)
+
+
 def test_batch_topks_threshold_gives_its_k():
     model = stack([build("BatchTopK", M, N, k=4, seed=s) for s in (0, 1)])
     set_threshold(model, X)
@@ -66,3 +85,12 @@ def test_a_sparse_coders_codes_are_certified():
 def test_train_refuses_stages_that_do_not_fit(stages):
     with pytest.raises(ValueError, match="stages"):
         train(build("ReLU", M, N), X, steps=6, stages=stages)
+
+
+def test_the_size_of_a_run_tells_what_was_measured():
+    manifest = {"model": "m", "n_tokens": 7200, "tokens_per_second": 2}
+    told = {row["what"]: row["value"] for row in size_of_run(manifest, X, 1000, 1800.0)}
+    assert (told["hours of reading"], told["hours of the rest"]) == ("1.00", "0.50")
+    assert told["training activations"] == str(len(X))
+    unknown = size_of_run({"model": "m", "n_tokens": 1}, X, 1, 1.0)
+    assert {"what": "hours of reading", "value": "not recorded"} in unknown

@@ -139,10 +139,12 @@ def one(name: str, data: Path | None, steps: int, batch: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a file of amortgap.llm.save; Gaussian vectors without")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("training.json"))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/bench/training.json"), help="a .md goes beside it"
+    )
     parser.add_argument("--one", choices=list(PEERS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -171,7 +173,24 @@ def main() -> None:
             )
     about: dict[str, Any] = {"machine": machine(), "platform": platform.system(), "torch": torch.__version__}
     about |= {"M": M, "N": N, "k": K, "batch": options.batch, "steps": options.steps}
+    about["data"] = f"activations from {options.data.name}" if options.data else "Gaussian vectors"
     save(options.out, json.dumps(about | {"rows": rows}, indent=1) + "\n")
+    save(options.out.with_suffix(".md"), table(about, rows))
+
+
+def table(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown; ours is the first."""
+    lines = [
+        f"{about['machine']}, torch {about['torch']}, one thread. TopK autoencoders, M = {about['M']},",
+        f"N = {about['N']}, k = {about['k']}, batches of {about['batch']}, {about['steps']} steps; {about['data']}.",
+        "",
+        "| package | version | activations per CPU second | relative to ours | runs | memory added, MiB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        numbers = f"{r['per_second']:.0f} | {r['per_second'] / rows[0]['per_second']:.2f} | {r['runs']}"
+        lines.append(f"| {r['peer']} | {r['version']} | {numbers} | {r['grew_mib']:.0f} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -120,12 +121,45 @@ def _resample(model: Any, x: Tensor, seed: int) -> None:
             parameter[i] = single.get_parameter(name)
 
 
+def penalty_for(target: float, tried: Tensor, found: Tensor) -> float:
+    """The penalty at which the mean L0 is `target`, given the L0 `found` at each one `tried`.
+
+    Read off a straight line through log L0 against log penalty, and never further than a factor of 3 outside the
+    range tried. Raises ValueError for fewer than two penalties, or values that are not positive.
+    """
+    if len(tried) < 2 or len(tried) != len(found) or not (tried > 0).all() or not target > 0:
+        raise ValueError("a target L0 > 0 and the L0 at two or more penalties > 0 are needed")
+    tried, found = tried.double().cpu(), found.double().cpu()
+    line = np.polyfit(found.clamp_min(0.1).log(), tried.log(), 1)
+    low, high = tried.min().item() / 3, 3 * tried.max().item()
+    return float(np.exp(np.clip(np.polyval(line, np.log(target)), np.log(low), np.log(high))))
+
+
 @torch.no_grad()
 def set_threshold(model: Any, x: Tensor) -> None:
     """Give a stacked BatchTopKEncoder the threshold at which the mean L0 over x (n, M) is its k."""
     model.theta.zero_()
     kept = [s.flatten().topk(model.k * len(x)).values[-1] for s in model.encode(x)]
     model.theta.copy_(torch.stack(kept))
+
+
+def size_of_run(manifest: dict[str, Any], x: Tensor, seen: int, seconds: float) -> list[dict[str, str]]:
+    """What a run was trained on and how long it took, as rows for a table.
+
+    manifest: of the activations x (n, M); seen: activations each encoder was trained on, repeats counted; seconds
+    of the run. Reading text through the language model is counted apart, since later runs find it on disk.
+    """
+    rate = manifest.get("tokens_per_second")
+    rows = {
+        "language model": manifest["model"],
+        "tokens it read": f"{manifest['n_tokens']:,}",
+        "training activations": f"{len(x):,}",
+        "seen by each encoder, with repeats": f"{seen:,}",
+        "hours of reading": f"{manifest['n_tokens'] / rate / 3600:.2f}" if rate else "not recorded",
+        "hours of the rest": f"{seconds / 3600:.2f}",
+        "on": f"{x.device.type}, {torch.get_num_threads()} thread(s)",
+    }
+    return [{"what": name, "value": str(value)} for name, value in rows.items()]
 
 
 class SparseCoder(nn.Module):
