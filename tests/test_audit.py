@@ -182,6 +182,13 @@ def test_activation_files(tmp_path):
             ["sae", "--activations", "x.npy", "--architecture", "topk"],
             "needs k between 1 and N = 48, not None",
         ),
+        (
+            ["sae", "--activations", "x.npy", "--architecture", "topk", "--k", "2.5"],
+            "keeps a whole number of latents, not k = 2.5",
+        ),
+        (["sae", "--activations", "same.npy"], "the activations are all the same"),
+        (["sae", "--activations", "x.npy", "--device", "gpu"], "no device named 'gpu'; use 'cpu' or 'cuda'"),
+        (["sae", "--activations", "x.npy", "--out", "x.npy"], "x.npy is a file, not a folder to write to"),
         (["silent", "--activations", "x.npy"], "the encoder uses 0 latents on average"),
         (["sae", "--model", "absent.gguf", "--layer", "1"], "There is no GGUF file"),
     ],
@@ -192,6 +199,7 @@ def test_bad_use_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, messa
     write(reading(P.D, bias=-1e3), "silent")
     x = P.x.numpy()
     files = {"x": x, "flat": x[:, 0], "wide": np.ones((80, 17), np.float32), "few": x[:10], "nan": x * np.nan}
+    files["same"] = np.ones((80, 16), np.float32)
     for name, value in files.items():
         np.save(f"{name}.npy", value)
     Path("broken.npy").write_bytes(b"nothing")

@@ -72,8 +72,11 @@ def check_sparsity(K: int, N: int, M: int | None = None) -> int:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """`device` as torch.device. Raises RuntimeError where CUDA is asked for and there is none."""
-    device = torch.device(device)
+    """`device` as torch.device. Raises RuntimeError for an unknown one, and for CUDA where there is none."""
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise RuntimeError(f"there is no device named {device!r}; use 'cpu' or 'cuda'") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(
             f"device {str(device)!r} was asked for, but there is no CUDA device, or no usable CUDA device for this "

@@ -121,13 +121,14 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`amortgap run NAME`: one notebook with parameters from the command line."""
+    from amortgap.runs.files import check_folder
     from amortgap.runs.jobs import make_job
     from amortgap.runs.notebook import Notebook
 
     project = find_project()
     notebook = Notebook(project.notebook(options.name))
     given = dict(_assignment(text, notebook) for text in options.parameters)
-    folder = options.out.resolve() if options.out else project.reports / "interactive"
+    folder = check_folder(options.out.resolve() if options.out else project.reports / "interactive")
     # An explorer stops her run herself, so the limit only guards against a kernel that hangs for a day.
     job = make_job(project, options.name, folder, given, minutes=24 * 60)
     options.jobs = 1
@@ -246,10 +247,14 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
 def audit(options: argparse.Namespace) -> int:
     """`amortgap audit SAE`: what better inference on this SAE's decoder would buy."""
     from amortgap import audit as auditing
+    from amortgap._check import check_device
     from amortgap.interop import read
-    from amortgap.runs.files import write_json, write_text
+    from amortgap.runs.files import check_folder, write_json, write_text
 
+    name = options.sae.resolve().stem
+    folder = options.out or Path(f"audit_{name}")
     try:
+        check_device(options.device)
         sae = read(options.sae, options.architecture, options.k).to(options.device)
         model = options.model or sae.metadata.get("model_name")
         layer = options.layer or sae.metadata.get("hook_name") or sae.metadata.get("hook_point")
@@ -263,13 +268,12 @@ def audit(options: argparse.Namespace) -> int:
             raise Refused(
                 "say what the SAE is to be tried on: --activations FILE, or --model NAME and --layer HOOK"
             )
+        check_folder(folder)
         result = auditing.audit(sae, given.to(options.device), tokens=options.tokens, seed=options.seed)
+        write_json(folder / "audit.json", result)
+        write_text(folder / "index.html", auditing.render(name, result))
     except (ValueError, OSError, RuntimeError) as error:
         raise Refused(str(error)) from error
-    name = options.sae.resolve().stem
-    folder = options.out or Path(f"audit_{name}")
-    write_json(folder / "audit.json", result)
-    write_text(folder / "index.html", auditing.render(name, result))
     for sentence in auditing.findings(result):
         print(sentence)
     print(folder / "index.html")

@@ -29,14 +29,16 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     codes have the encoder's mean L0, and `tokens` of the other are coded and scored. Intervals are 95 % bootstrap
     intervals over documents. FVU is measured in the SAE's own input space.
 
-    Raises ValueError for activations that do not fit the SAE, too few of them, and an encoder that cannot be
-    compared because it uses no latent or, on average, more than M.
+    Raises ValueError for activations that do not fit the SAE, are too few or all the same, and for an encoder that
+    cannot be compared because it uses no latent or, on average, more than M.
     """
     x = as_tensor(given.x, "the activations").float()
     if x.ndim != 2 or x.shape[1] != sae.M:
         raise ValueError(f"the activations are {tuple(x.shape)}, but this SAE takes (n, {sae.M})")
     if len(x) < 64:
         raise ValueError(f"an audit needs at least 64 activations, not {len(x)}")
+    if torch.equal(x, x[:1].expand_as(x)):
+        raise ValueError("the activations are all the same, so there is no variance to explain")
     sae = sae.calibrated(x)
     density = torch.stack([(sae.encode(sae.prepare(b)[0]) > 0).sum(0) for b in x.split(BATCH)]).sum(0) / len(
         x

@@ -75,6 +75,8 @@ class SAE:
         counted = self.architecture == "topk" or (self.architecture == "batchtopk" and self.threshold is None)
         if counted and not (self.k and 0 < self.k <= N):
             raise ValueError(f"a {self.architecture} SAE needs k between 1 and N = {N}, not {self.k}")
+        if self.architecture == "topk" and self.k != int(self.k or 0):
+            raise ValueError(f"a topk SAE keeps a whole number of latents, not k = {self.k}")
 
     @property
     def M(self) -> int:

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from amortgap.runs.errors import Refused
+
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`; a reader sees the old file or the new one, never a part."""
@@ -22,6 +24,17 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_folder(folder: Path) -> Path:
+    """`folder` as an absolute path, which need not exist. Raises `Refused` where it could not be written to."""
+    folder = folder.absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise Refused(f"{there} is a file, not a folder to write to")
+    if not os.access(there, os.W_OK):
+        raise Refused(f"the folder {there} may not be written to")
+    return folder
 
 
 def write_json(path: Path, value: Any) -> None:
