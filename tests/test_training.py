@@ -9,7 +9,15 @@ from torch.nn.functional import cosine_similarity
 import amortgap.training
 from amortgap.encoders import ENCODERS, MatchingPursuitEncoder
 from amortgap.problem import SparseProblem
-from amortgap.training import fit, reconstruction_loss, stack, supervised_loss, unstack
+from amortgap.training import (
+    SCHEDULES,
+    fit,
+    learning_rate,
+    reconstruction_loss,
+    stack,
+    supervised_loss,
+    unstack,
+)
 
 M, N, n = 6, 10, 40
 encoders = pytest.mark.parametrize("name", ENCODERS)
@@ -168,11 +176,15 @@ def test_supervised_training_leaves_the_decoder_alone(name):
     assert history.loss[1] < history.loss[0]
 
 
-def test_fit_is_adam_as_torch_writes_it():
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_fit_is_adam_as_torch_writes_it(schedule):
     p, model, naive = problem(), build("relu"), build("relu")
-    fit(model, p.x, steps=50, lr=0.01, l1_weight=0.02)
+    fit(model, p.x, steps=50, lr=0.01, l1_weight=0.02, schedule=schedule)
     adam = torch.optim.Adam(naive.parameters(), lr=0.01, foreach=False)
-    for _ in range(50):
+    for step in range(50):
+        if schedule == "cosine":  # two and a half steps up; 47.5 down, measured from the middle of each step
+            fall = math.cos(math.pi * (step - 2) / 47.5)
+            adam.param_groups[0]["lr"] = 0.01 * min((step + 0.5) / 2.5, (1 + fall) / 2)
         adam.zero_grad()
         s = torch.relu(p.x @ naive.W.T)
         loss = ((p.x - s @ naive.decoder.D.T) ** 2).mean() + 0.02 * s.abs().mean()
@@ -181,6 +193,18 @@ def test_fit_is_adam_as_torch_writes_it():
         with torch.no_grad():
             naive.decoder.D /= naive.decoder.D.norm(dim=0)
     same(model, naive)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 1000])
+def test_the_cosine_schedule(steps):
+    rates = [learning_rate("cosine", 2.0, t, steps) for t in range(steps)]
+    assert [learning_rate("constant", 2.0, t, steps) for t in range(steps)] == [2.0] * steps
+    assert all(0 < r <= 2 for r in rates)
+    # the area under the curve: half the top, warm-up and fall alike (by the midpoint rule, exact to h^2)
+    assert sum(rates) / steps == pytest.approx(1.0, abs=1e-5 if steps == 1000 else 0.1)
+    top = rates.index(max(rates))
+    assert top == int(0.05 * steps)
+    assert rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
 
 
 # --- batches, history, checkpoints --------------------------------------------------------------------------
@@ -282,6 +306,7 @@ BAD = {
     "no learning rate": (X, {"lr": 0.0}),
     "NaN learning rate": (X, {"lr": math.nan}),
     "empty batches": (X, {"batch_size": 0}),
+    "an unknown schedule": (X, {"schedule": "linear"}),
     "batches larger than the data": (X, {"batch_size": n + 1}),
 }
 
@@ -333,6 +358,7 @@ def small(name, seed, known=False, **options):
     return p, ENCODERS[name](M, N, D=p.D if known else None, seed=seed, **options)
 
 
+@pytest.mark.parametrize("pace", [{}, {"batch_size": 64, "schedule": "cosine"}, {"batch_size": 280}], ids=str)
 @pytest.mark.parametrize("supervised", [False, True])
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(
@@ -347,7 +373,7 @@ def small(name, seed, known=False, **options):
         ("mlp", {"hidden": 20, "k": 3}),
     ],
 )
-def test_the_kernel_is_autograd(name, options, known, supervised, monkeypatch):
+def test_the_kernel_is_autograd(name, options, known, supervised, pace, monkeypatch):
     """Losses equal up to a few roundings, weights to a tenth of one of the 50 steps.
 
     Adam divides a gradient by its own size: where it nearly vanishes, what is left of it is rounding.
@@ -361,7 +387,7 @@ def test_the_kernel_is_autograd(name, options, known, supervised, monkeypatch):
         if not kernel:
             monkeypatch.setattr(amortgap.training, "_suits_kernel", lambda *_: False)
         weights = torch.tensor([0.0, 0.01, 0.3])
-        settings = {"steps": 50, "lr": 3e-3, "log_at": range(0, 51, 10), "l1_weight": weights}
+        settings = {"steps": 50, "lr": 3e-3, "log_at": range(0, 51, 10), "l1_weight": weights, **pace}
         found.append((many, fit(many, x, codes=codes if supervised else None, **settings)))
     (fast, a), (slow, b) = found
     assert (a.steps, a.flops) == (b.steps, b.flops)
@@ -389,13 +415,18 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("name", ["relu", "topk"])
-@pytest.mark.parametrize("batch_size", [None, 64])  # the kernel and autograd
+@pytest.mark.parametrize(
+    "pace", [{}, {"schedule": "cosine"}, {"batch_size": 64, "schedule": "cosine"}], ids=str
+)
+@pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "autograd"])
 @pytest.mark.parametrize("stopped_at", [7, 40])
-def test_a_stopped_run_goes_on_bit_for_bit(name, batch_size, stopped_at, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp_path, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(amortgap.training, "_suits_kernel", lambda *_: False)
     monkeypatch.setattr(amortgap.training, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(amortgap.training, "CHUNK", 3)
     (p, whole), (_, again) = small(name, 0), small(name, 0)
-    settings = {"steps": 50, "lr": 3e-3, "batch_size": batch_size, "log_at": (0, 5, 20, 50), "keep": (5, 50)}
+    settings = {"steps": 50, "lr": 3e-3, "log_at": (0, 5, 20, 50), "keep": (5, 50), **pace}
     expected = fit(whole, p.x, measure=lambda m: {"norm": m.W.norm()}, **settings)
     file = tmp_path / "run" / "checkpoint.pt"
 

@@ -179,18 +179,18 @@ def _add_sums(g: Any, out: Any) -> None:
 
 @_jit
 def train_encoder(
-    theta: Any, m: Any, v: Any, x: Any, codes: Any, M: int, N: int, H: int, bias: bool, relu: bool, learned: bool,
-    keep: int,
-    l1_weight: float, lr: float, first: int, steps: int,
+    theta: Any, m: Any, v: Any, x: Any, codes: Any, n: int, M: int, N: int, H: int, bias: bool, relu: bool,
+    learned: bool, keep: int, l1_weight: float, rates: Any, first: int,
 ) -> None:  # fmt: skip
-    """`steps` steps of Adam on one encoder, in place.
+    """len(rates) steps of Adam on one encoder, in place; rates: the learning rate of each.
 
     theta: W1 (H, M), b1 (H,), W2 (N, H), b2 (N,), D (M, N) in one vector, H = 0 for W2 (N, M), b2, D alone; m and v
-    are Adam's moments, `first` the steps made before. x (n M), codes (n N) or empty, as `blocks` lays them out.
+    are Adam's moments, `first` the steps made before. x (n M), codes (n N) or empty, as `blocks` lays them out: one
+    batch of n samples for all steps, or one for each step, one after the other.
     Without codes the loss is mean (x - D s)^2 + lambda mean |s|; with codes, minus the mean cosine over latents,
     and D rests. keep > 0: of each code the `keep` largest entries stay (with relu).
     """
-    n, Q = len(x) // M, H if H else M
+    Q, batches = H if H else M, len(x) // (n * M)
     supervised = len(codes) > 0
     at = np.cumsum(np.array([0, H * M, H, N * Q, N, M * N]))
     grad = np.zeros_like(theta)
@@ -206,13 +206,16 @@ def train_encoder(
     store_h, store_r = np.empty(min(n, BLOCK) * H, np.float32), np.empty(min(n, BLOCK) * M, np.float32)
     dots, squares, norms = np.zeros(N, np.float32), np.zeros(N, np.float32), np.zeros(N, np.float32)
     top, spare = np.empty((keep + 1, BLOCK), np.float32), np.empty(BLOCK, np.int32)
-    for start in range(0, len(codes), BLOCK * N):
-        c = codes[start : start + BLOCK * N].reshape(N, -1)
-        for i in range(N):
-            norms[i] += np.sum(c[i] * c[i])
-    norms = np.sqrt(norms)
     scale, push = np.float32(2 / (n * M)), np.float32(l1_weight / (n * N))
-    for step in range(first + 1, first + steps + 1):
+    for number in range(len(rates)):
+        batch = number % batches * n
+        if supervised and (number == 0 or batches > 1):
+            norms[:] = ZERO
+            for start in range(batch, batch + n, BLOCK):
+                c = codes[start * N : min(batch + n, start + BLOCK) * N].reshape(N, -1)
+                for i in range(N):
+                    norms[i] += np.sum(c[i] * c[i])
+            norms[:] = np.sqrt(norms)
         grad[:] = ZERO
         W2T[:], DT[:] = W2.T, D.T
         dots[:], squares[:] = ZERO, ZERO
@@ -220,7 +223,7 @@ def train_encoder(
             for start in range(0, n, BLOCK):
                 end = min(n, start + BLOCK)
                 k, o = end - start, start if supervised else 0
-                X = x[start * M : end * M].reshape(M, k)
+                X = x[(batch + start) * M : (batch + end) * M].reshape(M, k)
                 h = hidden[o * H : (o + k) * H].reshape(H, k)
                 u = h if H else X
                 s = found[o * N : (o + k) * N].reshape(N, k)
@@ -234,7 +237,7 @@ def train_encoder(
                     if keep:
                         keep_largest(s, keep, top, spare)
                 if supervised:
-                    c = codes[start * N : end * N].reshape(N, k)
+                    c = codes[(batch + start) * N : (batch + end) * N].reshape(N, k)
                     if backwards == 0:
                         for i in range(N):
                             si, ci = s[i], c[i]
@@ -282,7 +285,7 @@ def train_encoder(
                     if bias:
                         _add_sums(back, gb1)
         count = len(theta) if learned and not supervised else at[4]
-        _adam(theta[:count], grad, m, v, lr, step)
+        _adam(theta[:count], grad, m, v, rates[number], first + number + 1)
         if learned and not supervised:
             _normalise(D)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, pad
@@ -31,6 +32,9 @@ from amortgap.encoders._sparse import FLOPS
 SAVE_EVERY = 60.0  # seconds between two writes of a checkpoint file
 CHUNK = 200  # steps between two looks at the clock
 KERNEL_WEIGHTS = 1 << 15  # of one model: above, the general matrix products are faster (measured)
+LAID_OUT = 1 << 20  # numbers of mini-batches copied at once into the order the kernel reads
+WARM_UP = 0.05  # share of the steps over which the cosine schedule raises the learning rate
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass
@@ -98,6 +102,19 @@ def unstack(model: nn.Module, index: int) -> nn.Module:
     return single
 
 
+def learning_rate(schedule: str, lr: float, step: int, steps: int) -> float:
+    """Of step number `step`, from 0: lr, or lr times t/w while t < w, then (1 + cos(pi (t - w)/(1 - w)))/2.
+
+    t = (step + 1/2) / steps is the share of the run at the middle of the step, w = WARM_UP.
+    """
+    t = (step + 0.5) / steps
+    if schedule == "constant":
+        return lr
+    if t < WARM_UP:
+        return lr * t / WARM_UP
+    return lr * (1 + math.cos(math.pi * (t - WARM_UP) / (1 - WARM_UP))) / 2
+
+
 def reconstruction_loss(model: Any, x: Tensor, l1_weight: float | Tensor) -> Tensor:
     """mean (x - x_hat)^2 + lambda mean |s|, one value for each stacked model: the paper's loss.
 
@@ -125,6 +142,7 @@ def fit(
     codes: Tensor | None = None,
     l1_weight: float | Tensor = 0.01,
     lr: float = 1e-3,
+    schedule: str = "constant",
     batch_size: int | None = None,
     log_at: Iterable[int] = (),
     measure: Callable[[nn.Module], dict[str, Any]] | None = None,
@@ -136,17 +154,19 @@ def fit(
     """Adam on the reconstruction loss, or on the supervised loss if codes are given. Changes the model in place.
 
     x (n, M), or (B, n, M) with one data set a stacked model; codes likewise (.., n, N). l1_weight: a number, or
-    (B,) values. batch_size: None for the full batch (the paper), otherwise random batches, reshuffled every
-    epoch with `seed`. After log_at steps the loss and measure(model) are recorded, after keep steps a
-    checkpoint. Runs wherever model and x are; on the CPU, models in parallel on torch.get_num_threads() threads.
+    (B,) values. schedule: "constant" keeps the learning rate lr; "cosine" raises it linearly from 0 to lr over the
+    first twentieth of the steps, then lowers it to 0 along half a cosine (Loshchilov & Hutter, ICLR 2017, eq. 5).
+    batch_size: None for the full batch (the paper), otherwise random batches, reshuffled every epoch with `seed`.
+    After log_at steps the loss and measure(model) are recorded, after keep steps a checkpoint. Runs wherever
+    model and x are; on the CPU, models in parallel on torch.get_num_threads() threads.
 
     checkpoint_file: where parameters, moments and history are saved once a minute and at the end. If the file
     exists, the run goes on from it, and ends bit for bit where it would have ended uninterrupted (on one machine);
     measures must then be numbers or tensors, and the other arguments the same.
 
-    Raises ValueError for NaN or inf in the data, shapes that do not fit, steps < 0, negative weights, a
-    batch size outside 1..n, a checkpoint file of another run; FloatingPointError as soon as a logged loss is not
-    finite.
+    Raises ValueError for NaN or inf in the data, shapes that do not fit, steps < 0, negative weights, an unknown
+    schedule, a batch size outside 1..n, a checkpoint file of another run; FloatingPointError as soon as a logged
+    loss is not finite.
     """
     *lead, M, N = tuple(model.get_parameter("decoder.D").shape)
     x = _check_data(x, "x", lead, M)
@@ -160,6 +180,8 @@ def fit(
         raise ValueError(f"l1_weight must be a number or {tuple(lead)} values, not {tuple(l1_weight.shape)}")
     if steps < 0 or not lr > 0 or not (l1_weight >= 0).all():
         raise ValueError("steps and l1_weight must be >= 0 and lr > 0")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {SCHEDULES}, not {schedule!r}")
     if batch_size is not None and not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must be between 1 and n = {n}, not {batch_size}")
     learned = [p for p in model.parameters() if p.requires_grad]
@@ -177,10 +199,13 @@ def fit(
         loss_on(slice(0, batch_size)).sum().backward()
     cost = counter.get_total_flops() // math.prod(lead)
     trainer: _Kernel | _Autograd
-    if batch_size is None and _suits_kernel(model, x):
-        trainer = _Kernel(model, x, codes, l1_weight, lr)
+    if _suits_kernel(model, x):
+        trainer = _Kernel(model, x, codes, l1_weight, batch_at)
     else:
-        trainer = _Autograd(model, learned, lambda step: loss_on(batch_at(step)), lr, codes is None)
+        trainer = _Autograd(model, learned, lambda step: loss_on(batch_at(step)), codes is None)
+    pace = (
+        lr if schedule == "constant" else [lr, schedule, steps]
+    )  # only a constant rate may go on for longer
     run = {
         "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
         "data": [
@@ -188,7 +213,7 @@ def fit(
             float(x.double().sum()),
             0.0 if codes is None else float(codes.double().sum()),
         ],
-        "settings": [l1_weight.tolist(), lr, batch_size, seed, sorted(log), sorted(keep_at)],
+        "settings": [l1_weight.tolist(), pace, batch_size, seed, sorted(log), sorted(keep_at)],
     }
 
     @torch.no_grad()
@@ -232,7 +257,9 @@ def fit(
             while step < stop:
                 count = min(CHUNK, stop - step)
                 start = time.perf_counter()
-                trainer.advance(step, count)
+                trainer.advance(
+                    step, [learning_rate(schedule, lr, t, steps) for t in range(step, step + count)]
+                )
                 history.seconds += time.perf_counter() - start
                 step += count
                 bar.update(count)
@@ -252,14 +279,14 @@ class _Autograd:
         model: nn.Module,
         learned: list[nn.Parameter],
         loss_at: Callable[[int], Tensor],
-        lr: float,
         normalise: bool,
     ) -> None:
         self.model, self.loss_at, self.normalise = model, loss_at, normalise
-        self.adam = torch.optim.Adam(learned, lr=lr, fused=True)
+        self.adam = torch.optim.Adam(learned, fused=True)
 
-    def advance(self, first: int, steps: int) -> None:
-        for step in range(first, first + steps):
+    def advance(self, first: int, rates: list[float]) -> None:
+        for step, rate in enumerate(rates, first):
+            self.adam.param_groups[0]["lr"] = rate
             self.adam.zero_grad()
             self.loss_at(step).sum().backward()
             self.adam.step()
@@ -289,9 +316,11 @@ def _suits_kernel(model: nn.Module, x: Tensor) -> bool:
 
 
 class _Kernel:
-    """Adam on small ReLU, TopK and one-hidden-layer encoders, full batch, float32: a thread a model."""
+    """Adam on small ReLU, TopK and one-hidden-layer encoders, float32: a thread a model."""
 
-    def __init__(self, model: Any, x: Tensor, codes: Tensor | None, l1_weight: Tensor, lr: float) -> None:
+    def __init__(
+        self, model: Any, x: Tensor, codes: Tensor | None, l1_weight: Tensor, batch_at: _Batches
+    ) -> None:
         from amortgap import _training_kernel as kernel  # numba takes half a second to import
 
         self.kernel = kernel
@@ -300,18 +329,28 @@ class _Kernel:
         self.parameters = [*weights, D]
         M, N = D.shape[-2:]
         H, B = 0 if one else model.W1.shape[-2], D[..., 0, 0].numel()
+        n = batch_at.size or batch_at.n
         self.sizes = [H * M, H, N * (H or M), N, M * N]
         relu, keep = one or model.output == "relu", getattr(model, "k", None) or 0
-        self.shape = (M, N, H, weights[3] is not None, relu, D.requires_grad, keep)
+        self.shape = (n, M, N, H, weights[3] is not None, relu, D.requires_grad, keep)
         self.gather()
         self.m, self.v = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
-        self.x, self.codes = ([None] * B if a is None else self._each_its_own(a, B) for a in (x, codes))
-        self.l1_weight, self.lr = l1_weight.reshape(-1).expand(B).tolist(), float(lr)
-        self.advance(0, 0)  # compiled now, so that it is not timed
+        self.data, self.batch_at = (x.detach(), None if codes is None else codes.detach()), batch_at
+        self.whole = None if batch_at.size else self._laid_out(slice(None))
+        self.steps_at_once = max(1, LAID_OUT // (n * (M + N))) if batch_at.size else CHUNK
+        self.l1_weight = l1_weight.reshape(-1).expand(B).tolist()
+        self.advance(0, [])  # compiled now, so that it is not timed
 
-    def _each_its_own(self, data: Tensor, B: int) -> list[Any]:
-        flat = self.kernel.blocks(data.detach())
-        return [flat] * B if data.ndim == 2 else list(flat.reshape(B, -1))
+    def _laid_out(self, samples: slice | Tensor) -> list[list[Any]]:
+        """Samples of x and of codes for each model: all, or those in samples (steps, n), step after step."""
+        B, found = len(self.theta), []
+        for data in self.data:
+            if data is None:
+                found.append([self.kernel.NOTHING] * B)
+                continue
+            flat = self.kernel.blocks(data[..., samples, :])
+            found.append([flat.reshape(-1)] * B if data.ndim == 2 else list(flat.reshape(B, -1)))
+        return found
 
     def gather(self) -> None:
         B = self.parameters[-1][..., 0, 0].numel()
@@ -320,16 +359,19 @@ class _Kernel:
         self.theta = torch.cat(flat, 1)
 
     @torch.no_grad()
-    def advance(self, first: int, steps: int) -> None:
+    def advance(self, first: int, rates: list[float]) -> None:
         theta, m, v = self.theta.numpy(), self.m.numpy(), self.v.numpy()
-        self.kernel.each(
-            self.kernel.train_encoder,
-            [
-                (theta[i], m[i], v[i], self.x[i], self.kernel.NOTHING if self.codes[i] is None else self.codes[i],
-                 *self.shape, self.l1_weight[i], self.lr, first, steps)
-                for i in range(len(theta))
-            ],
-        )  # fmt: skip
+        for start in range(0, max(len(rates), 1), self.steps_at_once):
+            some, step = np.array(rates[start : start + self.steps_at_once]), first + start
+            orders: list[Any] = [self.batch_at(t) for t in range(step, step + max(len(some), 1))]
+            x, codes = self.whole or self._laid_out(torch.stack(orders))
+            self.kernel.each(
+                self.kernel.train_encoder,
+                [
+                    (theta[i], m[i], v[i], x[i], codes[i], *self.shape, self.l1_weight[i], some, step)
+                    for i in range(len(theta))
+                ],
+            )
         for p, part in zip(self.parameters, self.theta.split(self.sizes, 1), strict=True):
             if p is not None:
                 p.copy_(part.view_as(p))
