@@ -73,12 +73,13 @@ def train(
     """`fit` on x (n, M) in `stages` of about equal length, dead latents resampled between them.
 
     model: stacked or single; changed in place. Dead: silent on 8192 random rows of x. Steps are counted through;
-    options go to `fit`. Raises ValueError as `fit`, and unless 1 <= stages <= steps.
+    options go to `fit`. Each stage has a checkpoint file of its own, the one given with .0, .1, .. behind it, so
+    that a killed run called again ends where it would have ended. More than fits in memory: `train_stream`.
+    Raises ValueError as `fit`, and unless 1 <= stages <= steps.
     """
-    if not 1 <= stages <= steps:
-        raise ValueError(f"stages must be between 1 and steps = {steps}, not {stages}")
+    ends = stage_ends(steps, stages)
     log, kept, whole = set(log_at), set(keep), History()
-    ends = [steps * (i + 1) // stages for i in range(stages)]
+    file = options.pop("checkpoint_file", None)
     for stage, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         inside = [s - start for s in log if start < s <= end or s == start == 0]
         part = fit(
@@ -89,13 +90,21 @@ def train(
             measure=measure,
             keep=[s - start for s in kept if start < s <= end],
             seed=seed + 1000 * stage,
+            checkpoint_file=None if file is None else f"{file}.{stage}",
             **options,
         )
         _append(whole, part, start)
         if end < steps:
             rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed + stage))[:PROBE]
-            _resample(model, x[rows.to(x.device)], seed + stage)
+            resample(model, x[rows.to(x.device)], seed + stage)
     return whole
+
+
+def stage_ends(steps: int, stages: int) -> list[int]:
+    """After how many steps each stage ends. Raises ValueError unless 1 <= stages <= steps."""
+    if not 1 <= stages <= steps:
+        raise ValueError(f"stages must be between 1 and steps = {steps}, not {stages}")
+    return [steps * (i + 1) // stages for i in range(stages)]
 
 
 def _append(whole: History, part: History, start: int) -> None:
@@ -110,7 +119,8 @@ def _append(whole: History, part: History, start: int) -> None:
 
 
 @torch.no_grad()
-def _resample(model: Any, x: Tensor, seed: int) -> None:
+def resample(model: Any, x: Tensor, seed: int) -> None:
+    """`resample_dead` with the rows of x (n, M), for each stacked model."""
     if model.decoder.D.ndim == 2:
         resample_dead(model, x, seed=seed)
         return
