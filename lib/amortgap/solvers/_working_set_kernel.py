@@ -17,7 +17,8 @@ import numpy as np
 from amortgap.solvers._rows import grow, jit
 
 WIDTH = 256  # candidates held at once
-SHRINK = 0.5  # lam of the next round, in units of the largest inactive correlation
+SEEN = 0.4  # candidates, in units of the largest inactive correlation
+SHRINK = 0.25  # lam of the next round: lower, so that the next screening sees a residual with less bias
 ROUNDS = 300  # restricted problems a sample may take
 
 
@@ -340,7 +341,7 @@ def solve_rows(
                 slack = lam * max(0.25 * tol, 4 * eps)
                 proving = not top > lam + slack  # only at lam = alpha
                 if not proving:
-                    floating[0] = lam + slack
+                    floating[0] = max(SEEN * top, lam + slack)
                     nc = min(_above(bits, integer[0], found), WIDTH)
                     for q in range(nc):
                         i = found[q]

@@ -1,6 +1,6 @@
 """Working-set continuation: the fastest solver here for sparse codes of many signals on a CPU.
 
-For lam falling from max|D'x| to alpha:  screen all atoms at once by  c = D'x - D'D s,  take those above lam as
+For lam falling from max|D'x| to alpha:  screen all atoms at once by  c = D'x - D'D s,  take the largest as
 candidates, and solve the LASSO on (active + candidates) exactly by adding the worst violator and dropping what
 turns negative, with the inverse Gram of the active set kept by rank-one updates. At alpha the conditions are
 checked and the code refined in float64 on its support, until the duality gap is proved.
