@@ -35,6 +35,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     [
         (["report", "--profile", "huge"], "unknown profile 'huge'"),
         (["report", "--only", "nope"], "profile 'quick' has no notebook 'nope'; it has good, bad"),
+        (
+            ["report", "--only", "nope", "--only", "good"],
+            "has no notebook 'nope'",
+        ),  # all of them, not the last
         (["run", "nope"], "unknown notebook 'nope'; there are bad, good"),
         (["run", "good", "-p", "seed=1"], "unknown parameter 'seed'; it has seeds, law, out"),
         (["run", "good", "-p", "seeds=one"], "parameter 'seeds' is int, not 'one'"),

@@ -63,7 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="quick", help=PROFILE_HELP)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="run only these notebooks of the profile")
+    parser.add_argument(
+        "--only", nargs="+", action="extend", metavar="NAME", help="run only these notebooks of the profile"
+    )
     _running_options(parser)
 
 
