@@ -122,12 +122,13 @@ def test_features_hold_where_their_names_say(places):
     row, at = places.windows[places.window], places.position
     for i in range(0, 500, 7):
         word = WORDS[row[i, at[i]]]
-        assert dense[i, index[f"the token is “{word}”"]]
+        shown = word.replace("\n", "↵")
+        assert dense[i, index[f"the token is “{shown}”"]]
         assert dense[i, index["it begins a word"]] == (word[0] == " " and word[1].isalpha())
         assert dense[i, index["it begins with a capital"]] == (word in (" Congress", " New"))
         assert dense[i, index["it is punctuation"]] == (word == ",")
         assert dense[i, index["the same token came before"]] == (row[i, at[i]] in row[i, : at[i]])
-        before = [WORDS[t].strip().lower() for t in row[i, max(0, at[i] - 10) : at[i]]]
+        before = [WORDS[t].strip().lower() or "(blank)" for t in row[i, max(0, at[i] - 10) : at[i]]]
         assert dense[i, index["“labor” is among the last 10 words"]] == ("labor" in before)
         if at[i] >= 2:
             assert dense[i, index[f"two words before is “{before[-2]}”"]]

@@ -59,6 +59,7 @@ def features(places: Places, least: int = 3) -> Features:
     """The features of every row of `places` that hold on at least `least` rows."""
     ids = sorted(places.strings)
     words, word = np.unique([places.strings[i].strip().lower() for i in ids], return_inverse=True)
+    words = np.array([w or "(blank)" for w in words])
     index = np.zeros(max(ids) + 1, dtype=int)
     index[ids] = np.arange(len(ids))
     token = index[places.token]
@@ -69,7 +70,7 @@ def features(places: Places, least: int = 3) -> Features:
         return rows, word[index[places.windows[places.window[rows], places.position[rows] - lag]]]
 
     everywhere = np.arange(len(places))
-    parts.append((everywhere, token, [f"the token is “{places.strings[i]}”" for i in ids]))
+    parts.append((everywhere, token, [f"the token is “{places.strings[i]}”".replace("\n", "↵") for i in ids]))
     parts.append((everywhere, word[token], [f"the word is “{w}”" for w in words]))
     for lag, name in (
         (1, "the word before is “{}”"),
