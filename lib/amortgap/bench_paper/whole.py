@@ -1,0 +1,120 @@
+"""Equal accuracy: our arms trained and evaluated whole, beside the authors' full protocol."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amortgap.bench_paper.protocols import ENCODERS, POINTS, SPARSE_CODING, sparse_coding, train
+from amortgap.bench_paper.race import CLOCKS, timed
+from amortgap.bench_paper.setting import ALPHA, Data, accuracy, arm_name, our_scores
+from amortgap.metrics import interval
+from amortgap.solvers import solve
+
+Accuracy = dict[str, list[float]]
+
+
+def codes(D: Tensor, x: Tensor) -> Tensor:
+    """Exact codes (runs, n, N) for dictionaries D (runs, M, N) and samples x (runs, n, M)."""
+    return torch.stack([solve(d, samples, ALPHA, tol=1e-4).codes for d, samples in zip(D, x, strict=True)])
+
+
+def clocked(run: Callable[[], Any], threads: int) -> tuple[Any, dict[str, float]]:
+    """What run() returns, and its seconds."""
+    found: list[Any] = []
+    seconds = timed(lambda: found.append(run()), 1, threads)
+    return found[0], {f"ours_{clock}": value for clock, value in zip(CLOCKS, seconds, strict=True)}
+
+
+def measured(
+    data: Data, experiment: str, arm: str, run: Callable[[], tuple[Tensor, Tensor]], threads: int
+) -> dict[str, Any]:
+    """The accuracy of run() -> test codes, dictionaries, and its seconds."""
+    (s, D), seconds = clocked(run, threads)
+    return {"experiment": experiment, "arm": arm, "ours": accuracy(data, experiment, s, D)} | seconds
+
+
+def encoder_arms(data: Data, experiment: str, h: int, threads: int) -> list[dict[str, Any]]:
+    """An encoder of all runs; of the SAE of E2 and E3 also exact codes in place of its own (ITO)."""
+    protocol = ENCODERS[experiment, h]
+    points = [protocol["steps"] * (i + 1) // POINTS[experiment] for i in range(POINTS[experiment])]
+    past: list[Tensor] = []
+
+    @torch.no_grad()
+    def run() -> tuple[Tensor, Tensor]:
+        def measure(model: Any) -> dict[str, Any]:
+            return our_scores(data, experiment, model.encode(data.x_test), model.decoder.D)
+
+        with torch.enable_grad():
+            model, history = train(
+                data, experiment, h, log_at=points, measure=measure, keep=points if h == 0 else (), **protocol
+            )
+        past[:] = [c["decoder.D"] for c in history.checkpoints.values()]
+        return model.encode(data.x_test), model.decoder.D
+
+    @torch.no_grad()
+    def infer() -> tuple[Tensor, Tensor]:
+        # a given dictionary does not change, and its exact codes have no path to log
+        for D in past if experiment == "E3" else past[-1:]:
+            s = codes(D, data.x_test)
+            our_scores(data, experiment, s, D)
+        return s, D
+
+    train(data, experiment, h, **(protocol | {"steps": 1}))  # loads the compiled kernel
+    rows = [measured(data, experiment, arm_name(h), run, threads) | {"protocol": protocol}]
+    if h == 0 and experiment != "E1":
+        codes(past[-1], data.x_test[:, :2])
+        how = {"tol": 1e-4}
+        rows.append(measured(data, experiment, "SAE+ITO", infer, 1) | {"protocol": how})
+    return rows
+
+
+def sparse_coding_arm(data: Data) -> dict[str, Any]:
+    """Dictionary and codes by block descent, the test samples' exact codes and both scores at each logged point."""
+
+    def run() -> tuple[Tensor, Tensor]:
+        found = []
+        for i, seed in enumerate(data.seeds):
+
+            def measure(D: Tensor, i: int = i) -> None:
+                s = solve(D, data.x_test[i], ALPHA, tol=1e-4).codes
+                our_scores(data, "E3", s[None], D[None])
+
+            found.append(sparse_coding(data.x[i], seed, measure=measure, **SPARSE_CODING))
+        D = torch.stack(found)
+        return codes(D, data.x_test), D
+
+    codes(data.D, data.x_test[:, :2])
+    return measured(data, "E3", "sparse coding", run, 1) | {"protocol": SPARSE_CODING}
+
+
+def beside(
+    rows: list[dict[str, Any]], theirs: dict[str, Accuracy], seconds: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows of our arms with their seconds (the totals of race.py), their accuracy and paired differences."""
+    found = []
+    for row in rows:
+        key = row["experiment"], row["arm"]
+        time = next(s for s in seconds if (s["experiment"], s["arm"]) == key)
+        row = row | {f"theirs_{c}": time[f"theirs_{c}"] for c in CLOCKS} | {"theirs": theirs[" ".join(key)]}
+        differences = {
+            k: interval(np.subtract(row["ours"][k], row["theirs"][k]))._asdict() for k in row["ours"]
+        }
+        ratios = {f"ratio_{c}": row[f"theirs_{c}"] / row[f"ours_{c}"] for c in CLOCKS}
+        found.append(row | {"ours_less_theirs": differences} | ratios)
+    return found
+
+
+def sums(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Seconds of E1, E2, E3 and all three."""
+    found = []
+    for experiment in [*dict.fromkeys(r["experiment"] for r in rows), "E1-E3"]:
+        here = [r for r in rows if experiment in (r["experiment"], "E1-E3")]
+        total = {
+            f"{who}_{c}": sum(r[f"{who}_{c}"] for r in here) for c in CLOCKS for who in ("theirs", "ours")
+        }
+        ratios = {f"ratio_{c}": total[f"theirs_{c}"] / total[f"ours_{c}"] for c in CLOCKS}
+        found.append({"experiment": experiment} | total | ratios)
+    return found
