@@ -386,7 +386,10 @@ def test_runs_are_kept_skipped_forced_and_do_not_stop_each_other(
     project = make_project(
         tmp_path,
         "",
-        good=["from pathlib import Path\nPath(out, 'mark').touch()\nprint(Path.cwd().name)"],
+        good=[
+            "from pathlib import Path\nPath(out, 'mark').touch()\nprint(Path.cwd().name)",
+            "import sys\nprint(Path.cwd(), file=sys.stderr)",  # as warnings name the files they come from
+        ],
         bad=["a = 1", "# note", "b = a / 0", "print('never')"],
     )
     jobs = [job(project, "bad"), job(project, "good")]

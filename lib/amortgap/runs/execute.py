@@ -54,7 +54,10 @@ def _execute(job: Job) -> dict[str, Any]:
 
 
 def _keep(partial: Path, name: str) -> str:
-    """Put the executed notebook in its place, without the paths of this machine and the times papermill adds."""
+    """Put the executed notebook in its place, without what names this machine: papermill's notes and stderr.
+
+    Progress bars and warnings go to stderr; a failed notebook keeps its own, which may say why it failed.
+    """
     import nbformat
 
     if not partial.exists():  # the kernel did not start
@@ -62,6 +65,8 @@ def _keep(partial: Path, name: str) -> str:
     notebook = nbformat.read(partial, as_version=4)
     for part in (notebook, *notebook.cells):
         part.metadata.pop("papermill", None)
+        if name == "run.ipynb" and "outputs" in part:
+            part.outputs = [output for output in part.outputs if output.get("name") != "stderr"]
     write_text(partial.with_name(name), nbformat.writes(notebook) + "\n")
     partial.unlink()
     return name
