@@ -1,5 +1,6 @@
 """The benchmark's tables in Markdown."""
 
+from statistics import fmean
 from typing import Any
 
 from amortgap.bench_paper.race import CLOCKS, WHO
@@ -25,12 +26,10 @@ def line(cells: list[str]) -> str:
 
 
 def accuracy_cells(row: dict[str, Any], name: str, digits: int) -> list[str]:
-    """Means over the runs, theirs and ours, and the interval of the paired difference."""
-    if name not in row["ours"]:
-        return ["", "", ""]
-    means = [f"{sum(row[who][name]) / len(row[who][name]):.{digits}f}" for who in WHO]
-    d = row["ours_less_theirs"][name]
-    return [*means, f"{d['low']:+.{digits}f} to {d['high']:+.{digits}f}"]
+    """Means over the runs, theirs and ours, and the interval of the paired difference; empty where unknown."""
+    means = [f"{fmean(row[who][name]):.{digits}f}" if name in row[who] else "" for who in WHO]
+    d = row["ours_less_theirs"].get(name)
+    return [*means, f"{d['low']:+.{digits}f} to {d['high']:+.{digits}f}" if d else ""]
 
 
 def equal_accuracy(rows: list[dict[str, Any]], sums: list[dict[str, Any]]) -> list[str]:

@@ -3,18 +3,21 @@
 Every encoder with four learning rates on mini-batches of 128, and with one on the full batch for as many looks
 at each sample; sparse coding from two penalties. The criterion and the MCC are means over validation
 dictionaries, on samples that were not trained on. The protocol with the lowest criterion is the one in
-protocols.py. Arms that the output holds already are not run again.
+protocols.py. What the output holds already is not run again.
 """
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from amortgap.bench import save
@@ -23,7 +26,7 @@ from amortgap.bench_paper.setting import ALPHA, Data, accuracy, arm_name
 from amortgap.solvers import solve
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-BATCH = 128
+BATCH, SAMPLES = 128, 1024
 COLUMNS = (
     "experiment",
     "arm",
@@ -41,38 +44,40 @@ def validation(h: int) -> Data:
     return Data(range(100, 110 if h <= 32 else 105))
 
 
-def row(
-    data: Data, experiment: str, arm: str, protocol: dict[str, Any], found: tuple[Any, Any], cpu: float
-) -> dict[str, Any]:
-    means = {k: fmean(v) for k, v in accuracy(data, experiment, *found).items()}
-    about = {"experiment": experiment, "arm": arm, "protocol": protocol, "dictionaries": len(data.seeds)}
-    return about | means | {"cpu_seconds": cpu}
+def encoder(experiment: str, h: int, protocol: dict[str, Any]) -> dict[str, Any]:
+    data = validation(h)
+    start = time.process_time()
+    model, _ = train(data, experiment, h, **protocol)
+    cpu = time.process_time() - start
+    with torch.no_grad():
+        return row(data, experiment, model.encode(data.x_test), model.decoder.D, cpu)
 
 
-def encoders(experiment: str, h: int) -> list[dict[str, Any]]:
-    data, steps, rows = validation(h), ENCODERS[experiment, h]["steps"], []
-    tries = [{"steps": steps, "lr": lr, "batch_size": BATCH} for lr in RATES]
-    tries.append({"steps": steps * BATCH // data.x.shape[-2], "lr": 1e-2, "batch_size": None})
-    for protocol in tries:
-        start = time.process_time()
-        model, _ = train(data, experiment, h, **protocol)
-        cpu = time.process_time() - start
-        with torch.no_grad():
-            found = model.encode(data.x_test), model.decoder.D
-            rows.append(row(data, experiment, arm_name(h), protocol, found, cpu))
-    return rows
+def codes(protocol: dict[str, Any]) -> dict[str, Any]:
+    data, start = validation(0), time.process_time()
+    D = torch.stack([sparse_coding(x, i, **protocol) for i, x in enumerate(data.x)])
+    cpu = time.process_time() - start
+    s = torch.stack([solve(d, x, ALPHA, tol=1e-4).codes for d, x in zip(D, data.x_test, strict=True)])
+    return row(data, "E3", s, D, cpu)
 
 
-def codes() -> list[dict[str, Any]]:
-    data, rows = validation(0), []
+def row(data: Data, experiment: str, s: Tensor, D: Tensor, cpu: float) -> dict[str, Any]:
+    means = {k: fmean(v) for k, v in accuracy(data, experiment, s, D).items()}
+    return {"dictionaries": len(data.seeds), **means, "cpu_seconds": cpu}
+
+
+def tries() -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """What to try: its experiment, arm and protocol, and the run."""
+    for (experiment, h), chosen in ENCODERS.items():
+        steps = chosen["steps"]
+        protocols = [{"steps": steps, "lr": lr, "batch_size": BATCH} for lr in RATES]
+        protocols.append({"steps": steps * BATCH // SAMPLES, "lr": 1e-2, "batch_size": None})
+        for protocol in protocols:
+            name = {"experiment": experiment, "arm": arm_name(h), "protocol": protocol}
+            yield name, partial(encoder, experiment, h, protocol)
     for alpha, falling in ((0.1, 0.5), (0.1, 0.8), (0.3, 0.5), (0.3, 0.8)):
-        protocol: dict[str, Any] = {"alpha": alpha, "falling": falling, "rounds": 2}
-        start = time.process_time()
-        D = torch.stack([sparse_coding(x, i, **protocol) for i, x in enumerate(data.x)])
-        cpu = time.process_time() - start
-        s = torch.stack([solve(d, x, ALPHA, tol=1e-4).codes for d, x in zip(D, data.x_test, strict=True)])
-        rows.append(row(data, "E3", "sparse coding", protocol, (s, D), cpu))
-    return rows
+        protocol = {"alpha": alpha, "falling": falling, "rounds": 2}
+        yield {"experiment": "E3", "arm": "sparse coding", "protocol": protocol}, partial(codes, protocol)
 
 
 def main() -> None:
@@ -83,11 +88,13 @@ def main() -> None:
     out = parser.parse_args().out
     torch.set_num_threads(1)
     rows = json.loads(out.read_text()) if out.exists() else []
-    for key in tqdm([*ENCODERS, None], desc="arms", file=sys.stderr, delay=2):
-        experiment, arm = (key[0], arm_name(key[1])) if key else ("E3", "sparse coding")
-        if not any((r["experiment"], r["arm"]) == (experiment, arm) for r in rows):
-            rows += encoders(*key) if key else codes()
-            save(out, json.dumps(rows, indent=1) + "\n")
+    done = [{k: r[k] for k in ("experiment", "arm", "protocol")} for r in rows]
+    for name, run in tqdm(
+        [t for t in tries() if t[0] not in done], desc="protocols", file=sys.stderr, delay=2
+    ):
+        rows.append(name | run())
+        save(out, json.dumps(rows, indent=1) + "\n")
+    rows = [r for name, _ in tries() for r in rows if {k: r[k] for k in name} == name]
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     for r in rows:
         told = dict(r, protocol=", ".join(f"{k} {v}" for k, v in r["protocol"].items()))

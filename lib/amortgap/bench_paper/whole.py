@@ -98,10 +98,9 @@ def beside(
     for row in rows:
         key = row["experiment"], row["arm"]
         time = next(s for s in seconds if (s["experiment"], s["arm"]) == key)
-        row = row | {f"theirs_{c}": time[f"theirs_{c}"] for c in CLOCKS} | {"theirs": theirs[" ".join(key)]}
-        differences = {
-            k: interval(np.subtract(row["ours"][k], row["theirs"][k]))._asdict() for k in row["ours"]
-        }
+        known = theirs.get(" ".join(key), {})  # none yet for an arm that full_protocol.py has not reached
+        row = row | {f"theirs_{c}": time[f"theirs_{c}"] for c in CLOCKS} | {"theirs": known}
+        differences = {k: interval(np.subtract(row["ours"][k], known[k]))._asdict() for k in known}
         ratios = {f"ratio_{c}": row[f"theirs_{c}"] / row[f"ours_{c}"] for c in CLOCKS}
         found.append(row | {"ours_less_theirs": differences} | ratios)
     return found
