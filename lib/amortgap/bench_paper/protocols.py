@@ -14,13 +14,13 @@ POINTS = {"E1": 40, "E2": 40, "E3": 80}  # logged, as often as theirs
 
 # Adam with the cosine schedule; steps are mini-batches (1024 / 128 of them look at each sample once)
 ENCODERS: dict[tuple[str, int], dict[str, Any]] = {
-    ("E1", 0): {"steps": 1600, "lr": 1e-2, "batch_size": 128},
+    ("E1", 0): {"steps": 1600, "lr": 3e-2, "batch_size": 128},
     ("E1", 32): {"steps": 3200, "lr": 1e-2, "batch_size": 128},
     ("E1", 256): {"steps": 1600, "lr": 3e-2, "batch_size": 128},
     ("E1", 1024): {"steps": 1600, "lr": 3e-2, "batch_size": 128},
-    ("E2", 0): {"steps": 9600, "lr": 1e-2, "batch_size": 128},
-    ("E2", 32): {"steps": 19200, "lr": 1e-3, "batch_size": 128},
-    ("E2", 256): {"steps": 9600, "lr": 1e-2, "batch_size": 128},
+    ("E2", 0): {"steps": 9600, "lr": 3e-2, "batch_size": 128},
+    ("E2", 32): {"steps": 19200, "lr": 1e-2, "batch_size": 128},
+    ("E2", 256): {"steps": 9600, "lr": 1e-3, "batch_size": 128},
     ("E3", 0): {"steps": 19200, "lr": 1e-2, "batch_size": 128},
     ("E3", 32): {"steps": 19200, "lr": 1e-2, "batch_size": 128},
     ("E3", 256): {"steps": 9600, "lr": 3e-2, "batch_size": 128},

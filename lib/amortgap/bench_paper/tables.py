@@ -34,8 +34,8 @@ def accuracy_cells(row: dict[str, Any], name: str, digits: int) -> list[str]:
 
 def equal_accuracy(rows: list[dict[str, Any]], sums: list[dict[str, Any]]) -> list[str]:
     three = "{0}, theirs | ours | 95 % interval of ours - theirs |"
-    columns = "experiment | arm | our protocol |" + "".join(
-        three.format(k) for k in ("criterion", "MCC", "dictionary MCC")
+    columns = " ".join(
+        ["experiment | arm | our protocol |", *map(three.format, ("criterion", "MCC", "dictionary MCC"))]
     )
     lines = [
         "## To equal accuracy",
@@ -48,6 +48,11 @@ def equal_accuracy(rows: list[dict[str, Any]], sums: list[dict[str, Any]]) -> li
         how = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in r["protocol"].items())
         cells = [r["experiment"], r["arm"], how, *accuracy_cells(r, "criterion", 5)]
         lines.append(line([*cells, *accuracy_cells(r, "mcc", 3), *accuracy_cells(r, "dictionary_mcc", 3)]))
+    if not all(r["theirs"] for r in rows):
+        lines += [
+            "",
+            "Empty: their full protocol has not been run for this arm, so its accuracy is not compared.",
+        ]
     lines += ["", "Seconds: theirs scaled up from the parts below, ours measured whole", ""]
     lines += head(f"experiment | arm | {TIMES}")
     lines += [line([r["experiment"], r.get("arm", "all"), *times(r)]) for r in [*rows, *sums]]
