@@ -151,6 +151,33 @@ def test_the_gram_matrix_is_within_its_bound(compressed, monkeypatch):
     assert gram.itemsize == (2 if compressed == 1 else 4)
 
 
+def test_half_width_products_are_within_their_bound():
+    g = torch.Generator().manual_seed(11)
+    D, x = gaussian(40, 160).float().numpy(), torch.randn(50, 40, generator=g).numpy()
+    coarse, out = working_set_module._coarse(D), torch.empty(50, 160).numpy()
+    bound = working_set_module._correlate(x, D, coarse, 1.0, 1e9, out)
+    wrong = abs(out - x.astype("float64") @ D).max(1)
+    # float32 sums of 40 products of size one; and a bound ten times too large would leave every atom in doubt
+    assert (wrong <= bound + 5e-6).all()
+    assert (bound < 10 * wrong).all()
+    assert working_set_module._correlate(x, D, coarse, 1.0, 1e-9, out) == 0  # too rough: float32 instead
+    assert abs(out - x.astype("float64") @ D).max() < 5e-6
+
+
+@both_signs
+@pytest.mark.parametrize("width", [True, False], ids=["half width", "single"])
+@pytest.mark.parametrize("kind", ["gaussian", "coherence .99", "every column twice", "rank M/2"])
+def test_either_width_certifies_every_sample(kind, width, nonnegative, monkeypatch):
+    monkeypatch.setattr(working_set_module, "_half_width", lambda: width)
+    monkeypatch.setattr(working_set_module, "COMPRESSED", 1)
+    D = LARGE[kind]
+    x = torch.randn(60, len(D), generator=torch.Generator().manual_seed(12), dtype=torch.double)
+    alpha = 0.1 * float((x @ D).abs().amax(1).median())  # half width is precise enough for this one
+    solution = solve(D, x, alpha, "working_set", tol=1e-8, nonnegative=nonnegative)
+    assert solution.converged.all()
+    assert (duality_gap(D, x, solution.codes, alpha, nonnegative) <= 1e-8).all()
+
+
 @both_signs
 def test_threads_share_the_samples_and_change_nothing(nonnegative):
     D = gaussian(40, 160).float()

@@ -19,6 +19,7 @@ from amortgap.solvers._rows import grow, jit
 WIDTH = 256  # candidates held at once
 SEEN = 0.4  # candidates, in units of the largest inactive correlation
 SHRINK = 0.25  # lam of the next round: lower, so that the next screening sees a residual with less bias
+NEAR = 0.1  # residuals this close, in units of alpha, share a screening
 ROUNDS = 300  # restricted problems a sample may take
 
 
@@ -261,6 +262,7 @@ def _restricted(
 def solve_rows(
     x: Any,
     C0: Any,
+    lacking: Any,
     Dt: Any,
     G: Any,
     scale: Any,
@@ -281,9 +283,10 @@ def solve_rows(
 ) -> None:
     """Codes of every row of x (n, M) into zeroed codes (n, N), with objective, gap, pivots and flops (n,).
 
-    C0 = x D (n, N) in the working precision, scale G = D'D to +-fuzz an entry, Dt = D' (N, M) in x's precision,
-    dmax the longest column's length. unit, a power of two, multiplies the codes. integer (1,) is of the working
-    precision's size. init (n, N) holds the codes to start from, or has no rows: then they are zero.
+    C0 = x D (n, N) in the working precision, with errors up to lacking (n,) beyond its rounding, scale G = D'D to
+    +-fuzz an entry, Dt = D' (N, M) in x's precision, dmax the longest column's length. unit, a power of two,
+    multiplies the codes. integer (1,) is of the working precision's size. init (n, N) holds the codes to start
+    from, or has no rows: then they are zero.
     """
     (n, N), M = C0.shape, Dt.shape[1]
     limit = min(M, N)
@@ -336,10 +339,11 @@ def solve_rows(
                     highest = max(highest, bits[i])
                 integer[0] = max(highest, 0)
                 top = floating[0]
+                solved = lam == alpha
                 new = max(alpha, min(lam, SHRINK * top))
                 lam = alpha if new < 1.2 * alpha else new
                 slack = lam * max(0.25 * tol, 4 * eps)
-                proving = not top > lam + slack  # only at lam = alpha
+                proving = solved or not top > lam + slack  # only at lam = alpha
                 if not proving:
                     floating[0] = max(SEEN * top, lam + slack)
                     nc = min(_above(bits, integer[0], found), WIDTH)
@@ -366,6 +370,9 @@ def solve_rows(
                     rx += r[i] * x[row, i]
                     shift += (r[i] - r0[i]) ** 2
                 shift = dmax * math.sqrt(shift)
+                if shift > NEAR * alpha:  # the screening is of another residual and would leave many in doubt
+                    screened = False
+                    continue
                 length, largest, moved, first = 0.0, alpha, 0.0, 0.0
                 for p in range(k):
                     dot = 0.0
@@ -379,9 +386,10 @@ def solve_rows(
                     moved += abs(rounding)
                     first += (alpha - dot) * rounding
                 doubt = 1.05 * ((M + k + 8) * eps * dmax * (math.sqrt(xx) + dmax * length) + fuzz * length)
+                doubt += lacking[row]
                 nc = 0
                 floating[0] = alpha - doubt - shift
-                if floating[0] < 0:  # which rules nothing out
+                if not floating[0] >= 0:  # which rules nothing out
                     integer[0] = np.iinfo(integer.dtype).min
                 for q in range(_above(bits, integer[0], found)):
                     i = found[q]
@@ -442,7 +450,7 @@ def solve_rows(
             gap[row] = np.inf  # s has moved
             if pivots <= 0:
                 break
-            screened = proving and shift < 0.1 * alpha
+            screened = proving
             if left <= 0 or turn % 16 == 15:  # going round in circles
                 k = _rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
                 screened = False
