@@ -182,7 +182,8 @@ def table(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown; ours is the first."""
     lines = [
         f"{about['machine']}, torch {about['torch']}, one thread. TopK autoencoders, M = {about['M']},",
-        f"N = {about['N']}, k = {about['k']}, batches of {about['batch']}, {about['steps']} steps; {about['data']}.",
+        f"N = {about['N']}, k = {about['k']}, batches of {about['batch']}, {about['steps']} steps;"
+        f" {about['data']}.",
         "",
         "| package | version | activations per CPU second | relative to ours | runs | memory added, MiB |",
         "|---|---|---|---|---|---|",

@@ -44,7 +44,7 @@ def pivoting(
 
     n, columns = len(x), D if nonnegative else torch.cat([D, -D], 1)
     width, limit = columns.shape[1], 4 * columns.shape[1]
-    scaled, signals, weight, unit, size = in_units(columns, x, alpha)
+    scaled, signals, weight, unit, size, _ = in_units(columns, x, alpha)
     codes = torch.from_numpy(np.empty((n, width), signals.dtype))
     objective, gap = np.empty(n), np.empty(n)
     matrix = scaled.astype(np.float32)

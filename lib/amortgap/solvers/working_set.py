@@ -92,8 +92,7 @@ def _solve(
     codes = torch.zeros(n, N, dtype=x.dtype)  # numpy's large pages are dear where memory is fragmented
     record = torch.zeros(4, n, dtype=torch.float64)
     exact = x.dtype if dtype == torch.float32 else dtype
-    columns, signals, weight, unit, size = in_units(D.to(exact), x.to(exact), alpha)
-    longest = float(np.linalg.norm(columns.astype(np.float64), axis=0).max())
+    columns, signals, weight, unit, size, longest = in_units(D.to(exact), x.to(exact), alpha)
     matrix = torch.from_numpy(columns).to(dtype).numpy()
     coarse = _coarse(matrix) if dtype == torch.float32 and N >= COMPRESSED and _half_width() else None
     columns = np.ascontiguousarray(columns.T)
@@ -153,7 +152,7 @@ def _coarse(D: np.ndarray) -> tuple[Tensor, float]:
     """D in bfloat16, and the largest error of a column."""
     exact = torch.from_numpy(D)
     coarse = exact.bfloat16()
-    return coarse, float(torch.linalg.vector_norm(exact - coarse.float(), dim=0).max())
+    return coarse, float(np.linalg.norm(D - coarse.float().numpy(), axis=0).max())
 
 
 def _correlate(
@@ -196,9 +195,11 @@ def _gram(matrix: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]
         return matrix.T @ matrix, 1.0, 0.0  # numpy sees the symmetry and does half of it
     scale = 1.001 * longest**2 / 32767
     gram, scaled = np.empty((N, N), np.int16), matrix / np.float32(scale)
+    room = np.empty((512, N), np.float32)
     for first in range(0, N, 512):
         block = slice(first, first + 512)
-        part = matrix[:, block].T @ scaled[:, first:]
+        part = room[: min(512, N - first), : N - first]
+        np.matmul(matrix[:, block].T, scaled[:, first:], out=part)
         np.rint(part, out=part)
         gram[block, first:] = part
         for other in range(first, N, 512):  # in pieces that fit the caches
@@ -206,14 +207,16 @@ def _gram(matrix: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]
     return gram, scale, 0.51 * scale
 
 
-def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[np.ndarray, np.ndarray, float, float, float]:
+def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[np.ndarray, np.ndarray, float, float, float, float]:
     """D and x in units in which the longest column and alpha are about one.
 
     So float32 can neither overflow nor underflow where it matters, and the units are powers of two, which keep
-    every number exact. Returns D, x, alpha in these units, and the units of the codes and of x.
+    every number exact. Returns D, x, alpha in these units, the units of the codes and of x, and the length of the
+    longest column in these units.
     """
-    longest = float(torch.linalg.vector_norm(D.double(), dim=0).max())
+    columns = D.detach().double().numpy()  # whose norms numpy takes faster than torch
+    longest = float(np.linalg.norm(columns, axis=0).max())
     length = 2.0 ** round(math.log2(longest))
     size = 2.0 ** round(math.log2(alpha / length))
     D, x = (D / length).detach().contiguous(), (x / size).detach().contiguous()
-    return D.numpy(), x.numpy(), alpha / (length * size), size / length, size
+    return D.numpy(), x.numpy(), alpha / (length * size), size / length, size, longest / length
