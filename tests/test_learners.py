@@ -82,6 +82,16 @@ def test_scikit_learn_meets_us_at_the_same_objective():
     assert solve(D, p.x, alpha).objective.mean().item() == pytest.approx(ours, rel=1e-3)
 
 
+@pytest.mark.parametrize("solver", ["fista", "lca"])
+@pytest.mark.parametrize("method", ["block_descent", "online"])
+def test_another_solver_inside_leads_to_the_same_dictionary(method, solver):
+    ours, other = (learn(X, N, alpha, method, rounds=12, tol=0, solver=s) for s in ("auto", solver))
+    # every code is solved to a relative gap of 1e-6; the optimum is flat, so columns move by the root of that
+    assert other.objective == pytest.approx(ours.objective, rel=1e-5)
+    torch.testing.assert_close(other.D, ours.D, rtol=0, atol=5e-3)
+    assert other.flops != ours.flops  # it was another solver indeed
+
+
 def test_continuation_beats_a_direct_start_at_a_small_penalty():
     p = SparseProblem(dtype=torch.double)
     direct = learn(p.x, 16, 0.0025, rounds=100)
@@ -188,6 +198,7 @@ def test_more_columns_than_samples():
         {"alpha": []},
         {"method": "fft"},
         {"init": "ones"},
+        {"solver": "omp"},
         {"init": torch.eye(M)},
         {"init": torch.ones(M, N)},
         {"init": problem().D, "restarts": 2},

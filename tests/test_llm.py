@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import subprocess
 import sys
 import tarfile
@@ -171,6 +172,59 @@ def test_refused_models(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="no usable CUDA device"):
         load(str(folders["gpt2"]), device="cuda")
+
+
+# --- random weights
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_untrained_weights_follow_their_seed_and_share_nothing_with_the_trained(folders, name):
+    state = torch.random.get_rng_state()
+    a, again, b = (load(str(folders[name]), untrained=seed) for seed in (7, 7, 8))
+    assert torch.equal(torch.random.get_rng_state(), state)  # the reader's own randomness is left alone
+    trained = load(str(folders[name]))
+    assert (a.untrained, b.untrained, trained.untrained) == (7, 8, None)
+    assert a.model.config.to_dict() == trained.model.config.to_dict()
+    same, other, kept = (dict(lm.model.named_parameters()) for lm in (again, b, trained))
+    redrawn = 0
+    for tensor, value in a.model.named_parameters():
+        assert torch.equal(value, same[tensor])
+        if value.unique().numel() > 1:  # biases are 0, norm weights 1
+            assert not torch.equal(value, other[tensor])
+            assert not torch.equal(value, kept[tensor])
+            redrawn += value.numel()
+    assert redrawn > 0.9 * sum(value.numel() for value in a.model.parameters())
+    windows = torch.randint(256, (3, 20), generator=torch.Generator().manual_seed(0))
+    # embeddings with a standard deviation of .02 cannot move logits far: nothing is predicted
+    assert cross_entropy(a, windows) == pytest.approx(math.log(256), abs=0.1)
+
+
+def test_the_cache_does_not_mix_trained_and_untrained(folders, text_folder, tmp_path):
+    options = {"layer": 2, "corpus": text_folder, "n_tokens": 1200, "context": 32, "cache": tmp_path}
+    name = str(folders["gpt2"])
+    trained, a, b, again = (activations(name, **options, untrained=s) for s in (None, 7, 8, 7))
+    assert "untrained" not in trained.manifest
+    assert [run.manifest["untrained"] for run in (a, b)] == [7, 8]
+    assert len(list((tmp_path / "activations").iterdir())) == 3
+    assert torch.equal(a.windows, trained.windows)  # the same text
+    for other in (trained, b):
+        assert not torch.allclose(other.train.x, a.train.x, atol=0.1)
+    assert torch.equal(again.train.x, a.train.x)
+    loaded = activations(load(name, untrained=7), **options)
+    assert torch.equal(loaded.train.x, a.train.x)
+
+
+@pytest.mark.parametrize("seed", [True, -1, 1.0, "0"])
+def test_seeds_of_untrained_weights_that_are_refused(folders, seed, tmp_path):
+    with pytest.raises(ValueError, match="untrained is the seed of the random weights"):
+        load(str(folders["gpt2"]), untrained=seed)
+    with pytest.raises(ValueError, match="untrained is the seed of the random weights"):
+        activations(str(folders["gpt2"]), untrained=seed, cache=tmp_path)
+
+
+def test_a_loaded_model_brings_its_own_weights(gpt2, tmp_path):
+    with pytest.raises(ValueError, match="brings its own weights"):
+        activations(gpt2, layer=2, untrained=0, cache=tmp_path)
 
 
 @pytest.mark.parametrize("layer", [0, 4, -1])

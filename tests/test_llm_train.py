@@ -63,6 +63,9 @@ def test_the_penalty_for_a_target_is_exact_on_a_power_law():
     assert penalty_for(25.0, tried, found) == pytest.approx((30 / 25) ** (1 / 0.7), rel=1e-6)
     assert penalty_for(1e-3, tried, found) == pytest.approx(12)  # three times the largest tried
     assert penalty_for(1e5, tried, found) == pytest.approx(0.5 / 3)
+    bent = torch.tensor([90.0, 60.0, 20.0])  # between the two nearest, 60 and 20, whatever the third is
+    expected = torch.tensor([1.0, 4.0]).log().mean().exp().item()  # sqrt(60 * 20) is half-way on both axes
+    assert penalty_for(1200**0.5, tried, bent) == pytest.approx(expected, rel=1e-6)
     for bad in ((0.0, tried, found), (9.0, tried[:1], found[:1]), (9.0, -tried, found)):
         with pytest.raises(ValueError, match="target L0"):
             penalty_for(*bad)

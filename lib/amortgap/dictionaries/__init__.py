@@ -23,7 +23,7 @@ from amortgap.dictionaries.log_adam import log_adam_dictionary
 from amortgap.dictionaries.log_adam_top_k import log_adam_top_k
 from amortgap.dictionaries.mod import mod
 from amortgap.dictionaries.online import online
-from amortgap.solvers import solve
+from amortgap.solvers import SOLVERS, solve
 
 __all__ = ["LEARNERS", "STARTS", "Learned", "learn", "log_adam_dictionary", "log_adam_top_k"]
 
@@ -49,6 +49,7 @@ def learn(
     rounds: int = 500,
     tol: float = 1e-3,
     nonnegative: bool = True,
+    solver: str = "auto",
     seed: int = 0,
 ) -> Learned:
     """The dictionary (M, N) of the start with the lowest mean objective on `validation`.
@@ -58,10 +59,13 @@ def learn(
     small); the last one counts.  init: where the columns begin, a name in STARTS (start number i uses seed + i), or
     a dictionary (M, N) of unit columns, which makes one start.  Each alpha ends after `rounds`, or when ten rounds
     lowered the objective by less than the share tol.
+    solver: what solves for the codes inside, "auto" or a name in SOLVERS; with one that stops short of the gap (as
+    log_adam may) the objective is that of its codes.
     flops of the result: of all starts.
 
     Raises ValueError for NaN or inf, shapes that do not fit, N < 1, alpha <= 0, rounds or restarts < 1, tol outside
-    [0, 1), an unknown method or init, several restarts from one dictionary, and for data without a non-zero sample.
+    [0, 1), an unknown method, init or solver, several restarts from one dictionary, and for data without a non-zero
+    sample.
     """
     x = as_tensor(x, "x").detach()
     validation = x if validation is None else as_tensor(validation, "validation").detach().to(x)
@@ -73,6 +77,8 @@ def learn(
         raise ValueError("N, rounds and restarts must be at least 1, and tol in [0, 1)")
     if method not in LEARNERS or (isinstance(init, str) and init not in STARTS):
         raise ValueError(f"choose method from {sorted(LEARNERS)} and init from {sorted(STARTS)}")
+    if solver not in ("auto", *SOLVERS):
+        raise ValueError(f"choose solver from {['auto', *sorted(SOLVERS)]}, not {solver!r}")
     if not isinstance(init, str):
         init = check_dictionary(init, unit=True).detach().to(x)
         if init.shape != (x.shape[1], N) or restarts > 1:
@@ -88,7 +94,9 @@ def learn(
         D = STARTS[init](x, int(N), g) if isinstance(init, str) else init
         more = {"seed": number} if method == "online" else {}
         for a in alphas:
-            one = LEARNERS[method](x, D, a, rounds=rounds, tol=tol, nonnegative=nonnegative, **more)
+            one = LEARNERS[method](
+                x, D, a, rounds=rounds, tol=tol, nonnegative=nonnegative, solver=solver, **more
+            )
             D, flops = one.D, flops + one.flops
         found.append(dataclasses.replace(one, seed=number))
         scores.append(float(solve(D, validation, alphas[-1], nonnegative=nonnegative).objective.mean()))

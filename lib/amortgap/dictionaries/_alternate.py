@@ -18,7 +18,15 @@ Update = Callable[[Tensor, Tensor, Tensor, float, bool], tuple[Tensor, int]]
 
 
 def alternate(
-    x: Tensor, D: Tensor, alpha: float, update: Update, *, rounds: int, tol: float, nonnegative: bool
+    x: Tensor,
+    D: Tensor,
+    alpha: float,
+    update: Update,
+    *,
+    rounds: int,
+    tol: float,
+    nonnegative: bool,
+    solver: str = "auto",
 ) -> Learned:
     """update(D, x, codes, alpha, nonnegative) -> (new D, its FLOPs), between exact solutions for the codes.
 
@@ -28,7 +36,7 @@ def alternate(
     best, flops = D, 0
     with tqdm(total=rounds, desc="dictionary", file=sys.stderr, delay=2, mininterval=1) as bar:
         for _ in range(rounds):
-            solution = solve(D, x, alpha, nonnegative=nonnegative)
+            solution = solve(D, x, alpha, solver, nonnegative=nonnegative)
             objective.append(float(solution.objective.mean()))
             flops += solution.flops
             if objective[-1] == min(objective):

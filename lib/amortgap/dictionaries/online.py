@@ -22,7 +22,15 @@ BATCH = 256
 
 
 def online(
-    x: Tensor, D: Tensor, alpha: float, *, rounds: int, tol: float, nonnegative: bool, seed: int = 0
+    x: Tensor,
+    D: Tensor,
+    alpha: float,
+    *,
+    rounds: int,
+    tol: float,
+    nonnegative: bool,
+    solver: str = "auto",
+    seed: int = 0,
 ) -> Learned:
     """`rounds` passes over x (n, M) in random batches of at most 256, from D (M, N).
 
@@ -34,7 +42,7 @@ def online(
     best, flops = D, 0
     with tqdm(total=rounds, desc="dictionary", file=sys.stderr, delay=2, mininterval=1) as bar:
         for _ in range(rounds):
-            solution = solve(D, x, alpha, nonnegative=nonnegative)
+            solution = solve(D, x, alpha, solver, nonnegative=nonnegative)
             objective.append(float(solution.objective.mean()))
             flops += solution.flops + 2 * n * N * (N + M)
             if objective[-1] == min(objective):
@@ -45,7 +53,7 @@ def online(
             codes = solution.codes
             A, B = correlations(x, codes)
             for rows in torch.randperm(n, generator=g).to(x.device).split(BATCH):
-                part = solve(D, x[rows], alpha, nonnegative=nonnegative)
+                part = solve(D, x[rows], alpha, solver, nonnegative=nonnegative)
                 (A_new, B_new), (A_old, B_old) = (correlations(x[rows], c) for c in (part.codes, codes[rows]))
                 A, B = A + A_new - A_old, B + B_new - B_old
                 D = sweep(D, A, B)

@@ -22,7 +22,7 @@ from amortgap._check import check_device
 from amortgap.llm import corpus as corpora
 from amortgap.llm.cache import cache_folder
 from amortgap.llm.extract import extract
-from amortgap.llm.model import DTYPES, LanguageModel, load, locate
+from amortgap.llm.model import DTYPES, LanguageModel, check_untrained, load, locate
 
 OUTLIER = 3.0  # times the median norm
 RECIPE = 1  # raise it when windows or hooks change, so that older caches are left aside
@@ -76,11 +76,13 @@ def activations(
     device: str = "cpu",
     dtype: str = "float32",
     cache: Path | None = None,
+    untrained: int | None = None,
 ) -> Activations:
     """Activations of ``model`` at ``layer`` on ``n_tokens`` tokens of ``corpus``, all in memory.
 
     ``model``: "smollm2", a hub name, a folder or a GGUF file (see ``model.load``), or a loaded model, which
-    then brings its own device and dtype. ``layer``: blocks before the residual stream is read, or a hook name
+    then brings its own device, dtype and weights. ``untrained``: the seed of random weights in place of the
+    trained ones (see ``model.load``). ``layer``: blocks before the residual stream is read, or a hook name
     (see ``hooks``). ``corpus``: see ``corpus``. About 1/context of the tokens (position 0) and the outliers
     give no vector. Of the documents, in order of first appearance, number 1 of every ten is validation and
     number 2 is test. For more than fits in memory: ``stream``.
@@ -91,7 +93,7 @@ def activations(
     ValueError when the model returns NaN or infinity.
     """
     folder, config, load_model = configure(
-        model, layer, corpus, n_tokens, context, seed, device, dtype, cache
+        model, layer, corpus, n_tokens, context, seed, device, dtype, cache, untrained
     )
     raw: list[Tensor] = []
 
@@ -114,12 +116,17 @@ def configure(
     device: str,
     dtype: str,
     cache: Path | None,
+    untrained: int | None = None,
 ) -> tuple[Path, dict[str, Any], Callable[[], LanguageModel]]:
     """The folder for these arguments of ``activations``, what decides its content, and how to get the model."""
     lm = model if isinstance(model, LanguageModel) else None
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
+    check_untrained(untrained)
+    if lm and untrained is not None:
+        raise ValueError("A loaded model brings its own weights; give untrained to load.")
     check_device(device)
+    weights = lm.untrained if lm else untrained
     config = {
         "recipe": RECIPE,
         "model": lm.name if lm else model,
@@ -132,10 +139,10 @@ def configure(
         "seed": seed,
         "device": (lm.device if lm else device).split(":")[0],
         "dtype": lm.dtype if lm else dtype,
-    }
+    } | ({} if weights is None else {"untrained": weights})
     key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     folder = (cache or cache_folder()) / "activations" / key
-    return folder, config, lambda: lm or load(str(model), device, dtype)
+    return folder, config, lambda: lm or load(str(model), device, dtype, untrained)
 
 
 def usable(norms: Tensor) -> tuple[Tensor, dict[str, Any]]:

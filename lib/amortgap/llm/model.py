@@ -31,6 +31,7 @@ class LanguageModel:
     sha256: str  # of the weights file, or of all weights and configuration files of a folder
     device: str
     dtype: str
+    untrained: int | None = None  # the seed of random weights, None for trained ones
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -75,20 +76,37 @@ def locate(name: str) -> tuple[Path, str]:
     return path, sha256(files)
 
 
-def load(name: str = "smollm2", device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+def load(
+    name: str = "smollm2", device: str = "cpu", dtype: str = "float32", untrained: int | None = None
+) -> LanguageModel:
     """Load a model and its tokenizer for inference.
 
     ``dtype`` is "float32" or "bfloat16"; the latter is several times faster where the processor multiplies
     bfloat16 matrices (AMX, GPUs) and costs a relative error of about 1 % in the residual stream.
-    Raises ValueError for an unknown dtype, RuntimeError for a missing GPU, and what ``locate`` raises.
+
+    ``untrained``: a seed, for the baseline of Heap et al. 2025 (*Sparse autoencoders can interpret randomly
+    initialized transformers*): configuration and tokenizer of ``name``, but every tensor drawn afresh by the
+    architecture's own initialisation: token (and position) embeddings, attention, MLP and output matrices are
+    Gaussian with the configuration's ``initializer_range`` (GGUF files do not hold it; then the library's
+    default, .02), biases 0, norm weights 1.
+
+    Raises ValueError for an unknown dtype or a seed below 0, RuntimeError for a missing GPU, and what
+    ``locate`` raises.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
+    check_untrained(untrained)
     check_device(device)
     path, digest = locate(name)
-    model, tokenizer = _from_pretrained(path)
+    model, tokenizer = _from_pretrained(path, untrained)
     model = model.to(device=device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
-    return LanguageModel(name, model, tokenizer, digest, device, dtype)
+    return LanguageModel(name, model, tokenizer, digest, device, dtype, untrained)
+
+
+def check_untrained(seed: int | None) -> None:
+    """Raises ValueError unless ``seed`` is None or a whole number >= 0 (True is not a seed)."""
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise ValueError(f"untrained is the seed of the random weights, a whole number >= 0, not {seed!r}.")
 
 
 def _where(path: Path) -> dict[str, str]:
@@ -97,14 +115,20 @@ def _where(path: Path) -> dict[str, str]:
     return {"pretrained_model_name_or_path": str(path)}
 
 
-def _from_pretrained(path: Path) -> tuple[nn.Module, Any]:
+def _from_pretrained(path: Path, untrained: int | None) -> tuple[nn.Module, Any]:
     import transformers
     from transformers.utils import logging
 
     bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(**_where(path), dtype=torch.float32)
+        if untrained is None:
+            model = transformers.AutoModelForCausalLM.from_pretrained(**_where(path), dtype=torch.float32)
+        else:
+            config = transformers.AutoConfig.from_pretrained(**_where(path))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(untrained)
+                model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(path))
     finally:
         if bar:

@@ -134,13 +134,16 @@ def resample(model: Any, x: Tensor, seed: int) -> None:
 def penalty_for(target: float, tried: Tensor, found: Tensor) -> float:
     """The penalty at which the mean L0 is `target`, given the L0 `found` at each one `tried`.
 
-    Read off a straight line through log L0 against log penalty, and never further than a factor of 3 outside the
-    range tried. Raises ValueError for fewer than two penalties, or values that are not positive.
+    Read off the straight line, of log L0 against log penalty, through the two tries whose log L0 is nearest to the
+    target's, and never further than a factor of 3 outside the range tried. So a miss can be tried again: append it.
+    Raises ValueError for fewer than two penalties, or values that are not positive.
     """
     if len(tried) < 2 or len(tried) != len(found) or not (tried > 0).all() or not target > 0:
         raise ValueError("a target L0 > 0 and the L0 at two or more penalties > 0 are needed")
     tried, found = tried.double().cpu(), found.double().cpu()
-    line = np.polyfit(found.clamp_min(0.1).log(), tried.log(), 1)
+    log_l0 = found.clamp_min(0.1).log()
+    near = (log_l0 - np.log(target)).abs().argsort(stable=True)[:2]
+    line = np.polyfit(log_l0[near], tried.log()[near], 1)
     low, high = tried.min().item() / 3, 3 * tried.max().item()
     return float(np.exp(np.clip(np.polyval(line, np.log(target)), np.log(low), np.log(high))))
 
