@@ -1,8 +1,10 @@
 """The CPU kernels on dictionaries made to break them: the contracts of test_solvers.py cover the ordinary ones."""
 
 import importlib
+import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from amortgap.objectives import duality_gap, kkt_residual, objective
-from amortgap.solvers import path, solve
+from amortgap.solvers import path, pursue, solve
 
 FAST = ["working_set", "pivoting"]
 ACTIVATIONS = Path(__file__).parent / "data" / "sotu_layer15.safetensors"
 working_set_module = importlib.import_module("amortgap.solvers.working_set")  # the package names the function
+pivoting_module = importlib.import_module("amortgap.solvers.pivoting")
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
 
 
@@ -143,9 +146,9 @@ def test_sixteen_bits_certify_every_sample(kind, nonnegative, monkeypatch):
 @pytest.mark.parametrize("compressed", [1, 10_000])
 def test_the_gram_matrix_is_within_its_bound(compressed, monkeypatch):
     monkeypatch.setattr(working_set_module, "COMPRESSED", compressed)
-    D = 1.5 * gaussian(40, 700).float().numpy()  # more than one block
+    D = 1.5 * gaussian(40, 1100).float()  # more than one block
     gram, scale, bound = working_set_module._gram(D, 1.5)
-    exact = D.astype("float64").T @ D
+    exact = (D.double().T @ D.double()).numpy()
     # float32 sums of 40 products of size one
     assert abs(scale * gram.astype("float64") - exact).max() <= bound + 5e-6
     assert gram.itemsize == (2 if compressed == 1 else 4)
@@ -153,15 +156,17 @@ def test_the_gram_matrix_is_within_its_bound(compressed, monkeypatch):
 
 def test_half_width_products_are_within_their_bound():
     g = torch.Generator().manual_seed(11)
-    D, x = gaussian(40, 160).float().numpy(), torch.randn(50, 40, generator=g).numpy()
-    coarse, out = working_set_module._coarse(D), torch.empty(50, 160).numpy()
+    D, x = gaussian(40, 160).float(), torch.randn(50, 40, generator=g)
+    coarse, out, exact = working_set_module._coarse(D), torch.empty(50, 160), x.double() @ D.double()
     bound = working_set_module._correlate(x, D, coarse, 1.0, 1e9, out)
-    wrong = abs(out - x.astype("float64") @ D).max(1)
+    wrong = (out - exact).abs().amax(1)
     # float32 sums of 40 products of size one; and a bound ten times too large would leave every atom in doubt
     assert (wrong <= bound + 5e-6).all()
     assert (bound < 10 * wrong).all()
-    assert working_set_module._correlate(x, D, coarse, 1.0, 1e-9, out) == 0  # too rough: float32 instead
-    assert abs(out - x.astype("float64") @ D).max() < 5e-6
+    assert (
+        working_set_module._correlate(x, D, coarse, 1.0, 1e-9, out).max() == 0
+    )  # too rough: float32 instead
+    assert (out - exact).abs().max() < 5e-6
 
 
 @both_signs
@@ -179,19 +184,62 @@ def test_either_width_certifies_every_sample(kind, width, nonnegative, monkeypat
 
 
 @both_signs
-def test_threads_share_the_samples_and_change_nothing(nonnegative):
-    D = gaussian(40, 160).float()
-    x = torch.randn(1100, 40, generator=torch.Generator().manual_seed(10))  # more than one chunk
+@pytest.mark.parametrize(
+    ("run", "N"),
+    [
+        (partial(solve, alpha=0.2, method="working_set"), 160),
+        (partial(solve, alpha=0.2, method="pivoting"), 16),
+        (partial(pursue, K=5), 160),
+    ],
+    ids=["working_set", "pivoting", "omp"],
+)
+def test_threads_share_the_samples_and_change_nothing(run, N, nonnegative):
+    D = gaussian(N // 4, N).float()
+    x = torch.randn(1100, N // 4, generator=torch.Generator().manual_seed(10))  # more than one block
     before = torch.get_num_threads()
     try:
         found = []
-        for threads in (1, 2):
+        for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(solve(D, x, 0.2, "working_set", nonnegative=nonnegative))
+            found.append(run(D, x, nonnegative=nonnegative))
+            assert torch.get_num_threads() == threads  # which are one while the blocks are shared
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0].codes, found[1].codes)
     assert torch.equal(found[0].duality_gap, found[1].duality_gap)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_has_threads_of_its_own():
+    script = """if True:
+        import os, torch
+        from amortgap.solvers import solve
+        torch.set_num_threads(2)
+        D, x = torch.eye(4), torch.rand(200, 4)
+        codes = solve(D, x, 0.1).codes
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if torch.equal(codes, solve(D, x, 0.1).codes) else 1)
+        raise SystemExit(os.waitpid(child, 0)[1])
+    """
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)
+
+
+def test_pivoting_swaps_columns_when_the_support_is_full(monkeypatch):
+    """At small alpha, M columns fit x exactly and another one is violated: it can only replace one of them."""
+    D = gaussian(8, 16)
+    x = torch.randn(3000, 8, generator=torch.Generator().manual_seed(13), dtype=torch.double)
+    handed_on, onward = [], pivoting_module.working_set
+
+    def counted(D, x, *given, **options):
+        handed_on.append(len(x))
+        return onward(D, x, *given, **options)
+
+    monkeypatch.setattr(pivoting_module, "working_set", counted)
+    solution = solve(D, x, 0.01, "pivoting")
+    assert solution.converged.all()
+    assert ((solution.codes > 0).sum(1) == 8).sum() > 300  # the case in question is common here
+    assert sum(handed_on) < 0.01 * len(x)  # float32 cannot tell nearly dependent columns from dependent ones
 
 
 @both_signs

@@ -15,6 +15,7 @@ _jit: Any = numba.njit(
 )
 
 REFINEMENTS = 4
+DEPENDENT = np.float32(1e-5)  # squared length that a column of length one keeps beside the active ones
 
 
 @_jit
@@ -27,6 +28,7 @@ def _pivot_all(T: Any, active: Any, slack: Any, limit: int, lanes: int) -> None:
     N = len(T)
     r, a = np.zeros((N + 1, lanes), np.float32), np.zeros((N + 1, lanes), np.float32)
     worst, index = np.zeros(lanes, np.float32), np.zeros(lanes, np.int32)
+    waiting = np.full(lanes, -1, np.int32)
     for turn in range(limit):
         # after so many exchanges the worst may be going in circles; the last violated index cannot (Murty)
         greedy = np.float32(turn < limit // 2)
@@ -40,12 +42,22 @@ def _pivot_all(T: Any, active: Any, slack: Any, limit: int, lanes: int) -> None:
                 worst[lane] = v * greedy if v * greedy > worst[lane] else worst[lane]
         busy = 0
         for lane in range(lanes):
-            p = index[lane]
+            p = index[lane] = waiting[lane] if waiting[lane] >= 0 else index[lane]
+            waiting[lane] = -1
             d = T[p, p, lane] if p >= 0 else np.float32(0)
-            if p < 0 or abs(d) < 1e-5:
+            if p >= 0 and abs(d) < DEPENDENT:
+                # d_p = D_A u: s_A falls along u as p grows, until one of them is zero: it leaves, then p enters
+                p, shortest = -1, np.float32(np.inf)
+                for i in range(N):
+                    u = active[i, lane] * T[i, index[lane], lane]
+                    if u > DEPENDENT and T[i, N, lane] < shortest * u:
+                        p, shortest = i, T[i, N, lane] / u
+                if p >= 0:
+                    d, waiting[lane] = T[p, p, lane], index[lane]
+            if p < 0 or abs(d) < DEPENDENT:
                 for j in range(N + 1):
                     r[j, lane] = a[j, lane] = 0
-                if p >= 0:
+                if index[lane] >= 0:
                     slack[lane] = np.inf  # numerically dependent columns: this lane is given up
                 continue
             busy += 1
@@ -88,7 +100,7 @@ def solve_lanes(
     T, active = np.zeros((N, N + 1, lanes), np.float32), np.zeros((N, lanes), np.float32)
     y, r = np.zeros((M, lanes)), np.zeros((M, lanes))
     s, c, slack = np.zeros((N, lanes)), np.zeros((N, lanes)), np.zeros(lanes, np.float32)
-    first = np.zeros(lanes)
+    first, todo = np.zeros(lanes), np.ones(lanes)
     rr, rx, length, largest = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     for start in range(0, n, lanes):
         width = min(lanes, n - start)
@@ -151,10 +163,16 @@ def solve_lanes(
                 objective[start + lane] = primal
                 excess = (primal - dual) / primal if primal != 0 else 0.0
                 gap[start + lane] = 0.0 if excess < 0 else excess  # NaN stays NaN
-                done &= gap[start + lane] <= 0.9 * tol
+                todo[lane] = not gap[start + lane] <= 0.9 * tol
+                done &= not todo[lane]
             if done or step == REFINEMENTS - 1:
                 break
-            for i in range(N):  # s += H (c - alpha) on the active set, where -T is the inverse Gram H
+            # s += H (c - alpha) on the active set, where -T is the inverse Gram H; nothing where a lane is done,
+            # whose code would else depend on its neighbours
+            for i in range(N):
+                for lane in range(lanes):
+                    c[i, lane] *= todo[lane]
+            for i in range(N):
                 for j in range(N):
                     for lane in range(lanes):
                         s[i, lane] -= active[i, lane] * np.float64(T[i, j, lane]) * c[j, lane]

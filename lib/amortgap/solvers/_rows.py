@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
-import numpy as np
-import torch
-from torch import Tensor
 
 jit: Any = numba.njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
 )
-CHUNK = 1024  # samples a thread takes from each matrix product
-
-
-def in_chunks(
-    x: Tensor, matrix: Tensor, work: Callable[[slice, np.ndarray], None], dtype: torch.dtype
-) -> None:
-    """work(rows, x[rows] @ matrix), on torch.get_num_threads() threads, which share each matrix product."""
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(x), CHUNK * threads):
-            part = x[first : first + CHUNK * threads].to(dtype) @ matrix  # its own threads are done by then
-            share = max(-(-len(part) // threads), 32)
-            pieces = [(slice(first + a, first + a + len(c)), c.numpy()) for a, c in _cut(part, share)]
-            list(pool.map(lambda piece: work(*piece), pieces))
-
-
-def _cut(part: Tensor, share: int) -> list[tuple[int, Tensor]]:
-    return [(a, part[a : a + share]) for a in range(0, len(part), share)]
 
 
 @jit

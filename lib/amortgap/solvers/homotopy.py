@@ -13,11 +13,14 @@ The first call compiles for about 5 seconds (once per installation: numba keeps 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import Solution, certify
+from amortgap.solvers._threads import share
 from amortgap.solvers.fista import fista
 
 MEMORY = 4 * 2**30  # bytes the Gram matrix may take; beyond that fista, which needs none
@@ -72,7 +75,6 @@ def follow_path(
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """Codes (n, N) at alpha >= 0, z (n, N) with dual point D z of basis pursuit or (0, N), steps (n,), flops."""
     from amortgap.solvers._homotopy_kernel import follow  # numba takes half a second to import
-    from amortgap.solvers._rows import in_chunks
 
     n, (M, N) = len(x), D.shape
     columns = D.double()
@@ -82,9 +84,11 @@ def follow_path(
     z = torch.zeros(n if multipliers else 0, N, dtype=torch.float64)
     steps, flops = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.float64)
 
-    def work(rows: slice, c: np.ndarray) -> None:
-        results = codes[rows].numpy(), z[rows].numpy(), steps[rows].numpy(), flops[rows].numpy()
-        follow(c, gram, weight, alpha, not nonnegative, limit, *results)
+    def work(blocks: Iterator[slice]) -> None:
+        for rows in blocks:
+            c = (x[rows].double() @ columns).numpy()
+            results = codes[rows].numpy(), z[rows].numpy(), steps[rows].numpy(), flops[rows].numpy()
+            follow(c, gram, weight, alpha, not nonnegative, limit, *results)
 
-    in_chunks(x, columns, work, torch.float64)
+    share(n, work)
     return codes, z, steps, int(flops.sum()) + n * 8 * M * N + M * N * N

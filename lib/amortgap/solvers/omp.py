@@ -12,11 +12,14 @@ on a CPU compiles for about 5 seconds (once per installation).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers._threads import share
 from amortgap.solvers.nnls import refit
 
 MEMORY = 4 * 2**30  # bytes the Gram matrix may take on a CPU; without it, each step is a matrix product
@@ -26,7 +29,7 @@ def omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
     A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms. n_steps counts the
-    atoms taken. Memory on a CPU: the Gram matrix, N^2 numbers, and 1024 N correlations a thread.
+    atoms taken. Memory on a CPU: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
     """
     n, (M, N) = len(x), D.shape
     length = torch.linalg.vector_norm(D, dim=0)
@@ -44,22 +47,23 @@ def _one_by_one(
     unit: Tensor, length: Tensor, x: Tensor, K: int, floor: Tensor, nonnegative: bool
 ) -> Solution:
     from amortgap.solvers._omp_kernel import pursue_rows  # numba takes half a second to import
-    from amortgap.solvers._rows import in_chunks
 
     n, (M, N) = len(x), unit.shape
     # numpy asks the system for large pages, which makes touching this memory several times cheaper
     codes = torch.from_numpy(np.zeros((n, N), x.numpy().dtype))
     steps, objective = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.float64)
     gram, columns, signals = (unit.T @ unit).numpy(), unit.T.contiguous().numpy(), x.contiguous().numpy()
-    integer = np.zeros(1, np.int32 if x.dtype == torch.float32 else np.int64)
+    integer = np.int32 if x.dtype == torch.float32 else np.int64
     singular = 100 * torch.finfo(x.dtype).eps
 
-    def work(rows: slice, c: np.ndarray) -> None:
-        given = c, signals[rows], columns, length.numpy(), gram, floor[rows].numpy()
-        results = codes[rows].numpy(), objective[rows].numpy(), steps[rows].numpy()
-        pursue_rows(*given, K, not nonnegative, integer, singular, *results)
+    def work(blocks: Iterator[slice]) -> None:
+        for rows in blocks:
+            c = (x[rows] @ unit).numpy()
+            given = c, signals[rows], columns, length.numpy(), gram, floor[rows].numpy()
+            results = codes[rows].numpy(), objective[rows].numpy(), steps[rows].numpy()
+            pursue_rows(*given, K, not nonnegative, np.zeros(1, integer), singular, *results)
 
-    in_chunks(x, unit, work, x.dtype)
+    share(n, work)
     return Solution(
         codes,
         objective,

@@ -11,11 +11,14 @@ The first call compiles for about 5 seconds (once per installation: numba keeps 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import Solution
+from amortgap.solvers._threads import share
 from amortgap.solvers.working_set import in_units, working_set
 
 LANES = 32  # samples side by side
@@ -34,7 +37,8 @@ def pivoting(
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
     For at most 32 columns (16 in the signed case) on a CPU; everything else goes to `working_set`. init is
-    ignored. n_steps is the limit on exchanges; a sample's code does not depend on its batch. One thread.
+    ignored. n_steps is the limit on exchanges; a sample's code does not depend on its batch. Runs on
+    torch.get_num_threads() threads.
     """
     M, N = D.shape
     known = x.dtype in (torch.float32, torch.float64)
@@ -45,12 +49,16 @@ def pivoting(
     n, columns = len(x), D if nonnegative else torch.cat([D, -D], 1)
     width, limit = columns.shape[1], 4 * columns.shape[1]
     scaled, signals, weight, unit, size, _ = in_units(columns, x, alpha)
-    codes = torch.from_numpy(np.empty((n, width), signals.dtype))
+    codes = torch.from_numpy(np.empty((n, width), signals.numpy().dtype))
     objective, gap = np.empty(n), np.empty(n)
-    matrix = scaled.astype(np.float32)
-    solve_lanes(
-        signals, scaled, matrix.T @ matrix, weight, tol, unit, limit, LANES, codes.numpy(), objective, gap
-    )
+    matrix = scaled.float()
+    given = scaled.numpy(), (matrix.T @ matrix).numpy(), weight, tol, unit, limit, LANES
+
+    def work(blocks: Iterator[slice]) -> None:
+        for rows in blocks:
+            solve_lanes(signals[rows].numpy(), *given, codes[rows].numpy(), objective[rows], gap[rows])
+
+    share(n, work)
     if not nonnegative:
         codes = codes[:, :N] - codes[:, N:]
     objective *= size * size

@@ -15,17 +15,16 @@ The first call compiles for about 15 seconds (once per installation: numba keeps
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import Solution
+from amortgap.solvers._threads import BLOCK, share
 from amortgap.solvers.fista import fista
 
-BLOCK = 512  # samples a thread takes from each matrix product
 COMPRESSED = 2048  # columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
 MEMORY = 4 * 2**30  # bytes the Gram matrix may take; beyond that fista, which needs none
 
@@ -44,10 +43,9 @@ def working_set(
 
     n_steps counts the atoms added and dropped; a sample that exceeds max_pivots (20 min(M, N) + 200) is handed
     on. The path starts at zero, or at the support of init, which helps where that is close to the solution's:
-    the codes of a neighbouring alpha. Runs on torch.get_num_threads() threads, the matrix products on those of
-    numpy's BLAS (OPENBLAS_NUM_THREADS).
+    the codes of a neighbouring alpha. Runs on torch.get_num_threads() threads.
     Memory: the Gram matrix, 4 N^2 bytes (2 N^2 from 2048 columns on unless lengths or angles forbid it; 8 N^2
-    where samples are solved again in float64), 4 KiB N of correlations (2 KiB N a thread beyond two),
+    where samples are solved again in float64), 2 KiB N of correlations a thread,
     4 min(M, N)^2 bytes a thread, and the codes.
     A sample gets the same code alone or in a batch up to the rounding of float32 matrix products, which the
     certificate covers: objectives agree to tol. CUDA tensors, half precision and Gram matrices beyond 4 GiB go
@@ -93,52 +91,40 @@ def _solve(
     record = torch.zeros(4, n, dtype=torch.float64)
     exact = x.dtype if dtype == torch.float32 else dtype
     columns, signals, weight, unit, size, longest = in_units(D.to(exact), x.to(exact), alpha)
-    matrix = torch.from_numpy(columns).to(dtype).numpy()
+    matrix = columns.to(dtype)
     coarse = _coarse(matrix) if dtype == torch.float32 and N >= COMPRESSED and _half_width() else None
-    columns = np.ascontiguousarray(columns.T)
+    rows_of_D = columns.T.contiguous().numpy()
     gram, scale, fuzz = _gram(matrix, longest)
     start_codes = (x.new_empty(0, N) if init is None else init.detach().contiguous()).numpy()
     integer = np.int32 if dtype == torch.float32 else np.int64
-    threads = torch.get_num_threads()
-    chunk = max(1024, BLOCK * threads)
-    correlation, lacking = np.empty((min(n, chunk), N), matrix.dtype), np.empty(min(n, chunk))
 
-    def work(start: int, stop: int, first: int) -> None:
-        rows, here = slice(start, stop), slice(start - first, stop - first)
-        solve_rows(
-            signals[rows],
-            correlation[here],
-            lacking[here],
-            columns,
-            gram,
-            matrix.dtype.type(scale),
-            fuzz,
-            weight,
-            tol,
-            not nonnegative,
-            longest,
-            unit,
-            limit,
-            start_codes[rows],
-            codes[rows].numpy(),
-            *(row.numpy() for row in record[:, rows]),
-            np.zeros(1, integer),
-        )
+    def work(blocks: Iterator[slice]) -> None:
+        correlation = torch.empty(min(n, BLOCK), N, dtype=dtype)
+        for rows in blocks:
+            part = signals[rows]
+            c = correlation[: len(part)]
+            lacking = _correlate(part.to(dtype), matrix, coarse, longest, 0.3 * weight, c)
+            solve_rows(
+                part.numpy(),
+                c.numpy(),
+                lacking.numpy(),
+                rows_of_D,
+                gram,
+                c.numpy().dtype.type(scale),
+                fuzz,
+                weight,
+                tol,
+                not nonnegative,
+                longest,
+                unit,
+                limit,
+                start_codes[rows],
+                codes[rows].numpy(),
+                *(row.numpy() for row in record[:, rows]),
+                np.zeros(1, integer),
+            )
 
-    with ThreadPoolExecutor(threads) as pool:  # starts no thread before it is given work
-        for first in range(0, n, chunk):
-            stop = min(n, first + chunk)
-            # before the threads start, because the threads of BLAS must not run inside them
-            # what float32 cannot hold is solved in float64
-            with np.errstate(over="ignore", invalid="ignore"):
-                part, c = signals[first:stop].astype(matrix.dtype), correlation[: stop - first]
-                lacking[: stop - first] = _correlate(part, matrix, coarse, longest, 0.3 * weight, c)
-            share = max(-(-(stop - first) // threads), 32)
-            starts = range(first, stop, share)
-            if len(starts) == 1:
-                work(first, stop, first)
-            else:
-                list(pool.map(work, starts, [min(a + share, stop) for a in starts], [first] * len(starts)))
+    share(n, work)
     record[0] *= size * size
     return codes, record
 
@@ -148,21 +134,15 @@ def _half_width() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
-def _coarse(D: np.ndarray) -> tuple[Tensor, float]:
+def _coarse(D: Tensor) -> tuple[Tensor, float]:
     """D in bfloat16, and the largest error of a column."""
-    exact = torch.from_numpy(D)
-    coarse = exact.bfloat16()
-    return coarse, float(np.linalg.norm(D - coarse.float().numpy(), axis=0).max())
+    coarse = D.bfloat16()
+    return coarse, float(torch.linalg.vector_norm(D - coarse.float(), dim=0).max())
 
 
 def _correlate(
-    x: np.ndarray,
-    D: np.ndarray,
-    coarse: tuple[Tensor, float] | None,
-    longest: float,
-    most: float,
-    out: np.ndarray,
-) -> Any:
+    x: Tensor, D: Tensor, coarse: tuple[Tensor, float] | None, longest: float, most: float, out: Tensor
+) -> Tensor:
     """out = x D (n, N), and a bound (n,) on its error beyond float32's, which half of the rows keep below most.
 
     With `_coarse`'s D' and x' in bfloat16, and their product once more rounded to its 8 digits,
@@ -170,44 +150,45 @@ def _correlate(
     """
     if coarse is not None:
         rounded, blur = coarse
-        rows = torch.from_numpy(x)
-        short = rows.bfloat16()
-        error = torch.linalg.vector_norm(rows, dim=1) * blur
-        error += torch.linalg.vector_norm(rows - short.float(), dim=1) * (longest + blur)
+        short = x.bfloat16()
+        error = torch.linalg.vector_norm(x, dim=1) * blur
+        error += torch.linalg.vector_norm(x - short.float(), dim=1) * (longest + blur)
         if error.median() < most:
             product = short @ rounded
-            torch.from_numpy(out).copy_(product)
-            return (1.001 * error + 0.002 * product.abs().amax(1)).numpy()
-    np.matmul(x, D, out=out)
-    return 0.0
+            out.copy_(product)
+            return (1.001 * error + 0.002 * product.abs().amax(1)).double()
+    torch.mm(x, D, out=out)
+    return torch.zeros(len(x), dtype=torch.float64)
 
 
-def _gram(matrix: np.ndarray, longest: float) -> tuple[np.ndarray, float, float]:
+def _gram(D: Tensor, longest: float) -> tuple[np.ndarray, float, float]:
     """G, scale, fuzz with  |D'D - scale G| <= fuzz.  Integers of 16 bits where float32 would not fit the caches.
 
     Reading G is what limits large dictionaries, and half the bytes are read faster. Only for columns of about
     one length, as the error is absolute, and of mean cosine below a half: closer ones need more digits.
     """
-    N = matrix.shape[1]
-    uneven = np.linalg.norm(matrix, axis=0).min() < 0.5 * longest
-    coherent = np.linalg.norm(matrix.mean(1)) ** 2 > 0.5 * longest**2
-    if matrix.dtype != np.float32 or N < COMPRESSED or uneven or coherent:
-        return matrix.T @ matrix, 1.0, 0.0  # numpy sees the symmetry and does half of it
-    scale = 1.001 * longest**2 / 32767
-    gram, scaled = np.empty((N, N), np.int16), matrix / np.float32(scale)
-    room = np.empty((512, N), np.float32)
-    for first in range(0, N, 512):
-        block = slice(first, first + 512)
-        part = room[: min(512, N - first), : N - first]
-        np.matmul(matrix[:, block].T, scaled[:, first:], out=part)
-        np.rint(part, out=part)
-        gram[block, first:] = part
-        for other in range(first, N, 512):  # in pieces that fit the caches
-            gram[other : other + 512, block] = gram[block, other : other + 512].T
-    return gram, scale, 0.51 * scale
+    N = D.shape[1]
+    uneven = torch.linalg.vector_norm(D, dim=0).min() < 0.5 * longest
+    coherent = torch.linalg.vector_norm(D.mean(1)) ** 2 > 0.5 * longest**2
+    short = D.dtype == torch.float32 and N >= COMPRESSED and not uneven and not coherent
+    scale = 1.001 * longest**2 / 32767 if short else 1.0
+    gram, scaled = np.empty((N, N), np.int16 if short else D.numpy().dtype), D / scale
+
+    def work(blocks: Iterator[slice]) -> None:
+        room = torch.empty(min(N, BLOCK) * N, dtype=D.dtype)
+        for block in blocks:
+            first, size = block.start, block.stop - block.start
+            part = room[: size * (N - first)].view(size, N - first)
+            torch.mm(D[:, block].T, scaled[:, first:], out=part)
+            gram[block, first:] = (part.round_() if short else part).numpy()
+            for other in range(first, N, BLOCK):  # in pieces that fit the caches
+                gram[other : other + BLOCK, block] = gram[block, other : other + BLOCK].T
+
+    share(N, work, block=BLOCK, fewest=BLOCK)
+    return gram, scale, 0.51 * scale if short else 0.0
 
 
-def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[np.ndarray, np.ndarray, float, float, float, float]:
+def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[Tensor, Tensor, float, float, float, float]:
     """D and x in units in which the longest column and alpha are about one.
 
     So float32 can neither overflow nor underflow where it matters, and the units are powers of two, which keep
@@ -219,4 +200,4 @@ def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[np.ndarray, np.ndarray
     length = 2.0 ** round(math.log2(longest))
     size = 2.0 ** round(math.log2(alpha / length))
     D, x = (D / length).detach().contiguous(), (x / size).detach().contiguous()
-    return D.numpy(), x.numpy(), alpha / (length * size), size / length, size, longest / length
+    return D, x, alpha / (length * size), size / length, size, longest / length
