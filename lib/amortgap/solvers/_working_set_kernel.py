@@ -14,31 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.solvers._rows import grow, jit
+from amortgap.solvers._restricted_kernel import WIDTH, rebuild, restricted, subtract_rows
+from amortgap.solvers._rows import jit
 
-WIDTH = 256  # candidates held at once
 SEEN = 0.4  # candidates, in units of the largest inactive correlation
 SHRINK = 0.25  # lam of the next round: lower, so that the next screening sees a residual with less bias
 NEAR = 0.1  # residuals this close, in units of alpha, share a screening
 ROUNDS = 300  # restricted problems a sample may take
-
-
-@jit
-def _subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
-    """out[:n] -= sum_p w[p] rows[index[p], :n], four rows at a time to save loads of out."""
-    f = out.dtype.type
-    p = 0
-    while p + 4 <= k:
-        a, b, c, d = w[p], w[p + 1], w[p + 2], w[p + 3]
-        i0, i1, i2, i3 = index[p], index[p + 1], index[p + 2], index[p + 3]
-        for j in range(n):
-            out[j] -= (a * f(rows[i0, j]) + b * f(rows[i1, j])) + (c * f(rows[i2, j]) + d * f(rows[i3, j]))
-        p += 4
-    while p < k:
-        a, i0 = w[p], index[p]
-        for j in range(n):
-            out[j] -= a * f(rows[i0, j])
-        p += 1
 
 
 @jit
@@ -59,203 +41,6 @@ def _above(bits: Any, threshold: Any, found: Any) -> int:
                     found[count] = start + i
                     count += 1
     return count
-
-
-@jit
-def _rebuild(
-    k: int,
-    A: Any,
-    g: Any,
-    s: Any,
-    H: Any,
-    G: Any,
-    scale: Any,
-    where: Any,
-    singular: float,
-    u: Any,
-    w: Any,
-    rows: Any,
-) -> int:
-    """H afresh, when updates have eaten its accuracy; atoms dependent on earlier ones leave.  The new |A|."""
-    size, k = k, 0
-    for p in range(size):
-        j = A[p]
-        for i in range(k):
-            w[i] = -g[p] * g[i] * scale * G[A[i], j]
-            u[i] = 0
-        _subtract_rows(u, k, w, H, rows, k)
-        full = scale * G[j, j]
-        schur = full
-        for i in range(k):
-            schur += w[i] * u[i]
-        where[j] = -1
-        if schur > singular * full:
-            grow(H, u, schur, k)
-            A[k], g[k], s[k], where[j] = j, g[p], s[p], k
-            k += 1
-    return k
-
-
-@jit
-def _drop(
-    p: int,
-    k: int,
-    A: Any,
-    g: Any,
-    s: Any,
-    v: Any,
-    slot: Any,
-    H: Any,
-    Gc: Any,
-    nc: int,
-    used: Any,
-    where: Any,
-    c: Any,
-) -> int:
-    """Take position p out of the active set; the last atom moves to p.  Returns the new size."""
-    if slot[p] >= 0:
-        used[slot[p]] = 0
-    where[A[p]] = -1
-    c[A[p]] = np.inf  # what an earlier screening said about it no longer counts
-    f = 1 / H[p, p]
-    for i in range(k):
-        if i != p:
-            w = f * H[p, i]
-            for j in range(k):
-                H[i, j] -= w * H[p, j]
-    last = k - 1
-    if p != last:
-        A[p], g[p], s[p], v[p], slot[p] = A[last], g[last], s[last], v[last], slot[last]
-        where[A[p]] = p
-        for j in range(k):
-            H[p, j] = H[last, j]
-        for i in range(k):
-            H[i, p] = H[i, last]
-        H[p, p] = H[last, last]
-        for j in range(nc):
-            Gc[p, j] = Gc[last, j]
-    return last
-
-
-@jit
-def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) -> tuple[float, int]:
-    """s += t d with the largest t <= 1 that keeps s >= 0; vc follows.  Returns t and the atom at zero or -1."""
-    t, blocking = 1.0, -1
-    bad = 0
-    for p in range(k):
-        bad += s[p] + d[p] <= 0
-    if bad > 0:
-        for p in range(k):
-            if d[p] < 0 and s[p] + t * d[p] <= 0:
-                t, blocking = -s[p] / d[p], p
-    for p in range(k):
-        w[p] = t * d[p]
-        s[p] += w[p]
-    if blocking >= 0:
-        s[blocking] = 0
-    _subtract_rows(vc, nc, w, Gc, rows, k)
-    return t, blocking
-
-
-@jit
-def _restricted(
-    k: int,
-    A: Any,
-    g: Any,
-    s: Any,
-    v: Any,
-    slot: Any,
-    H: Any,
-    nc: int,
-    cand: Any,
-    gc: Any,
-    vc: Any,
-    used: Any,
-    Gc: Any,
-    G: Any,
-    scale: Any,
-    where: Any,
-    c: Any,
-    slack: float,
-    limit: int,
-    singular: float,
-    u: Any,
-    w: Any,
-    rows: Any,
-    pivots: int,
-) -> tuple[int, int]:
-    """Solve on A and the candidates at the lam hidden in v (k,) and vc (nc,).  Returns |A| and pivots left."""
-    for p in range(k):
-        slot[p] = -1
-        for q in range(nc):
-            Gc[p, q] = g[p] * gc[q] * scale * G[A[p], cand[q]]
-    for q in range(nc):
-        used[q] = 0
-    while k > 0:  # first meet the conditions on A itself
-        for i in range(k):
-            u[i] = 0
-            w[i] = -v[i]
-        _subtract_rows(u, k, w, H, rows, k)
-        t, blocking = _step(k, s, u, w, rows, Gc, nc, vc)
-        if blocking < 0:
-            break
-        for i in range(k):
-            v[i] *= 1 - t
-        k = _drop(blocking, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
-        pivots -= 1
-    while pivots > 0:
-        best, q = slack, -1
-        for i in range(nc):
-            if vc[i] > best and used[i] == 0:
-                best, q = vc[i], i
-        if q < 0:
-            break
-        pivots -= 1
-        j, sign, start = cand[q], gc[q], 0.0
-        size = scale * G[j, j]
-        used[q] = 1
-        while True:
-            for i in range(k):
-                w[i] = -Gc[i, q]
-                u[i] = 0
-            _subtract_rows(u, k, w, H, rows, k)
-            schur = size
-            for i in range(k):
-                schur += w[i] * u[i]
-            if schur > singular * size and k < limit:
-                break
-            # d_j = D_A u: along (1, -u) the residual stays and the l1 norm falls; swap j against the first zero
-            t, p = np.inf, -1
-            for i in range(k):
-                if u[i] > 0 and s[i] < t * u[i]:
-                    t, p = s[i] / u[i], i
-            if p < 0 or pivots <= 0:
-                break
-            for i in range(k):
-                s[i] -= t * u[i]
-            start += t
-            k = _drop(p, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
-            pivots -= 1
-        if not (schur > singular * size and k < limit):
-            used[q] = 2  # numerically dependent with nothing to swap: left to the next round
-            continue
-        grow(H, u, schur, k)
-        A[k], g[k], s[k], v[k], slot[k], where[j] = j, sign, start, 0, q, k
-        for i in range(nc):
-            Gc[k, i] = sign * gc[i] * scale * G[j, cand[i]]
-        k += 1
-        excess = vc[q]
-        while True:
-            at = where[j]
-            for i in range(k):
-                u[i] = excess * H[at, i]
-            t, blocking = _step(k, s, u, w, rows, Gc, nc, vc)
-            if blocking < 0 or blocking == at:
-                break
-            excess *= 1 - t
-            k = _drop(blocking, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
-            pivots -= 1
-    return k, pivots
 
 
 @jit
@@ -315,7 +100,7 @@ def solve_rows(
                 if init[row, i] != 0 and k < limit:
                     A[k], g[k], s[k] = i, np.sign(init[row, i]), abs(np.float64(init[row, i])) / unit
                     k += 1
-            k = _rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
+            k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
         for turn in range(ROUNDS):
             proving = True
             if not screened:
@@ -325,7 +110,7 @@ def solve_rows(
                     length += s[p]
                 for i in range(N):
                     c[i] = C0[row, i]
-                _subtract_rows(c, N, w, G, A, k)
+                subtract_rows(c, N, w, G, A, k)
                 work += 2.0 * k * N
                 if signed:
                     for i in range(N):
@@ -360,7 +145,7 @@ def solve_rows(
                     r[i] = x[row, i]
                 for p in range(k):
                     ws[p] = g[p] * s[p]
-                _subtract_rows(r, M, ws, Dt, A, k)
+                subtract_rows(r, M, ws, Dt, A, k)
                 rr, rx, shift = 0.0, 0.0, 0.0
                 if not screened:
                     for i in range(M):
@@ -413,14 +198,14 @@ def solve_rows(
                 if gap[row] <= 0.99 * tol:
                     break
                 if gap[row] > 0.5 * before:  # refinement with a good H gains digits every time
-                    k = _rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
+                    k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
                     gap[row] = before = np.inf
                     screened = False
                     continue
                 before = gap[row]
                 slack = 0.25 * tol * alpha
             allowance = min(pivots, 4 * (k + nc) + 20)
-            k, left = _restricted(
+            k, left = restricted(
                 k,
                 A,
                 g,
@@ -452,7 +237,7 @@ def solve_rows(
                 break
             screened = proving
             if left <= 0 or turn % 16 == 15:  # going round in circles
-                k = _rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
+                k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
                 screened = False
         for p in range(k):
             codes[row, A[p]] = unit * g[p] * s[p]

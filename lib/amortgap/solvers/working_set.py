@@ -87,7 +87,7 @@ def _solve(
     from amortgap.solvers._working_set_kernel import solve_rows  # numba takes half a second to import
 
     n, N = len(x), D.shape[1]
-    codes = torch.zeros(n, N, dtype=x.dtype)  # numpy's large pages are dear where memory is fragmented
+    codes = torch.empty(n, N, dtype=x.dtype)  # numpy's large pages are dear where memory is fragmented
     record = torch.zeros(4, n, dtype=torch.float64)
     exact = x.dtype if dtype == torch.float32 else dtype
     columns, signals, weight, unit, size, longest = in_units(D.to(exact), x.to(exact), alpha)
@@ -119,7 +119,7 @@ def _solve(
                 unit,
                 limit,
                 start_codes[rows],
-                codes[rows].numpy(),
+                codes[rows].zero_().numpy(),
                 *(row.numpy() for row in record[:, rows]),
                 np.zeros(1, integer),
             )
