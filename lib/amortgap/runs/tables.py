@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_table(path: Path, rows: DataFrame | Iterable[Mapping[str, Any]]) -> None:
-    """Write `rows` to `path`. NaN and None become null.
+    """Write `rows` to `path`, numbers to nine digits, which hold a float32 exactly. NaN and None become null.
 
     A named index of a DataFrame becomes a column; an unnamed one is dropped. Raises `Refused` for an
     empty table, for column names that are not text, and for cells that are not a number, text,
@@ -50,7 +50,7 @@ def _cell(value: Any, table: str, column: object) -> float | int | str | bool | 
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float) and not math.isinf(value):
-        return None if math.isnan(value) else value
+        return None if math.isnan(value) else float(f"{value:.9g}")
     kind = "infinite" if isinstance(value, float) else f"a {type(value).__name__}"
     raise Refused(
         f"table {table!r}, column {column!r}: a cell is {kind}; use numbers, text, true/false or None"
