@@ -158,3 +158,16 @@ def test_small_whole_numbers_with_all_their_ties(seed, M, N, nonnegative, pivots
     free = support & (codes > 0) if nonnegative else support
     assert (gradient[free].abs() < 1e-5).all()
     assert (gradient[support] < 1e-5).all()
+
+
+def test_large_supports_on_several_threads():
+    """The batched LU of torch 2.13 fails here from some 200 columns on."""
+    D, x, support = problem(400, 500, 6)  # about 250 columns each
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        codes = refit(D, x, support, nonnegative=False)
+    finally:
+        torch.set_num_threads(before)
+    gradient = ((x - codes @ D.T) @ D)[support]
+    assert gradient.abs().max() < 1e-9  # the normal equations, of numbers around 400
