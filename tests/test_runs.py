@@ -58,7 +58,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 
 cells = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_infinity=False, allow_subnormal=False), st.text()
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_infinity=False, allow_subnormal=False),
+    st.text(),
 )
 
 
