@@ -17,12 +17,12 @@ ENCODERS: dict[tuple[str, int], dict[str, Any]] = {
     ("E1", 0): {"steps": 1600, "lr": 3e-2, "batch_size": 128},
     ("E1", 32): {"steps": 3200, "lr": 1e-2, "batch_size": 128},
     ("E1", 256): {"steps": 1600, "lr": 3e-2, "batch_size": 128},
-    ("E1", 1024): {"steps": 1600, "lr": 3e-2, "batch_size": 128},
+    ("E1", 1024): {"steps": 3200, "lr": 3e-2, "batch_size": 128},
     ("E2", 0): {"steps": 9600, "lr": 3e-2, "batch_size": 128},
     ("E2", 32): {"steps": 19200, "lr": 1e-2, "batch_size": 128},
     ("E2", 256): {"steps": 9600, "lr": 1e-3, "batch_size": 128},
-    ("E3", 0): {"steps": 19200, "lr": 1e-2, "batch_size": 128},
-    ("E3", 32): {"steps": 19200, "lr": 1e-2, "batch_size": 128},
+    ("E3", 0): {"steps": 19200, "lr": 3e-2, "batch_size": 128},
+    ("E3", 32): {"steps": 19200, "lr": 3e-2, "batch_size": 128},
     ("E3", 256): {"steps": 9600, "lr": 3e-2, "batch_size": 128},
 }
 SPARSE_CODING: dict[str, Any] = {"alpha": 0.3, "falling": 0.8, "rounds": 2}
