@@ -13,8 +13,8 @@ SOURCES = {
     path.relative_to(LIB).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(LIB.rglob("*.py"))
 }
 
-# each part and the parts it may know; _check and _subsets are tools of all of the science
-BASE = {"_check", "_subsets", "problem", "objectives", "metrics", "flops"}
+# each part and the parts it may know; _check, _checkpoint and _subsets are tools of all of the science
+BASE = {"_check", "_checkpoint", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap", "bench"}
 OUTER = {"llm", "interop"}

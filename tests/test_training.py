@@ -430,7 +430,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
     expected = fit(whole, p.x, measure=lambda m: {"norm": m.W.norm()}, **settings)
     file = tmp_path / "run" / "checkpoint.pt"
 
-    write, written = amortgap.training._write_whole, []
+    write, written = amortgap.training.write_checkpoint, []
 
     def write_and_die(*what):
         write(*what)
@@ -439,10 +439,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
             raise Killed
 
     settings |= {"measure": lambda m: {"norm": m.W.norm()}, "checkpoint_file": file}
-    monkeypatch.setattr(amortgap.training, "_write_whole", write_and_die)
+    monkeypatch.setattr(amortgap.training, "write_checkpoint", write_and_die)
     with pytest.raises(Killed):
         fit(again, p.x, **settings)
-    monkeypatch.setattr(amortgap.training, "_write_whole", write)
+    monkeypatch.setattr(amortgap.training, "write_checkpoint", write)
     for _ in range(2):  # the second time everything is read back
         _, again = small(name, 0)
         history = fit(again, p.x, **settings)
@@ -455,3 +455,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
     assert [f.name for f in file.parent.iterdir()] == [file.name]
     with pytest.raises(ValueError, match="another run"):
         fit(again, p.x * 2, **settings)
+    with pytest.raises(ValueError, match=r"holds 50 steps|another run"):
+        fit(again, p.x, **{**settings, "steps": 20})
+    for damage in (b"", b"no checkpoint", file.read_bytes()[:-500]):
+        file.write_bytes(damage)
+        with pytest.raises(ValueError, match="damaged"):
+            fit(again, p.x, **settings)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from amortgap._check import as_tensor
+from amortgap._checkpoint import read_checkpoint, write_checkpoint
 from amortgap.encoders import MLPEncoder, ReLUEncoder, TopKEncoder
 from amortgap.encoders._sparse import FLOPS
 
@@ -235,9 +234,9 @@ def fit(
         None if checkpoint_file is None else Path(checkpoint_file),
     )  # -1: not even step 0 is recorded
     if file is not None and file.exists():
-        saved = torch.load(file, map_location=x.device, weights_only=True)
-        if saved["run"] != run or saved["step"] > steps:
-            raise ValueError(f"{file} belongs to another run; remove it or name another file")
+        saved = read_checkpoint(file, run, x.device)
+        if saved["step"] > steps:
+            raise ValueError(f"{file} holds {saved['step']} steps, more than {steps}")
         step, history = saved["step"], History(**saved["history"])
         history.loss = [loss.cpu() for loss in history.loss]
         model.load_state_dict(saved["parameters"])
@@ -246,7 +245,7 @@ def fit(
     def save(step: int) -> None:
         if file is not None:
             state = {"parameters": model.state_dict(), "moments": trainer.moments()}
-            _write_whole(file, {"run": run, "step": step, "history": vars(history), **state})
+            write_checkpoint(file, {"run": run, "step": step, "history": vars(history), **state})
 
     saved_at = time.perf_counter()
     with tqdm(total=steps, initial=max(step, 0), desc=label, file=sys.stderr, delay=2, mininterval=1) as bar:
@@ -382,19 +381,6 @@ class _Kernel:
     def restore(self, moments: dict[str, Any]) -> None:
         self.gather()
         self.m, self.v = moments["m"], moments["v"]
-
-
-def _write_whole(file: Path, value: Any) -> None:
-    """torch.save to a temporary neighbour, then rename: a reader sees the old file or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            torch.save(value, stream)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _check_data(value: Any, name: str, lead: list[int], width: int) -> Tensor:

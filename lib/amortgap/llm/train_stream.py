@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from amortgap import training
+from amortgap._checkpoint import read_checkpoint, write_checkpoint
 from amortgap.encoders._sparse import FLOPS
 from amortgap.llm.stream import Stream
 from amortgap.llm.train import PROBE, resample, stage_ends
@@ -77,9 +78,7 @@ def train_stream(
     }
     file = None if checkpoint_file is None else Path(checkpoint_file)
     if file is not None and file.exists():
-        saved = torch.load(file, map_location=D.device, weights_only=True)
-        if saved["run"] != run:
-            raise ValueError(f"{file} belongs to another run; remove it or name another file")
+        saved = read_checkpoint(file, run, D.device)
         step, history = saved["step"], History(**saved["history"])
         model.load_state_dict(saved["parameters"])
         adam.load_state_dict(saved["moments"])
@@ -107,7 +106,7 @@ def train_stream(
             adam = fresh()
         if file is not None and (done == steps or time.perf_counter() - saved_at >= training.SAVE_EVERY):
             state = {"parameters": model.state_dict(), "moments": adam.state_dict(), "history": vars(history)}
-            training._write_whole(file, {"run": run, "step": done, **state})
+            write_checkpoint(file, {"run": run, "step": done, **state})
             saved_at = time.perf_counter()
     return history
 
