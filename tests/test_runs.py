@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from amortgap.runs import Claim, Record, Refused
 from amortgap.runs.claims import VERDICTS, merge
 from amortgap.runs.execute import _alone_in, execute
-from amortgap.runs.files import write_text
+from amortgap.runs.files import read_json, write_text
 from amortgap.runs.jobs import is_done, make_job, state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
@@ -462,6 +462,33 @@ def test_a_killed_run_counts_as_not_run_and_the_next_one_repairs_it(tmp_path: Pa
     result = execute(job(project, "a", pause=0.0))
     assert result["status"] == "done"
     assert sorted(path.name for path in folder.iterdir()) == ["begun", "run.ipynb", "run.json"]
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_parts(tmp_path: Path) -> None:
+    project = make_project(
+        tmp_path,
+        "",
+        long=[
+            "from pathlib import Path\nfrom amortgap.runs import Record\nrec, made = Record(out), Path('made')\n",
+            """def rows(i):
+    made.open("a").write(str(i))
+    if i == 2 and not Path("go").exists():
+        raise ValueError("stopped")
+    return [{"i": i, "third": i / 3}]
+
+found = [row for i in range(4) for row in rec.part(f"part_{i}", lambda i=i: rows(i))]
+rec.table("all", found)""",
+        ],
+    )
+    one = job(project, "long")
+    assert execute(one)["status"] == "failed"
+    (project.notebooks / "go").touch()
+    assert execute(one)["status"] == "done"
+    assert (project.notebooks / "made").read_text() == "01223"  # nothing was made twice but what had failed
+    assert sorted(path.name for path in one.folder.iterdir()) == ["all.json", "run.ipynb", "run.json"]
+    assert [row["third"] for row in read_json(one.folder / "all.json")] == [0, 0.333333333, 0.666666667, 1]
+    assert execute(one)["status"] == "done"  # the parts went with the run that used them
+    assert (project.notebooks / "made").read_text() == "01223" + "0123"
 
 
 def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:

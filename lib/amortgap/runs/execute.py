@@ -23,15 +23,20 @@ def execute(job: Job) -> dict[str, Any]:
     Raises `Refused` when another process is running into the same folder.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(job.folder), _environment(job.threads):
-        return _execute(job)
+    key = job.key()
+    with _alone_in(job.folder), _environment(job.threads, key):
+        return _execute(job, key)
 
 
-def _execute(job: Job) -> dict[str, Any]:
-    key, source_state, started = job.key(), commit(job.project.root), datetime.now(UTC)
+def _execute(job: Job, key: str) -> dict[str, Any]:
+    source_state, started = commit(job.project.root), datetime.now(UTC)
+    parts = (
+        job.folder / f"parts_{key}"
+    )  # what a killed run with this key has got: `Record.part` goes on from it
     (job.folder / "run.json").unlink(missing_ok=True)  # first: without it the folder counts as not run
     for old in job.folder.iterdir():
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+        if old != parts:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
     partial, error = job.folder / "partial.ipynb", None
     try:
         _papermill(job, partial)
@@ -40,6 +45,7 @@ def _execute(job: Job) -> dict[str, Any]:
         error["kept"] = _keep(partial, "failed.ipynb")
     else:
         _keep(partial, "run.ipynb")
+        shutil.rmtree(parts, ignore_errors=True)
     facts = job.folder / "facts.json"
     known = read_json(facts) if facts.exists() else {}
     result = {
@@ -130,9 +136,10 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """Let the kernel use `threads` threads, so that parallel notebooks do not fight for cores."""
+def _environment(threads: int, key: str) -> Iterator[None]:
+    """Tell the kernel which run it is, and to use `threads` threads, so that parallel ones do not fight for cores."""
     wanted = {
+        "AMORTGAP_RUN": key,
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",

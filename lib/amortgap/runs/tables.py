@@ -1,4 +1,4 @@
-"""Tidy tables as JSON: one object a row, scalar cells, every digit kept."""
+"""Tidy tables as JSON: one object a row, scalar cells, nine digits."""
 
 from __future__ import annotations
 
