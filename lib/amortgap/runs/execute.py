@@ -137,7 +137,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(threads: int, key: str) -> Iterator[None]:
-    """Tell the kernel which run it is, and to use `threads` threads: kernels in parallel must not fight for cores."""
+    """Tell the kernel which run it is, and to use `threads` threads: parallel kernels must not fight for cores."""
     wanted = {
         "AMORTGAP_RUN": key,
         "OMP_NUM_THREADS": str(threads),
