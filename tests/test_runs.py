@@ -476,7 +476,11 @@ def test_a_run_that_was_stopped_goes_on_from_its_parts(tmp_path: Path) -> None:
         raise ValueError("stopped")
     return [{"i": i, "third": i / 3}]
 
-found = [row for i in range(4) for row in rec.part(f"part_{i}", lambda i=i: rows(i))]
+found = []
+for i in range(4):
+    if f"part_{i}" not in rec.parts:
+        rec.parts[f"part_{i}"] = rows(i)
+    found += rec.parts[f"part_{i}"]
 rec.table("all", found)""",
         ],
     )

@@ -14,6 +14,7 @@ from typing import Any
 from amortgap.runs.errors import Refused
 from amortgap.runs.files import read_json, write_json, write_text
 from amortgap.runs.jobs import Job
+from amortgap.runs.parts import parts_folder
 from amortgap.runs.provenance import commit, provenance
 
 
@@ -30,12 +31,10 @@ def execute(job: Job) -> dict[str, Any]:
 
 def _execute(job: Job, key: str) -> dict[str, Any]:
     source_state, started = commit(job.project.root), datetime.now(UTC)
-    parts = (
-        job.folder / f"parts_{key}"
-    )  # what a killed run with this key has got: `Record.part` goes on from it
+    parts = parts_folder(job.folder, key)
     (job.folder / "run.json").unlink(missing_ok=True)  # first: without it the folder counts as not run
     for old in job.folder.iterdir():
-        if old != parts:
+        if old != parts:  # those of a killed run like this one are gone on from
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     partial, error = job.folder / "partial.ipynb", None
     try:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amortgap.runs.claims import VERDICTS, Claim
 from amortgap.runs.errors import Refused
-from amortgap.runs.files import read_json, write_json
+from amortgap.runs.files import write_json
+from amortgap.runs.parts import Parts
 from amortgap.runs.project import find_project
 from amortgap.runs.svg import to_svg, use_style
 from amortgap.runs.tables import read_table, write_table
@@ -41,6 +41,7 @@ class Record:
         except Refused:
             self.out = Path(out).resolve()
         self.out.mkdir(parents=True, exist_ok=True)
+        self.parts = Parts(self.out)
         self._tables: set[str] = set()
         self._figures: set[str] = set()
         self._claims: dict[str, Claim] = {}
@@ -61,21 +62,6 @@ class Record:
         write_table(file, rows)
         self._tables.add(name)
         return read_table(file)
-
-    def part(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """The rows of `make()`, one part of a long table, kept until the run has succeeded.
-
-        A run that was killed and is started again with the same key (`amortgap.runs.key`) reads them and
-        goes on from there. Outside a run (Jupyter, bare papermill) nothing is kept.
-        """
-        _check_name(name, "part")
-        key = os.environ.get("AMORTGAP_RUN")
-        if not key:
-            return make()
-        file = self.out / f"parts_{key}" / f"{name}.json"
-        if not file.exists():
-            write_table(file, make())
-        return read_json(file)
 
     def figure(self, fig: Figure, name: str, *, title: str, alt: str, data: str) -> None:
         """Show `fig` inline with its finding (`title`), a description for those who cannot see it
