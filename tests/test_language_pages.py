@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from amortgap.runs.files import read_json
+from amortgap.runs.tables import read_rows
 from tiny_models import save_gpt2
 
 ROOT = Path(__file__).parents[1]
@@ -81,9 +82,9 @@ def test_random_weights_stand_beside_the_trained(name, small, tmp_path, monkeypa
     )
 
     def table(which):
-        return json.loads((tmp_path / "data" / f"{which}.json").read_text())
+        return read_rows(tmp_path / "data" / f"{which}.json")
 
-    claims = {claim["id"] for claim in table("claims")}
+    claims = {claim["id"] for claim in read_json(tmp_path / "data" / "claims.json")}
     if name.startswith("10"):
         assert {"E16.27", "E16.28", "E16.29", "E16.30"} <= claims
         there = {"ReLU, random LM", "TopK, random LM", "Gaussian columns, random LM"}

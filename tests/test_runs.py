@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from amortgap.runs import Claim, Record, Refused
 from amortgap.runs.claims import VERDICTS, merge
 from amortgap.runs.execute import _alone_in, execute
-from amortgap.runs.files import read_json, write_text
+from amortgap.runs.files import write_text
 from amortgap.runs.jobs import is_done, make_job, state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
 from amortgap.runs.project import Project, find_project
 from amortgap.runs.schedule import run_all, sentence
 from amortgap.runs.svg import to_svg
-from amortgap.runs.tables import read_table, write_table
+from amortgap.runs.tables import read_rows, read_table, write_table
 from demo_project import make_project, write_notebook
 
 CLAIM = {"says": "s", "paper": 0.5, "ours": 0.6, "low": 0.5, "high": 0.7, "chance": None, "verdict": "beyond"}
@@ -70,7 +70,7 @@ cells = st.one_of(
 def test_a_table_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, column: list) -> None:
     file = tmp_path_factory.getbasetemp() / "table.json"
     write_table(file, [{"x": cell} for cell in column])
-    for cell, row in zip(column, json.loads(file.read_text()), strict=True):
+    for cell, row in zip(column, read_rows(file), strict=True):
         if isinstance(cell, float):  # half a unit in the ninth digit
             assert row["x"] is None if math.isnan(cell) else math.isclose(row["x"], cell, rel_tol=5.01e-9)
         else:
@@ -81,7 +81,14 @@ def test_a_table_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathF
 def test_numpy_scalars_and_named_indices_are_kept(tmp_path: Path) -> None:
     frame = pd.DataFrame({"m": ["a", "b"], "v": np.array([0.1, np.nan])}).set_index("m")
     write_table(tmp_path / "t.json", frame)
-    assert json.loads((tmp_path / "t.json").read_text()) == [{"m": "a", "v": 0.1}, {"m": "b", "v": None}]
+    assert read_rows(tmp_path / "t.json") == [{"m": "a", "v": 0.1}, {"m": "b", "v": None}]
+
+
+def test_pandas_reads_a_table_alone_and_a_missing_cell_is_null(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.json", [{"m": "a, b"}, {"m": 'c"d', "v": 0.5}])
+    ours = read_table(tmp_path / "t.json")
+    pd.testing.assert_frame_equal(pd.read_json(tmp_path / "t.json", orient="split"), ours)
+    assert read_rows(tmp_path / "t.json")[0] == {"m": "a, b", "v": None}
 
 
 @pytest.mark.parametrize(
@@ -490,7 +497,7 @@ rec.table("all", found)""",
     assert execute(one)["status"] == "done"
     assert (project.notebooks / "made").read_text() == "01223"  # nothing was made twice but what had failed
     assert sorted(path.name for path in one.folder.iterdir()) == ["all.json", "run.ipynb", "run.json"]
-    assert [row["third"] for row in read_json(one.folder / "all.json")] == [0, 0.333333333, 0.666666667, 1]
+    assert list(read_table(one.folder / "all.json").third) == [0, 0.333333333, 0.666666667, 1]
     assert execute(one)["status"] == "done"  # the parts went with the run that used them
     assert (project.notebooks / "made").read_text() == "01223" + "0123"
 

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from amortgap.runs.files import read_json
-from amortgap.runs.tables import write_table
+from amortgap.runs.tables import read_rows, write_table
 
 Rows = list[dict[str, Any]]
 
@@ -32,11 +31,11 @@ class Parts(dict[str, Rows]):
         key = os.environ.get("AMORTGAP_RUN")
         self._folder = parts_folder(out, key) if key else None
         super().__init__(
-            {file.stem: read_json(file) for file in self._folder.glob("*.json")} if self._folder else {}
+            {file.stem: read_rows(file) for file in self._folder.glob("*.json")} if self._folder else {}
         )
 
     def __setitem__(self, name: str, rows: Rows) -> None:
         if self._folder:
             write_table(self._folder / f"{name}.json", rows)
-            rows = read_json(self._folder / f"{name}.json")  # to the digits that a run going on would read
+            rows = read_rows(self._folder / f"{name}.json")  # to the digits that a run going on would read
         super().__setitem__(name, rows)

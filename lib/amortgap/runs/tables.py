@@ -1,4 +1,7 @@
-"""Tidy tables as JSON: one object a row, scalar cells, nine digits."""
+"""Tidy tables as JSON: the columns once, a line a row, scalar cells, nine digits.
+
+`pandas.read_json(file, orient="split")` reads them, too.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,25 @@ def write_table(path: Path, rows: DataFrame | Iterable[Mapping[str, Any]]) -> No
     columns = list(dict.fromkeys(column for row in records for column in row))
     if bad := [column for column in columns if not isinstance(column, str)]:
         raise Refused(f"table {name!r}: column {bad[0]!r} is not a text")
-    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in records)
-    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+    lines = (_line([row.get(column) for column in columns]) for row in records)
+    write_text(path, f'{{"columns": {_line(columns)},\n"data": [\n' + ",\n".join(lines) + "\n]}\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of the table stored in `path`."""
+    table = read_json(path)
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
 def read_table(path: Path) -> DataFrame:
     """The table stored in `path`."""
     import pandas as pd
 
-    return pd.DataFrame(read_json(path))
+    return pd.DataFrame(read_rows(path))
+
+
+def _line(cells: list[Any]) -> str:
+    return json.dumps(cells, ensure_ascii=False, allow_nan=False)
 
 
 def _cell(value: Any, table: str, column: object) -> float | int | str | bool | None:
