@@ -133,6 +133,11 @@ def supervised_loss(model: Any, x: Tensor, codes: Tensor) -> Tensor:
     return -cosine_similarity(model.encode(x), codes, dim=-2).mean(-1)
 
 
+def _size(x: Tensor) -> str:
+    """||x|| to the digits that stay when other threads or another machine multiply in another order."""
+    return f"{torch.linalg.vector_norm(x, dtype=torch.float64).item():.6g}"
+
+
 def fit(
     model: nn.Module,
     x: Tensor,
@@ -207,11 +212,7 @@ def fit(
     )  # only a constant rate may go on for longer
     run = {
         "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
-        "data": [
-            list(x.shape),
-            float(x.double().sum()),
-            0.0 if codes is None else float(codes.double().sum()),
-        ],
+        "data": [list(x.shape), *(_size(part) for part in (x, codes) if part is not None)],
         "settings": [l1_weight.tolist(), pace, batch_size, seed, sorted(log), sorted(keep_at)],
     }
 
