@@ -374,9 +374,10 @@ def small(name, seed, known=False, **options):
     ],
 )
 def test_the_kernel_is_autograd(name, options, known, supervised, pace, monkeypatch):
-    """Losses equal up to a few roundings, weights to a tenth of one of the 50 steps.
+    """Losses equal up to a few roundings, weights to a third of one of the 50 steps.
 
-    Adam divides a gradient by its own size: where it nearly vanishes, what is left of it is rounding.
+    Adam divides a gradient by its own size: where it nearly vanishes, what is left of it is rounding, and one step
+    moves the weight by up to the learning rate.
     """
     pairs = [small(name, seed, known, **options) for seed in range(3)]
     x, codes = (torch.stack([getattr(p, k) for p, _ in pairs]) for k in ("x", "codes"))
@@ -393,7 +394,7 @@ def test_the_kernel_is_autograd(name, options, known, supervised, pace, monkeypa
     assert (a.steps, a.flops) == (b.steps, b.flops)
     torch.testing.assert_close(torch.stack(a.loss), torch.stack(b.loss), rtol=1e-6, atol=1e-6)
     for (key, p), q in zip(fast.named_parameters(), slow.parameters(), strict=True):
-        torch.testing.assert_close(p, q, rtol=0, atol=3e-4, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-3, msg=lambda text, key=key: f"{key}: {text}")
 
 
 def test_the_kernel_gives_the_same_bits_on_any_number_of_threads():

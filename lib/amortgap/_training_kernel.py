@@ -59,65 +59,78 @@ def each(kernel: Any, jobs: list[tuple[Any, ...]]) -> None:
 
 @_jit
 def _product(A: Any, B: Any, out: Any) -> None:
-    """out = A B; eight rows of B at a time, to save loads and stores of out."""
+    """out = A B; two rows of out and eight of B at a time: each number loaded then serves two multiplications."""
     p, q = A.shape
-    for i in range(p):
-        o = out[i]
+    for first in range(0, p, 2):
+        i = max(min(first, p - 2), 0)  # an odd row is done with the one before it, once more
+        e = min(i + 1, p - 1)
+        o, u = out[i], out[e]
+        o[:], u[:] = ZERO, ZERO
         k = q % 8
-        o[:] = ZERO
         for r in range(k):
-            a, b = A[i, r], B[r]
+            a, c, b = A[i, r], A[e, r], B[r]
             for j in range(len(o)):
-                o[j] += a * b[j]
+                t, w = o[j] + a * b[j], u[j] + c * b[j]
+                o[j], u[j] = t, w
         while k < q:
             a0, a1, a2, a3 = A[i, k], A[i, k + 1], A[i, k + 2], A[i, k + 3]
             a4, a5, a6, a7 = A[i, k + 4], A[i, k + 5], A[i, k + 6], A[i, k + 7]
+            c0, c1, c2, c3 = A[e, k], A[e, k + 1], A[e, k + 2], A[e, k + 3]
+            c4, c5, c6, c7 = A[e, k + 4], A[e, k + 5], A[e, k + 6], A[e, k + 7]
             b0, b1, b2, b3, b4, b5, b6, b7 = (
                 B[k], B[k + 1], B[k + 2], B[k + 3], B[k + 4], B[k + 5], B[k + 6], B[k + 7]
             )  # fmt: skip
             for j in range(len(o)):
-                o[j] += ((a0 * b0[j] + a1 * b1[j]) + (a2 * b2[j] + a3 * b3[j])) + (
-                    (a4 * b4[j] + a5 * b5[j]) + (a6 * b6[j] + a7 * b7[j])
-                )
+                t, w = o[j] + a0 * b0[j], u[j] + c0 * b0[j]
+                t, w = t + a1 * b1[j], w + c1 * b1[j]
+                t, w = t + a2 * b2[j], w + c2 * b2[j]
+                t, w = t + a3 * b3[j], w + c3 * b3[j]
+                t, w = t + a4 * b4[j], w + c4 * b4[j]
+                t, w = t + a5 * b5[j], w + c5 * b5[j]
+                t, w = t + a6 * b6[j], w + c6 * b6[j]
+                o[j], u[j] = t + a7 * b7[j], w + c7 * b7[j]
             k += 8
 
 
 @_jit
 def _add_cross(A: Any, B: Any, out: Any) -> None:
-    """out += A B', eight rows of B at a time."""
+    """out += A B', two rows of A and four of B at a time."""
     p, q = out.shape
-    for i in range(p):
-        a = A[i]
-        k = q % 8
+    for i in range(0, p, 2):
+        e = min(i + 1, p - 1)  # an odd row is multiplied twice and added once
+        a, c = A[i], A[e]
+        k = q % 4
         for r in range(k):
-            b, t = B[r], ZERO
+            b, t, w = B[r], ZERO, ZERO
             for j in range(len(a)):
                 t += a[j] * b[j]
+                w += c[j] * b[j]
             out[i, r] += t
+            if e > i:
+                out[e, r] += w
         while k < q:
-            b0, b1, b2, b3, b4, b5, b6, b7 = (
-                B[k], B[k + 1], B[k + 2], B[k + 3], B[k + 4], B[k + 5], B[k + 6], B[k + 7]
-            )  # fmt: skip
-            t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = ZERO
+            b0, b1, b2, b3 = B[k], B[k + 1], B[k + 2], B[k + 3]
+            t0 = t1 = t2 = t3 = w0 = w1 = w2 = w3 = ZERO
             for j in range(len(a)):
-                v = a[j]
-                t0 += v * b0[j]
-                t1 += v * b1[j]
-                t2 += v * b2[j]
-                t3 += v * b3[j]
-                t4 += v * b4[j]
-                t5 += v * b5[j]
-                t6 += v * b6[j]
-                t7 += v * b7[j]
+                f, g = a[j], c[j]
+                t0 += f * b0[j]
+                t1 += f * b1[j]
+                t2 += f * b2[j]
+                t3 += f * b3[j]
+                w0 += g * b0[j]
+                w1 += g * b1[j]
+                w2 += g * b2[j]
+                w3 += g * b3[j]
             out[i, k] += t0
             out[i, k + 1] += t1
             out[i, k + 2] += t2
             out[i, k + 3] += t3
-            out[i, k + 4] += t4
-            out[i, k + 5] += t5
-            out[i, k + 6] += t6
-            out[i, k + 7] += t7
-            k += 8
+            if e > i:
+                out[e, k] += w0
+                out[e, k + 1] += w1
+                out[e, k + 2] += w2
+                out[e, k + 3] += w3
+            k += 4
 
 
 @_jit
