@@ -30,7 +30,8 @@ from amortgap.encoders._sparse import FLOPS
 
 SAVE_EVERY = 60.0  # seconds between two writes of a checkpoint file
 CHUNK = 200  # steps between two looks at the clock
-KERNEL_WEIGHTS = 80_000  # of one model: above, torch is as fast in the full batch (measured)
+KERNEL_WEIGHTS = 600_000  # of one model, if each thread has its own: above, torch is as fast (measured)
+KERNEL_WEIGHTS_FEW = 80_000  # with fewer models than threads: above, torch's threads do better together
 LAID_OUT = 1 << 20  # numbers of mini-batches copied at once into the order the kernel reads
 WARM_UP = 0.05  # share of the steps over which the cosine schedule raises the learning rate
 SCHEDULES = ("constant", "cosine")
@@ -212,6 +213,7 @@ def fit(
     )  # only a constant rate may go on for longer
     run = {
         "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
+        "moments": type(trainer).__name__,  # each has its own layout
         "data": [list(x.shape), *(_size(part) for part in (x, codes) if part is not None)],
         "settings": [l1_weight.tolist(), pace, batch_size, seed, sorted(log), sorted(keep_at)],
     }
@@ -304,6 +306,7 @@ def _suits_kernel(model: nn.Module, x: Tensor) -> bool:
     """Whether the kernel knows the encoder and is the faster way."""
     known = type(model) in (ReLUEncoder, TopKEncoder) or (type(model) is MLPEncoder and model.layers == 2)
     D = model.get_parameter("decoder.D")
+    enough = D[..., 0, 0].numel() >= torch.get_num_threads()
     return (
         known
         and x.device.type == "cpu"
@@ -311,7 +314,8 @@ def _suits_kernel(model: nn.Module, x: Tensor) -> bool:
         and all(p.requires_grad for p in model.parameters() if p is not D)
         and D.requires_grad == model.decoder.learned  # type: ignore[union-attr]
         and model.decoder.b_pre is None  # type: ignore[union-attr]
-        and sum(p[(0,) * (D.ndim - 2)].numel() for p in model.parameters()) <= KERNEL_WEIGHTS
+        and sum(p[(0,) * (D.ndim - 2)].numel() for p in model.parameters())
+        <= (KERNEL_WEIGHTS if enough else KERNEL_WEIGHTS_FEW)
     )
 
 

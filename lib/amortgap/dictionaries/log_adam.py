@@ -20,7 +20,7 @@ from amortgap.problem import unit_columns
 from amortgap.solvers.log_adam import START
 
 CHUNK = 200  # steps between two looks at the progress bar
-KERNEL_WEIGHTS = 4096  # M N above which the general matrix products are faster
+KERNEL_WEIGHTS = 16_384  # M N above which the general matrix products are as fast
 
 
 def log_adam_dictionary(
