@@ -65,8 +65,9 @@ def _product(A: Any, B: Any, out: Any) -> None:
         i = max(min(first, p - 2), 0)  # an odd row is done with the one before it, once more
         e = min(i + 1, p - 1)
         o, u = out[i], out[e]
-        o[:], u[:] = ZERO, ZERO
         k = q % 8
+        if k:
+            o[:], u[:] = ZERO, ZERO
         for r in range(k):
             a, c, b = A[i, r], A[e, r], B[r]
             for j in range(len(o)):
@@ -81,7 +82,7 @@ def _product(A: Any, B: Any, out: Any) -> None:
                 B[k], B[k + 1], B[k + 2], B[k + 3], B[k + 4], B[k + 5], B[k + 6], B[k + 7]
             )  # fmt: skip
             for j in range(len(o)):
-                t, w = o[j] + a0 * b0[j], u[j] + c0 * b0[j]
+                t, w = (o[j] if k else ZERO) + a0 * b0[j], (u[j] if k else ZERO) + c0 * b0[j]
                 t, w = t + a1 * b1[j], w + c1 * b1[j]
                 t, w = t + a2 * b2[j], w + c2 * b2[j]
                 t, w = t + a3 * b3[j], w + c3 * b3[j]
