@@ -141,11 +141,10 @@ def _adam(p: Any, g: Any, m: Any, v: Any, lr: float, t: int) -> None:
     root = np.float32(1 / math.sqrt(1 - BETA2**t))
     b1, b2, eps = np.float32(1 - BETA1), np.float32(1 - BETA2), np.float32(EPS)
     for j in range(len(p)):
-        m[j] += b1 * (g[j] - m[j])
-    for j in range(len(p)):
-        v[j] += b2 * (g[j] * g[j] - v[j])
-    for j in range(len(p)):
-        p[j] -= rate * m[j] / (np.sqrt(v[j]) * root + eps)
+        a = g[j]
+        c, d = m[j] + b1 * (a - m[j]), v[j] + b2 * (a * a - v[j])
+        m[j], v[j] = c, d
+        p[j] -= rate * c / (np.sqrt(d) * root + eps)
 
 
 @_jit
