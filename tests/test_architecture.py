@@ -25,7 +25,8 @@ MAY_KNOW = (
     dict.fromkeys(BASE, BASE)
     | dict.fromkeys(KERNELS, BASE | KERNELS)
     | dict.fromkeys(MIDDLE, BASE | KERNELS)
-    | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)
+    | dict.fromkeys({*UPPER, "_trainers"}, BASE | MIDDLE | KERNELS)
+    | {"training": BASE | MIDDLE | {"_trainers"}}
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
     | dict.fromkeys(BENCHES, BASE | MIDDLE | UPPER | OUTER)
     | dict.fromkeys(PAPERWORK, PAPERWORK)

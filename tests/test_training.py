@@ -384,9 +384,9 @@ def test_the_kernel_is_autograd(name, options, known, supervised, pace, monkeypa
     found = []
     for kernel in (True, False):
         many = stack([model for _, model in pairs])
-        assert amortgap.training._suits_kernel(many, x)
+        assert amortgap.training.suits_kernel(many, x)
         if not kernel:
-            monkeypatch.setattr(amortgap.training, "_suits_kernel", lambda *_: False)
+            monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: False)
         weights = torch.tensor([0.0, 0.01, 0.3])
         settings = {"steps": 50, "lr": 3e-3, "log_at": range(0, 51, 10), "l1_weight": weights, **pace}
         found.append((many, fit(many, x, codes=codes if supervised else None, **settings)))
@@ -423,7 +423,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("stopped_at", [7, 40])
 def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp_path, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(amortgap.training, "_suits_kernel", lambda *_: False)
+        monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: False)
     monkeypatch.setattr(amortgap.training, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(amortgap.training, "CHUNK", 3)
     (p, whole), (_, again) = small(name, 0), small(name, 0)
