@@ -496,7 +496,8 @@ rec.table("all", found)""",
     (project.notebooks / "go").touch()
     assert execute(one)["status"] == "done"
     assert (project.notebooks / "made").read_text() == "01223"  # nothing was made twice but what had failed
-    assert sorted(path.name for path in one.folder.iterdir()) == ["all.json", "run.ipynb", "run.json"]
+    assert json.loads((one.folder / "facts.json").read_text()) == {"parts of a run before": 2}
+    assert {path.name for path in one.folder.iterdir()} == {"all.json", "facts.json", "run.ipynb", "run.json"}
     assert list(read_table(one.folder / "all.json").third) == [0, 0.333333333, 0.666666667, 1]
     assert execute(one)["status"] == "done"  # the parts went with the run that used them
     assert (project.notebooks / "made").read_text() == "01223" + "0123"

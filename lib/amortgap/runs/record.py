@@ -48,6 +48,8 @@ class Record:
         self._facts: dict[str, str | float | int | bool] = {}
         for stale in ("claims.json", "facts.json"):
             (self.out / stale).unlink(missing_ok=True)
+        if self.parts:  # the page's duration is then not all that it took
+            self.provenance(**{"parts of a run before": len(self.parts)})
         use_style()
 
     def table(self, name: str, rows: DataFrame | Iterable[Mapping[str, Any]]) -> DataFrame:
