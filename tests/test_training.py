@@ -443,6 +443,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
     monkeypatch.setattr(amortgap.training, "write_checkpoint", write_and_die)
     with pytest.raises(Killed):
         fit(again, p.x, **settings)
+    early = file.read_bytes()
     monkeypatch.setattr(amortgap.training, "write_checkpoint", write)
     for _ in range(2):  # the second time everything is read back
         _, again = small(name, 0)
@@ -454,6 +455,12 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
         assert history.measures == expected.measures
         assert torch.equal(history.checkpoints[5]["W"], expected.checkpoints[5]["W"])
     assert [f.name for f in file.parent.iterdir()] == [file.name]
+    _, other = small(name, 0)
+    file.write_bytes(early)  # where the kernel stopped torch goes on, and the other way round
+    monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: not compiled)
+    fit(other, p.x, **settings)
+    torch.testing.assert_close(other.W, whole.W, rtol=0, atol=1e-3)  # as the kernel and autograd above
+    monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: compiled)
     nearly = torch.nextafter(p.x, torch.full_like(p.x, torch.inf))  # as other threads may round it
     fit(again, nearly, **settings)
     with pytest.raises(ValueError, match="another run"):

@@ -15,6 +15,8 @@ KERNEL_WEIGHTS = 600_000  # of one model, if each thread has its own: above, tor
 KERNEL_WEIGHTS_FEW = 80_000  # with fewer models than threads: above, torch's threads do better together
 LAID_OUT = 1 << 20  # numbers of mini-batches copied at once into the order the kernel reads
 
+Moments = list[list[Tensor]]  # Adam's m and v of each learned parameter, whoever takes the steps
+
 
 class Batches:
     """Step -> its batch: everything, or slices of one random order an epoch."""
@@ -43,7 +45,7 @@ class TorchSteps:
         normalise: bool,
     ) -> None:
         self.model, self.loss_at, self.normalise = model, loss_at, normalise
-        self.adam = torch.optim.Adam(learned, fused=True)
+        self.learned, self.adam = learned, torch.optim.Adam(learned, fused=True)
 
     def advance(self, first: int, rates: list[float]) -> None:
         for step, rate in enumerate(rates, first):
@@ -54,11 +56,15 @@ class TorchSteps:
             if self.normalise:  # supervised encoders never touch the decoder
                 self.model.decoder.normalise_()  # type: ignore[operator, union-attr]
 
-    def moments(self) -> dict[str, Any]:
-        return self.adam.state_dict()
+    def moments(self) -> Moments:
+        names, state = ("exp_avg", "exp_avg_sq"), self.adam.state
+        # a parameter without a gradient has no state
+        return [[state.get(p, {}).get(name, torch.zeros_like(p)) for name in names] for p in self.learned]
 
-    def restore(self, moments: dict[str, Any]) -> None:
-        self.adam.load_state_dict(moments)
+    def restore(self, moments: Moments, step: int) -> None:
+        for p, (m, v) in zip(self.learned, moments, strict=True):
+            steps = torch.tensor(float(step), device=p.device)
+            self.adam.state[p] = {"step": steps, "exp_avg": m, "exp_avg_sq": v}
 
 
 def suits_kernel(model: nn.Module, x: Tensor) -> bool:
@@ -95,6 +101,7 @@ class KernelSteps:
         n = batch_at.size or batch_at.n
         self.sizes = [H * M, H, N * (H or M), N, M * N]
         relu, keep = one or model.output == "relu", getattr(model, "k", None) or 0
+        self.learned = [p for p in model.parameters() if p.requires_grad]
         self.shape = (n, M, N, H, weights[3] is not None, relu, D.requires_grad, keep)
         self.gather()
         self.m, self.v = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
@@ -139,9 +146,17 @@ class KernelSteps:
             if p is not None:
                 p.copy_(part.view_as(p))
 
-    def moments(self) -> dict[str, Any]:
-        return {"m": self.m, "v": self.v}
+    def moments(self) -> Moments:
+        return [[part.reshape(p.shape) for part in parts] for p, parts in self._parts()]
 
-    def restore(self, moments: dict[str, Any]) -> None:
+    def restore(self, moments: Moments, step: int) -> None:
         self.gather()
-        self.m, self.v = moments["m"], moments["v"]
+        for (_, parts), saved in zip(self._parts(), moments, strict=True):
+            for part, value in zip(parts, saved, strict=True):
+                part.copy_(value.reshape(part.shape))
+
+    def _parts(self) -> list[tuple[Tensor, list[Tensor]]]:
+        """Each learned parameter, in the model's order, with its columns of m and of v."""
+        columns = list(zip(self.m.split(self.sizes, 1), self.v.split(self.sizes, 1), strict=True))
+        where = {id(p): i for i, p in enumerate(self.parameters)}
+        return [(p, list(columns[where[id(p)]])) for p in self.learned]

@@ -210,7 +210,6 @@ def fit(
     )  # only a constant rate may go on for longer
     run = {
         "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
-        "moments": type(trainer).__name__,  # each has its own layout
         "data": [list(x.shape), *(_size(part) for part in (x, codes) if part is not None)],
         "settings": [l1_weight.tolist(), pace, batch_size, seed, sorted(log), sorted(keep_at)],
     }
@@ -240,7 +239,7 @@ def fit(
         step, history = saved["step"], History(**saved["history"])
         history.loss = [loss.cpu() for loss in history.loss]
         model.load_state_dict(saved["parameters"])
-        trainer.restore(saved["moments"])
+        trainer.restore(saved["moments"], step)
 
     def save(step: int) -> None:
         if file is not None:
