@@ -1,8 +1,8 @@
 """Train encoders: many small ones as one stacked model, or one large one by mini-batches.
 
 A stacked model is an ordinary encoder whose parameters carry a leading dimension B (seeds x lambda x widths);
-every product is then a batched product, and the B losses are added, which leaves their gradients apart. Small
-full-batch problems on the CPU in float32 go through a compiled kernel instead, with the same equations.
+every product is then a batched product, and the B losses are added, which leaves their gradients apart. On the
+CPU in float32 a compiled kernel takes the steps where it is faster, with the same equations.
 """
 
 from __future__ import annotations
