@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import cvxpy as cp
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +29,9 @@ def lasso_cvxpy(
     init: Tensor | None = None,
 ) -> Solution:
     """The LASSO by Clarabel to tolerance 1e-10 or tol/10.  init is ignored: interior points start inside."""
+    # a second to import
+    import cvxpy as cp
+
     matrix, targets = _numpy(D), _numpy(x)
     code = cp.Variable(D.shape[1], nonneg=nonnegative)
     target = cp.Parameter(D.shape[0])
@@ -75,6 +77,8 @@ def basis_pursuit_lp(
     call the samples (default 0, 1, ...).
     Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
+    import cvxpy as cp
+
     D, x = check_problem(D, x)
     matrix, targets = _numpy(D), _numpy(x)
     code, target = cp.Variable(D.shape[1], nonneg=nonnegative), cp.Parameter(D.shape[0])
