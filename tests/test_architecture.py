@@ -14,12 +14,13 @@ SOURCES = {
 }
 
 # each part and the parts it may know; _check, _checkpoint and _subsets are tools of all of the science
-BASE = {"_check", "_checkpoint", "_subsets", "problem", "objectives", "metrics", "flops"}
+FILES = {"_files", "_errors"}  # whole writes and locks, and the error for bad use
+BASE = FILES | {"_check", "_checkpoint", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap", "bench"}
 OUTER = {"llm", "interop"}
 BENCHES = {"bench_paper", "bench_training"}  # time all of the above
-PAPERWORK = {"runs", "report"}
+PAPERWORK = {"runs", "kit", "pages"}  # each knows those before it
 KERNELS = {"_training_kernel", "_topk_kernel"}  # numba code that solvers, dictionaries and training share
 MAY_KNOW = (
     dict.fromkeys(BASE, BASE)
@@ -29,11 +30,11 @@ MAY_KNOW = (
     | {"training": BASE | MIDDLE | {"_trainers"}}
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
     | dict.fromkeys(BENCHES, BASE | MIDDLE | UPPER | OUTER)
-    | dict.fromkeys(PAPERWORK, PAPERWORK)
+    | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit"}}
     | {"audit": BASE | MIDDLE | UPPER | OUTER | PAPERWORK}
     | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit"})
 )
-BASE_PACKAGES = {"torch", "numpy", "scipy"}
+BASE_PACKAGES = {"torch", "numpy", "scipy", "filelock"}
 
 
 def part(source: str) -> str:

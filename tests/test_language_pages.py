@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from amortgap.runs.files import read_json
+from amortgap._files import read_json
 from amortgap.runs.tables import read_rows
 from tiny_models import save_gpt2
 

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amortgap._files import lock, write_text
 from amortgap.runs import Claim, Record, Refused
 from amortgap.runs.claims import VERDICTS, merge
-from amortgap.runs.execute import _alone_in, execute
-from amortgap.runs.files import write_text
+from amortgap.runs.execute import execute
 from amortgap.runs.jobs import is_done, make_job, state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
@@ -284,7 +284,7 @@ def test_an_svg_is_the_same_each_time_and_follows_the_page(rec: Record) -> None:
 
 def test_runs_report_and_help_need_no_torch() -> None:
     code = (
-        "import sys, amortgap.runs, amortgap.report, amortgap.cli\n"
+        "import sys, amortgap.runs, amortgap.pages, amortgap.cli\n"
         "amortgap.cli.build_parser()\n"
         "slow = {'torch', 'pandas', 'matplotlib', 'papermill', 'nbconvert'} & set(sys.modules)\n"
         "sys.exit(str(slow) if slow else 0)"
@@ -367,7 +367,7 @@ def test_the_project_is_found_from_any_folder_in_it(tmp_path: Path) -> None:
 
 def test_the_key_knows_what_decides_a_result(tmp_path: Path) -> None:
     project = make_project(tmp_path, "", a=["# text", "P: seeds: int = 2  # n"])
-    science, footer = tmp_path / "lib/amortgap/metrics.py", tmp_path / "lib/amortgap/report/page.py"
+    science, footer = tmp_path / "lib/amortgap/metrics.py", tmp_path / "lib/amortgap/pages/page.py"
     write_text(science, "1")
 
     def key(**given: object) -> str:
@@ -418,8 +418,8 @@ def test_runs_are_kept_skipped_forced_and_do_not_stop_each_other(
     assert "division by zero; read data/bad/failed.ipynb" in sentence(results["bad"])
     assert "bad: FAILED" in capfd.readouterr().err
     folder = project.reports / "quick" / "data"
-    assert sorted(path.name for path in (folder / "good").iterdir()) == ["mark", "run.ipynb", "run.json"]
-    assert sorted(path.name for path in (folder / "bad").iterdir()) == ["failed.ipynb", "run.json"]
+    assert sorted(path.name for path in (folder / "good").glob("[!.]*")) == ["mark", "run.ipynb", "run.json"]
+    assert sorted(path.name for path in (folder / "bad").glob("[!.]*")) == ["failed.ipynb", "run.json"]
     text = (folder / "good" / "run.ipynb").read_text()
     assert "notebooks" in text  # it ran in the folder of the notebooks
     assert str(tmp_path) not in text
@@ -460,7 +460,7 @@ def test_a_killed_run_counts_as_not_run_and_the_next_one_repairs_it(tmp_path: Pa
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
-    with pytest.raises(Refused, match="a is already running in another process"):
+    with pytest.raises(Refused, match="the folder a is in use by another process"):
         execute(job(project, "a"))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -468,7 +468,7 @@ def test_a_killed_run_counts_as_not_run_and_the_next_one_repairs_it(tmp_path: Pa
     assert not is_done(job(project, "a"))
     result = execute(job(project, "a", pause=0.0))
     assert result["status"] == "done"
-    assert sorted(path.name for path in folder.iterdir()) == ["begun", "run.ipynb", "run.json"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["begun", "run.ipynb", "run.json"]
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_parts(tmp_path: Path) -> None:
@@ -497,16 +497,21 @@ rec.table("all", found)""",
     assert execute(one)["status"] == "done"
     assert (project.notebooks / "made").read_text() == "01223"  # nothing was made twice but what had failed
     assert json.loads((one.folder / "facts.json").read_text()) == {"parts of a run before": 2}
-    assert {path.name for path in one.folder.iterdir()} == {"all.json", "facts.json", "run.ipynb", "run.json"}
+    assert {path.name for path in one.folder.glob("[!.]*")} == {
+        "all.json",
+        "facts.json",
+        "run.ipynb",
+        "run.json",
+    }
     assert list(read_table(one.folder / "all.json").third) == [0, 0.333333333, 0.666666667, 1]
     assert execute(one)["status"] == "done"  # the parts went with the run that used them
     assert (project.notebooks / "made").read_text() == "01223" + "0123"
 
 
 def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    with _alone_in(tmp_path), pytest.raises(Refused), _alone_in(tmp_path):
+    with lock(tmp_path), pytest.raises(Refused), lock(tmp_path):
         pass
-    with _alone_in(tmp_path):
+    with lock(tmp_path):
         pass
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from amortgap._files import whole
+
 
 def write_checkpoint(file: Path, value: dict[str, Any]) -> None:
-    """torch.save to a temporary neighbour, then rename: a reader sees the old file or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            torch.save(value, stream)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write `value` to `file`, whole; training resumes from it."""
+    with whole(file) as temporary:
+        torch.save(value, temporary)
 
 
 def read_checkpoint(file: Path, run: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from amortgap.runs.errors import Refused
+from amortgap._errors import Refused
 from amortgap.runs.project import Project, find_project
 
 PROFILE_HELP = "a profile of notebooks/runs.toml: smoke, quick or paper (default: quick)"
@@ -123,7 +123,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """`amortgap run NAME`: one notebook with parameters from the command line."""
-    from amortgap.runs.files import check_folder
+    from amortgap._files import check_folder
     from amortgap.runs.jobs import make_job
     from amortgap.runs.notebook import Notebook
 
@@ -147,7 +147,7 @@ def _run_and_build(
     ran = run_all(jobs, options.jobs, options.force)
     if not ran:
         print("nothing to run: all notebooks are done (--force runs them again)")
-    from amortgap.report import build
+    from amortgap.pages import build
 
     print(build(project, folder, names))
     failed = [job.name for job in jobs if (state(job.folder) or {}).get("status") != "done"]
@@ -250,8 +250,8 @@ def audit(options: argparse.Namespace) -> int:
     """`amortgap audit SAE`: what better inference on this SAE's decoder would buy."""
     from amortgap import audit as auditing
     from amortgap._check import check_device
+    from amortgap._files import check_folder, write_json, write_text
     from amortgap.interop import read
-    from amortgap.runs.files import check_folder, write_json, write_text
 
     name = options.sae.resolve().stem
     folder = options.out or Path(f"audit_{name}")

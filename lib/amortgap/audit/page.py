@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.report.page import frame
+from amortgap.pages.page import frame
 from amortgap.runs.svg import to_svg, use_style
 
 MEANING = {

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from amortgap._files import whole, write_json
 from amortgap.interop.sae import SAE
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -58,7 +59,6 @@ def write(sae: SAE, folder: str | Path) -> None:
     A batchtopk SAE with a threshold is written as jumprelu, as SAELens does itself.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     kind = "jumprelu" if sae.architecture == "batchtopk" and sae.threshold is not None else sae.architecture
     tensors = {"W_enc": sae.W_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
     tensors["b_gate" if kind == "gated" else "b_enc"] = sae.b_enc
@@ -77,12 +77,11 @@ def write(sae: SAE, folder: str | Path) -> None:
     }
     if kind in ("topk", "batchtopk"):
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": sae.rescaled}
-    temporary = folder / f"{WEIGHTS}.tmp"
-    save_file({name: value.detach().cpu().float().contiguous() for name, value in tensors.items()}, temporary)
-    temporary.replace(folder / WEIGHTS)
-    temporary = folder / f"{CONFIG}.tmp"
-    temporary.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(folder / CONFIG)
+    with whole(folder / WEIGHTS) as temporary:
+        save_file(
+            {name: value.detach().cpu().float().contiguous() for name, value in tensors.items()}, temporary
+        )
+    write_json(folder / CONFIG, config)
 
 
 def _config(path: Path) -> dict[str, Any]:

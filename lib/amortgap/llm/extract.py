@@ -5,7 +5,6 @@ A shard always covers the same windows in the same batches, so a run that was ki
 same bits as one that was not.
 """
 
-import json
 import platform
 import time
 import warnings
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from amortgap._files import lock, read_json, write_json
 from amortgap.llm import store
 from amortgap.llm.corpus import Tokens, split
 from amortgap.llm.corpus import tokens as draw
@@ -54,8 +53,7 @@ def extract(
             )
         return lm
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with lock(folder, wait=True):
         tokens = _tokens(folder / "tokens.safetensors", config, model)
         paths, rows = shards(folder, tokens)
         total = tokens.windows.numel()
@@ -128,13 +126,11 @@ def _tokens(path: Path, config: dict[str, Any], model: Callable[[], LanguageMode
 def _manifest(path: Path, config: dict[str, Any], tokens: int, seconds: float) -> dict[str, Any]:
     """Write the manifest if this run computed anything, else read the one that is there."""
     if tokens == 0 and path.is_file():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     import transformers
 
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     speed = {"tokens_per_second": round(tokens / seconds), "threads": torch.get_num_threads()}
     manifest = config | {"versions": versions, "processor": platform.machine()} | speed
-    temporary = path.with_name("manifest.json.tmp")
-    temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, manifest)
     return manifest

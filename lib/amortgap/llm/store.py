@@ -1,4 +1,4 @@
-"""Files that are whole or absent: safetensors written to a temporary name, renamed, and checked when read."""
+"""Tensors with a JSON-able description in one safetensors file, written whole and checked when read."""
 
 import hashlib
 import json
@@ -10,14 +10,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from amortgap._files import whole
+
 
 def write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors and a JSON-able description to ``path`` in one step, with a digest of both."""
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, metadata={"about": text, "sha256": _digest(tensors, text)})
-    temporary.replace(path)
+    with whole(path) as temporary:
+        save_file(tensors, temporary, metadata={"about": text, "sha256": _digest(tensors, text)})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -29,8 +29,8 @@ ids (`E2.1`, `T.1`, `L.2`) are unique over all notebooks. Bad use raises `Refuse
 Nothing here imports torch; numpy and torch scalars are accepted wherever a number is.
 """
 
+from amortgap._errors import Refused
 from amortgap.runs.claims import Claim
-from amortgap.runs.errors import Refused
 from amortgap.runs.record import Record
 
 __all__ = ["Claim", "Record", "Refused"]

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from amortgap.runs.errors import Refused
-from amortgap.runs.files import read_json
+from amortgap._errors import Refused
+from amortgap._files import read_json
 
 #: Verdict -> symbol. The symbol is always printed beside the word, so colour never carries the meaning.
 VERDICTS = {"reproduced": "✓", "corrected": "✎", "not reproduced": "✗", "beyond": "+"}

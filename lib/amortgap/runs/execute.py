@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amortgap.runs.errors import Refused
-from amortgap.runs.files import read_json, write_json, write_text
+from amortgap._files import LOCK, lock, read_json, write_json, write_text
 from amortgap.runs.jobs import Job
 from amortgap.runs.parts import parts_folder
 from amortgap.runs.provenance import commit, provenance
@@ -23,9 +22,8 @@ def execute(job: Job) -> dict[str, Any]:
 
     Raises `Refused` when another process is running into the same folder.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
     key = job.key()
-    with _alone_in(job.folder), _environment(job.threads, key):
+    with lock(job.folder), _environment(job.threads, key):
         return _execute(job, key)
 
 
@@ -34,7 +32,8 @@ def _execute(job: Job, key: str) -> dict[str, Any]:
     parts = parts_folder(job.folder, key)
     (job.folder / "run.json").unlink(missing_ok=True)  # first: without it the folder counts as not run
     for old in job.folder.iterdir():
-        if old != parts:  # those of a killed run like this one are gone on from
+        # A run that was killed left parts, which a run with the same key uses.
+        if old != parts and old.name != LOCK:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     partial, error = job.folder / "partial.ipynb", None
     try:
@@ -113,25 +112,6 @@ def describe(problem: Exception, partial: Path) -> dict[str, Any]:
     if kind == "CellTimeoutError":
         message = "the time limit of the profile was reached"
     return {"kind": kind, "message": message.strip(), "cell": number, "line": line.strip()}
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes; the system lets go of it when this one dies."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Refused(f"{folder.name} is already running in another process") from None
-    else:
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amortgap.runs.files import read_json
+from amortgap._files import read_json
 from amortgap.runs.key import run_key
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project

@@ -14,7 +14,7 @@ from amortgap.runs.project import Project
 
 PACKAGES = ("torch", "numpy", "scipy")
 #: Parts of the library that carry no result: what they change is shown again without a new run.
-EXCLUDED = {"runs", "report", "cli.py", "__pycache__"}
+EXCLUDED = {"runs", "pages", "kit", "cli.py", "__pycache__"}
 
 
 def versions() -> dict[str, str]:

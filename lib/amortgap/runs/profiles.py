@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from amortgap.runs.errors import Refused
+from amortgap._errors import Refused
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 

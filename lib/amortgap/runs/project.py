@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from amortgap.runs.errors import Refused
+from amortgap._errors import Refused
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amortgap._errors import Refused
+from amortgap._files import write_json
 from amortgap.runs.claims import VERDICTS, Claim
-from amortgap.runs.errors import Refused
-from amortgap.runs.files import write_json
 from amortgap.runs.parts import Parts
 from amortgap.runs.project import find_project
 from amortgap.runs.svg import to_svg, use_style

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amortgap.runs.errors import Refused
-from amortgap.runs.files import read_json, write_text
+from amortgap._errors import Refused
+from amortgap._files import read_json, write_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -6,7 +6,7 @@ from collections import Counter
 from html import escape
 from typing import Any
 
-from amortgap.report.page import Page, duration, footer, frame
+from amortgap.pages.page import Page, duration, footer, frame
 from amortgap.runs.claims import VERDICTS
 from amortgap.runs.text import interval, number, typeset
 

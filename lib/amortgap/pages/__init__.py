@@ -4,6 +4,6 @@
 mathematical font, and loads nothing.
 """
 
-from amortgap.report.build import build
+from amortgap.pages.build import build
 
 __all__ = ["build"]

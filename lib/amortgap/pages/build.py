@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amortgap.report.index import render_index
-from amortgap.report.page import Page, render_page
+from amortgap._files import write_json, write_text
+from amortgap.pages.index import render_index
+from amortgap.pages.page import Page, render_page
 from amortgap.runs.claims import merge
-from amortgap.runs.files import write_json, write_text
 from amortgap.runs.jobs import state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from amortgap.runs.errors import Refused
+from amortgap._errors import Refused
 
 MARKER = re.compile(r"⟦math:(\d+)⟧")
 #: Version of pandoc's JSON document format that is written below; pandoc checks it.

@@ -15,7 +15,7 @@ from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 
-from amortgap.runs.errors import Refused
+from amortgap._errors import Refused
 
 #: Drawn by the browser without standing in the text: radical, accents, the fraction's minus, primes.
 ALWAYS = "√ˆ˜¯˙¨ˇ´`→^~_¯‾⏞⏟−′ "

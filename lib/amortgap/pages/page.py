@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from amortgap.report.font import font_css
-from amortgap.report.links import relink
-from amortgap.runs.errors import Refused
+from amortgap._errors import Refused
+from amortgap.pages.font import font_css
+from amortgap.pages.links import relink
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
@@ -55,7 +55,7 @@ def render_page(
     """
     import nbformat
 
-    from amortgap.report.cells import Cells
+    from amortgap.pages.cells import Cells
 
     name = run["notebook"]
     notebook = Notebook(project.notebook(name))

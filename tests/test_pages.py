@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from amortgap.report import build
-from amortgap.report.font import font_css
-from amortgap.report.links import relink
-from amortgap.report.mathml import Formulas, to_mathml
-from amortgap.report.page import duration
-from amortgap.report.tables import tidy_html
+from amortgap._files import write_text
+from amortgap.pages import build
+from amortgap.pages.font import font_css
+from amortgap.pages.links import relink
+from amortgap.pages.mathml import Formulas, to_mathml
+from amortgap.pages.page import duration
+from amortgap.pages.tables import tidy_html
 from amortgap.runs import Refused
-from amortgap.runs.files import write_text
 from amortgap.runs.jobs import make_job
 from amortgap.runs.project import Project
 from amortgap.runs.schedule import run_all

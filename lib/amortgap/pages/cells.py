@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from amortgap.report.mathml import MARKER, Formulas
-from amortgap.report.tables import tidy_html
+from amortgap.pages.mathml import MARKER, Formulas
+from amortgap.pages.tables import tidy_html
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
