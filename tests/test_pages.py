@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
 from amortgap.pages.page import duration
 from amortgap.pages.tables import tidy_html
+from amortgap.pages.withdrawn import withdrawals
 from amortgap.runs import Refused
 from amortgap.runs.jobs import make_job
 from amortgap.runs.project import Project
@@ -320,3 +322,31 @@ def test_numbers(value: float | None, text: str) -> None:
 
 def test_durations() -> None:
     assert [duration(seconds) for seconds in (3.4, 119, 125, 7260)] == ["3 s", "119 s", "2 min", "2 h 01 min"]
+
+
+def test_a_withdrawn_claim_keeps_its_numbers_and_loses_its_verdict(project: Project, report: Path) -> None:
+    copy = shutil.copytree(report, project.reports / "withdrawn")
+    lines = project.notebooks / "withdrawn.csv"
+    lines.write_text("page,claims,why\na,E2.1,The <weight> was wrong.\nc,,Its figure is too old.\n")
+    try:
+        build(project, copy, NAMES)
+    finally:
+        lines.unlink()
+    before, after = (json.loads((folder / "data/claims.json").read_text())[0] for folder in (report, copy))
+    assert after == before | {"verdict": "being made again", "note": "The <weight> was wrong."}
+    assert "1 being made again" in (copy / "index.html").read_text()
+    page = (copy / "a.html").read_text()
+    assert "The &lt;weight&gt; was wrong." in page
+    line = re.search(r'<p class="claim" id="claim-E2.1">.*?</p>', page)
+    assert line is not None
+    assert "↻ being made again" in line[0]
+    assert "reproduced" not in line[0]
+    assert ">data</a>" in line[0]
+    assert "Its figure is too old." in (copy / "c.html").read_text()
+
+
+def test_the_withdrawn_claims_of_this_project_are_made_on_the_pages_named() -> None:
+    root = Path(__file__).parents[1]
+    for one in withdrawals(root / "notebooks/withdrawn.csv"):
+        file = root / "reports/paper/data" / one.page / "claims.json"
+        assert set(one.claims) <= {claim["id"] for claim in json.loads(file.read_text())}, one.page

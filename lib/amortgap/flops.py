@@ -79,8 +79,9 @@ class paper:
     """The published formulas (public code of arXiv 2411.13117), for one sample unless said otherwise.
 
     They include elementwise work and parameter updates, and multiply the updates by the batch size; the
-    sparse-coding training count multiplies by the sample count twice, which makes it hundreds of times too
-    high. Kept only so that the published axes can be drawn.
+    sparse-coding training count multiplies by the sample count twice. At N = 16, M = 8 and 1024 samples that makes
+    it 67 times the matrix products, and 25 times the same formula with the sample count taken once. Kept only so
+    that the published axes can be drawn.
     """
 
     @staticmethod

@@ -6,7 +6,7 @@
       - L1's own bias
     converged L1                      true dictionary, the nonnegative LASSO to a certified gap
       - capacity: what no linear-nonlinear encoder can do
-    L-NL ceiling                      the best s_i_hat = sigma_i(w_i.x): a bound, not a trained model (T9)
+    L-NL ceiling                      the best s_i_hat = sigma_i(w_i.x) that a search finds, not trained (T9)
       - optimisation, limited samples and the shape of sigma
     supervised encoder                trained on the true codes
       - unsupervised training

@@ -9,6 +9,7 @@ from typing import Any
 from amortgap._files import write_json, write_text
 from amortgap.pages.index import render_index
 from amortgap.pages.page import Page, render_page
+from amortgap.pages.withdrawn import mark_claims, withdrawals
 from amortgap.runs.claims import merge
 from amortgap.runs.jobs import state
 from amortgap.runs.notebook import Notebook
@@ -23,13 +24,15 @@ def build(project: Project, report: Path, names: Sequence[str]) -> Path:
     """
     runs: dict[str, dict[str, Any] | None] = {name: state(report / "data" / name) for name in names}
     ended = {name: run for name, run in runs.items() if run}
-    claims = merge(report / "data" / name for name, run in ended.items() if run["status"] == "done")
+    withdrawn = withdrawals(project.notebooks / "withdrawn.csv")
+    made = merge(report / "data" / name for name, run in ended.items() if run["status"] == "done")
+    claims = mark_claims(made, withdrawn)
     titles = {name: Notebook(project.notebook(name)).plain_title for name in ended}
     for name in set(names) - set(ended):
         (report / f"{name}.html").unlink(missing_ok=True)  # of an earlier run whose data are gone
     pages: dict[str, Page] = {}
     for name, run in ended.items():
-        document, pages[name] = render_page(project, report, run, list(ended), titles)
+        document, pages[name] = render_page(project, report, run, list(ended), titles, withdrawn)
         write_text(report / f"{name}.html", document)
     write_json(report / "data" / "claims.json", claims)
     index = report / "index.html"

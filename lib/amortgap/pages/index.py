@@ -6,6 +6,7 @@ from collections import Counter
 from html import escape
 from typing import Any
 
+from amortgap.pages import withdrawn
 from amortgap.pages.page import Page, duration, footer, frame
 from amortgap.runs.claims import VERDICTS
 from amortgap.runs.text import interval, number, typeset
@@ -35,7 +36,9 @@ def _claims(claims: list[dict[str, Any]]) -> str:
     rows = "\n".join(_claim(claim) for claim in claims)
     counts = Counter(claim["verdict"] for claim in claims)
     verdicts = "; ".join(
-        f"{symbol} {counts[verdict]} {verdict}: {MEANING[verdict]}" for verdict, symbol in VERDICTS.items()
+        f"{symbol} {counts[verdict]} {verdict}: {MEANING[verdict]}"
+        for verdict, symbol in SYMBOLS.items()
+        if verdict in counts or verdict in VERDICTS
     )
     return (
         f"<h2>Claims</h2>\n<p>{verdicts}.</p>\n<p>{COLUMNS}</p>\n"
@@ -52,11 +55,13 @@ found and true codes after the best one-to-one matching of latents, and of colum
 relu; <b>MLP</b>: an encoder with a hidden layer; <b>ITO</b>: the paper’s inference-time optimisation; <b>OMP</b>:
 orthogonal matching pursuit."""
 
+SYMBOLS = VERDICTS | {withdrawn.VERDICT: withdrawn.SYMBOL}
 MEANING = {
     "reproduced": "we find what the paper states",
     "corrected": "the paper’s number or reading changes",
     "not reproduced": "we do not find it",
     "beyond": "not in the paper",
+    withdrawn.VERDICT: "withdrawn, for the reason given",
 }
 
 
@@ -71,7 +76,7 @@ def _claim(claim: dict[str, Any]) -> str:
         f'<td class="n">{number(claim["ours"])}<br>'
         f'<span class="soft">{interval(claim["low"], claim["high"])}</span></td>'
         f'<td class="n">{number(claim["chance"])}</td>'
-        f'<td><span class="{"yes" if good else "no"}">{VERDICTS[claim["verdict"]]} {claim["verdict"]}</span><br>'
+        f'<td><span class="{"yes" if good else "no"}">{SYMBOLS[claim["verdict"]]} {claim["verdict"]}</span><br>'
         f'<a href="{page}#fig-{claim["figure"]}">figure</a>, '
         f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></td></tr>'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -12,6 +13,7 @@ from typing import Any
 from amortgap._errors import Refused
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
+from amortgap.pages.withdrawn import Withdrawal, mark_page, notice
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
@@ -47,17 +49,24 @@ def frame(title: str, links: list[dict[str, str]], body: str, footer: str) -> st
 
 
 def render_page(
-    project: Project, report: Path, run: dict[str, Any], names: list[str], titles: dict[str, str]
+    project: Project,
+    report: Path,
+    run: dict[str, Any],
+    names: list[str],
+    titles: dict[str, str],
+    withdrawn: Sequence[Withdrawal] = (),
 ) -> tuple[str, Page]:
     """The page of the notebook of `run` as an HTML document, and what the index needs of it.
 
-    `names` are the pages of this report in order, `titles` their plain titles for the links.
+    `names` are the pages of this report in order, `titles` their plain titles for the links. What is `withdrawn`
+    of this page is marked.
     """
     import nbformat
 
     from amortgap.pages.cells import Cells
 
     name = run["notebook"]
+    withdrawn = [one for one in withdrawn if one.page == name]
     notebook = Notebook(project.notebook(name))
     kept = run["error"]["kept"] if run["status"] == "failed" else "run.ipynb"
     # Nothing is kept of a notebook whose kernel did not start.
@@ -69,13 +78,13 @@ def render_page(
         body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).split(SEPARATOR)
     except Refused as error:
         raise Refused(f"{name}: {error}") from error
-    body = relink(body, project.notebooks, report, names)
+    body = relink(mark_page(body, withdrawn), project.notebooks, report, names)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)
     opening = body[heading.end() :] if heading else body
     first = re.match(r"\s*<p>(.*?)</p>", opening, flags=re.DOTALL)
     summary = re.sub(r"</?a\b[^>]*>", "", first[1]) if first else ""
     place = heading.end() if heading else 0
-    body = body[:place] + failure(run) + contents + body[place:]
+    body = body[:place] + failure(run) + notice(withdrawn) + contents + body[place:]
     document = frame(titles[name], _links(name, names, titles), body, footer(run["provenance"]))
     return document, Page(name, heading[1] if heading else escape(name), summary)
 

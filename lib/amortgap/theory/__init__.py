@@ -1,9 +1,11 @@
-"""How well a latent  s_i_hat = phi_i(w_i . x)  can do at best: bounds in closed form and certified numerics.
+"""How well a latent  s_i_hat = phi_i(w_i . x)  can do at best: bounds in closed form, and a search.
 
 D (M, N) has unit columns and row space R; x = D s. A latent sees s only through a.s with a = D'w in R, so
 everything here is about the numbers a.s. The statements T1..T9 and L5 are proved in `proofs/`.
 
     gap_lower_bound (T6) <= dictionary_gap_lower_bound (T7) <= support_oracle_ceiling.gap <= mcc_ceiling.gap
+
+The first two are proved. The ceilings are the best of a search: numerical suprema, which nothing certifies.
 """
 
 from amortgap.theory.bounds import (

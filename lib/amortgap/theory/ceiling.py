@@ -62,7 +62,7 @@ def mcc_ceiling(
     restarts: int = 8,
     seed: int = 0,
 ) -> Ceiling:
-    """Ceiling of every encoder  s_i_hat = sigma_i(w_i.x), any sigma_i, on D (M, N) with unit columns.
+    """The best found of all encoders  s_i_hat = sigma_i(w_i.x), any sigma_i, on D (M, N) with unit columns.
 
     amplitude: "half-normal", "signed-normal", "exponential", "uniform"; support: "exactly-k", "bernoulli",
     "zipf". restarts: starting points a row: e_i's projection on R, the best linear readout, random ones.

@@ -1,0 +1,72 @@
+"""Withdrawn claims: what was found to be wrong is marked wherever it is shown, until its experiment is made again.
+
+`notebooks/withdrawn.csv` lists them, one reason a line. A run's own files stay as the run wrote them: the mark is
+set when a page is rendered. Whoever makes an experiment again deletes its line.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+VERDICT, SYMBOL = "being made again", "↻"
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """`claims` (ids; none where only the page's text is concerned) of `page` are withdrawn because of `why`."""
+
+    page: str
+    claims: tuple[str, ...]
+    why: str
+
+
+def withdrawals(file: Path) -> list[Withdrawal]:
+    """The lines of `file` (columns page, claims, why; ids separated by spaces); none where there is no file."""
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [
+            Withdrawal(one["page"], tuple(one["claims"].split()), one["why"]) for one in csv.DictReader(lines)
+        ]
+
+
+def mark_claims(claims: list[dict[str, Any]], withdrawn: Sequence[Withdrawal]) -> list[dict[str, Any]]:
+    """`claims` with the verdict and the note of those withdrawn replaced; numbers stay."""
+    reasons = {identifier: one.why for one in withdrawn for identifier in one.claims}
+    return [
+        claim | {"verdict": VERDICT, "note": reasons[claim["id"]]} if claim["id"] in reasons else claim
+        for claim in claims
+    ]
+
+
+def mark_page(body: str, withdrawn: Sequence[Withdrawal]) -> str:
+    """The HTML `body` of a page: in each withdrawn claim's line, verdict and note give way to the mark."""
+    for identifier in (identifier for one in withdrawn for identifier in one.claims):
+        body = re.sub(
+            rf'(<p class="claim" id="claim-{re.escape(identifier)}">(?:(?!</p>).)*?)'
+            r"<b>(?!" + re.escape(identifier) + r")[^<]*</b>\.(?:(?!</p>|<a class=.data).)*",
+            rf"\1<b>{SYMBOL} {VERDICT}</b>. ",
+            body,
+            flags=re.DOTALL,
+        )
+    return body
+
+
+def notice(withdrawn: Sequence[Withdrawal]) -> str:
+    """A box for the top of a page: what is withdrawn on it and why; empty where nothing is."""
+    if not withdrawn:
+        return ""
+    items = "\n".join(
+        f"<li>{'<b>' + ', '.join(one.claims) + '</b>: ' if one.claims else ''}{escape(one.why)}</li>"
+        for one in withdrawn
+    )
+    return (
+        f'<div class="failed"><b class="no">{SYMBOL} Withdrawn, {VERDICT}.</b> Text and figures below that '
+        f"rest on it were written before.\n<ul>\n{items}\n</ul></div>\n"
+    )
