@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from amortgap._files import read_json
-from amortgap.runs.tables import read_rows
+from amortgap.kit.tables import read_rows
 from tiny_models import save_gpt2
 
 ROOT = Path(__file__).parents[1]

@@ -1,9 +1,8 @@
-"""Records, profiles, run keys and the execution of notebooks."""
+"""Profiles, run keys and the execution of notebooks."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -11,34 +10,19 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import papermill
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from amortgap._errors import Refused
 from amortgap._files import lock, write_text
-from amortgap.runs import Claim, Record, Refused
-from amortgap.runs.claims import VERDICTS, merge
+from amortgap.kit.tables import read_table
 from amortgap.runs.execute import execute
 from amortgap.runs.jobs import is_done, make_job, state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
 from amortgap.runs.project import Project, find_project
 from amortgap.runs.schedule import run_all, sentence
-from amortgap.runs.svg import to_svg
-from amortgap.runs.tables import read_rows, read_table, write_table
 from demo_project import make_project, write_notebook
-
-CLAIM = {"says": "s", "paper": 0.5, "ours": 0.6, "low": 0.5, "high": 0.7, "chance": None, "verdict": "beyond"}
-
-
-def claim(**changes: object) -> Claim:
-    return Claim(**({"id": "E2.1", "figure": "f", "data": "d"} | CLAIM | changes))
-
-
-# --- files and tables -------------------------------------------------------------------------------------
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
@@ -57,234 +41,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [file]
 
 
-cells = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**53), 2**53),
-    st.floats(allow_infinity=False, allow_subnormal=False),
-    st.text(),
-)
-
-
-@given(st.lists(cells, min_size=1, max_size=5))
-def test_a_table_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, column: list) -> None:
-    file = tmp_path_factory.getbasetemp() / "table.json"
-    write_table(file, [{"x": cell} for cell in column])
-    for cell, row in zip(column, read_rows(file), strict=True):
-        if isinstance(cell, float):  # half a unit in the ninth digit
-            assert row["x"] is None if math.isnan(cell) else math.isclose(row["x"], cell, rel_tol=5.01e-9)
-        else:
-            assert row["x"] == cell
-    assert len(read_table(file)) == len(column)
-
-
-def test_numpy_scalars_and_named_indices_are_kept(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"m": ["a", "b"], "v": np.array([0.1, np.nan])}).set_index("m")
-    write_table(tmp_path / "t.json", frame)
-    assert read_rows(tmp_path / "t.json") == [{"m": "a", "v": 0.1}, {"m": "b", "v": None}]
-
-
-def test_pandas_reads_a_table_alone_and_a_missing_cell_is_null(tmp_path: Path) -> None:
-    write_table(tmp_path / "t.json", [{"m": "a, b"}, {"m": 'c"d', "v": 0.5}])
-    ours = read_table(tmp_path / "t.json")
-    pd.testing.assert_frame_equal(pd.read_json(tmp_path / "t.json", orient="split"), ours)
-    assert read_rows(tmp_path / "t.json")[0] == {"m": "a, b", "v": None}
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([], "no rows"),
-        ([{"x": np.ones(2)}], "a ndarray"),
-        ([{"x": [1]}], "a list"),
-        ([{"x": math.inf}], "infinite"),
-        ([{1: 2}], "not a text"),
-    ],
-)
-def test_untidy_tables_are_refused(tmp_path: Path, rows: list, message: str) -> None:
-    with pytest.raises(Refused, match=message):
-        write_table(tmp_path / "t.json", rows)
-    assert not list(tmp_path.iterdir())
-
-
-# --- claims -----------------------------------------------------------------------------------------------
-
-
-@given(st.text(max_size=6))
-def test_claim_ids_have_one_form(identifier: str) -> None:
-    head, dot, tail = identifier.partition(".")
-    good = (
-        dot == "."
-        and head[:1] in set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-        and head[:1] != ""
-        and set(head[1:]) <= set("0123456789")
-        and tail != ""
-        and set(tail) <= set("0123456789")
-    )
-    if good:
-        assert claim(id=identifier).id == identifier
-    else:
-        with pytest.raises(Refused, match="claim id"):
-            claim(id=identifier)
-
-
-@given(*(st.floats() for _ in range(3)))
-def test_claims_need_finite_numbers_in_order(ours: float, low: float, high: float) -> None:
-    if all(map(math.isfinite, (ours, low, high))) and low <= ours <= high:
-        assert claim(ours=ours, low=low, high=high).ours == ours
-    else:
-        with pytest.raises(Refused, match=r"E2\.1"):
-            claim(ours=ours, low=low, high=high)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"verdict": "true"},
-        {"says": " "},
-        {"paper": "0.9"},
-        {"ours": True},
-        {"ours": None},
-        {"chance": math.nan},
-    ],
-)
-def test_bad_claims_are_refused(change: dict) -> None:
-    with pytest.raises(Refused, match=r"claim E2\.1"):
-        claim(**change)
-
-
-def test_claims_take_numpy_scalars_and_store_plain_floats() -> None:
-    assert type(claim(ours=np.float32(0.5)).ours) is float
-    assert type(claim(ours=1, high=2).ours) is float
-
-
-def test_claims_of_all_pages_are_merged_in_order(tmp_path: Path) -> None:
-    for page, identifiers in {"a": ["C.1", "E10.1", "T.1"], "b": ["E2.1"]}.items():
-        write_text(tmp_path / page / "claims.json", json.dumps([claim(id=i).as_dict() for i in identifiers]))
-    (tmp_path / "c").mkdir()
-    merged = merge([tmp_path / "a", tmp_path / "b", tmp_path / "c"])
-    assert [(one["id"], one["page"]) for one in merged] == [
-        ("E2.1", "b"),
-        ("E10.1", "a"),
-        ("T.1", "a"),
-        ("C.1", "a"),
-    ]
-    write_text(tmp_path / "c" / "claims.json", json.dumps([claim(id="T.1").as_dict()]))
-    with pytest.raises(Refused, match=r"claim T\.1 is made twice: by a and by c"):
-        merge([tmp_path / "a", tmp_path / "c"])
-
-
-# --- the record -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def rec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
-    """A record with the table `t`; what it shows is kept in `rec.shown`."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    shown: list[str] = []
-    monkeypatch.setattr("IPython.display.display", lambda html: shown.append(html.data))
-    with mpl.rc_context():
-        record = Record(tmp_path / "out")
-        record.table("t", [{"x": 1, "y": 2.5}])
-        record.shown = shown  # type: ignore[attr-defined]
-        yield record
-
-
-def figure():
-    import matplotlib.pyplot as plt
-
-    fig, ax = plt.subplots()
-    ax.plot([0, 1], [0, 1], color="k", marker="o")
-    ax.set_xlabel(r"$\lambda$")
-    return fig
-
-
-def test_a_record_opened_from_the_root_lies_where_the_notebook_means(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rec: Record
-) -> None:
-    project = make_project(tmp_path / "p", "")
-    monkeypatch.chdir(project.root)
-    folder = project.reports / "interactive" / "data" / "a"
-    assert Record("../reports/interactive/data/a").out.resolve() == folder
-    assert folder.is_dir()
-
-
-def test_a_figure_is_shown_with_caption_description_and_data(rec: Record) -> None:
-    import matplotlib.pyplot as plt
-
-    rec.figure(figure(), "f", title="It <rises>.", alt='A "line".', data="t")
-    (html,) = rec.shown  # type: ignore[attr-defined]
-    assert 'aria-label="A &quot;line&quot;."' in html
-    assert "It &lt;rises&gt;." in html
-    assert "out/t.json" in html
-    assert not plt.get_fignums()
-
-
-@pytest.mark.parametrize(
-    "change", [{"alt": " "}, {"title": ""}, {"data": "u"}, {"name": "F 1"}, {"alt": None}]
-)
-def test_incomplete_figures_are_refused(rec: Record, change: dict) -> None:
-    import matplotlib.pyplot as plt
-
-    with pytest.raises(Refused):
-        rec.figure(figure(), **({"name": "f", "title": "t", "alt": "a", "data": "t"} | change))
-    plt.close("all")
-
-
-@pytest.mark.parametrize("name", ["claims", "run", "facts", "../t", "T", "", "a.b"])
-def test_bad_table_names_are_refused(rec: Record, name: str) -> None:
-    with pytest.raises(Refused):
-        rec.table(name, [{"x": 1}])
-
-
-def test_claims_are_stored_and_can_be_made_again(rec: Record) -> None:
-    with pytest.raises(Refused, match="figure 'f' was not shown"):
-        rec.claim("E1.1", figure="f", data="t", **CLAIM)
-    rec.figure(figure(), "f", title="t", alt="a", data="t")
-    rec.claim("E1.1", figure="f", data="t", **CLAIM)
-    rec.claim("E1.1", figure="f", data="t", **CLAIM | {"ours": 0.65})
-    (stored,) = json.loads((rec.out / "claims.json").read_text())
-    assert stored["ours"] == 0.65
-    with pytest.raises(Refused, match="no table 'u'"):
-        rec.claim("E1.2", figure="f", data="u", **CLAIM)
-    Record(rec.out)
-    assert not (rec.out / "claims.json").exists()
-
-
-def test_provenance_facts_are_stored(rec: Record) -> None:
-    rec.provenance(device="cpu")
-    rec.provenance(model="m")
-    assert json.loads((rec.out / "facts.json").read_text()) == {"device": "cpu", "model": "m"}
-    with pytest.raises(Refused, match="device"):
-        rec.provenance(device=[1])  # type: ignore[arg-type]
-
-
-def test_an_svg_is_the_same_each_time_and_follows_the_page(rec: Record) -> None:
-    import matplotlib.pyplot as plt
-
-    one, two = figure(), figure()
-    first, second = to_svg(one, "f", "a"), to_svg(two, "f", "a")
-    other = to_svg(one, "g", "a")
-    plt.close("all")
-    assert first == second
-    assert "currentColor" in first
-    assert "#000000" not in first
-    assert "#010203" not in first
-    assert "http" not in first
-    assert "<style" not in first
-
-    def identifiers(svg: str) -> set[str]:
-        return {part.split('"')[0] for part in svg.split(' id="')[1:]}
-
-    assert identifiers(first)
-    assert not identifiers(first) & identifiers(other)
-
-
 def test_runs_report_and_help_need_no_torch() -> None:
     code = (
-        "import sys, amortgap.runs, amortgap.pages, amortgap.cli\n"
+        "import sys, amortgap.runs, amortgap.kit, amortgap.pages, amortgap.cli\n"
         "amortgap.cli.build_parser()\n"
         "slow = {'torch', 'pandas', 'matplotlib', 'papermill', 'nbconvert'} & set(sys.modules)\n"
         "sys.exit(str(slow) if slow else 0)"
@@ -476,7 +235,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_parts(tmp_path: Path) -> None:
         tmp_path,
         "",
         long=[
-            "from pathlib import Path\nfrom amortgap.runs import Record\nrec, made = Record(out), Path('made')\n",
+            "from pathlib import Path\nfrom amortgap.kit import Record\nrec, made = Record(out), Path('made')\n",
             """def rows(i):
     made.open("a").write(str(i))
     if i == 2 and not Path("go").exists():
@@ -513,7 +272,3 @@ def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
         pass
     with lock(tmp_path):
         pass
-
-
-def test_every_verdict_has_a_symbol() -> None:
-    assert all(len(symbol) == 1 for symbol in VERDICTS.values())

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from amortgap.kit.svg import to_svg, use_style
 from amortgap.pages.page import frame
-from amortgap.runs.svg import to_svg, use_style
 
 MEANING = {
     "encoder": "the codes as the SAE reads them off",

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from amortgap._files import write_json, write_text
+from amortgap.kit.claims import merge
 from amortgap.pages.index import render_index
 from amortgap.pages.page import Page, render_page
 from amortgap.pages.withdrawn import mark_claims, withdrawals
-from amortgap.runs.claims import merge
 from amortgap.runs.jobs import state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project

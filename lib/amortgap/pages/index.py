@@ -6,10 +6,10 @@ from collections import Counter
 from html import escape
 from typing import Any
 
+from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.verdict import RULE, VERDICTS
 from amortgap.pages import withdrawn
 from amortgap.pages.page import Page, duration, footer, frame
-from amortgap.runs.claims import VERDICTS
-from amortgap.runs.text import interval, number, typeset
 
 INTRODUCTION = """
 <p>A sparse autoencoder reads a sparse code off an activation in one feed-forward step instead of solving for
@@ -35,48 +35,48 @@ def _claims(claims: list[dict[str, Any]]) -> str:
         return "<h2>Claims</h2>\n<p>No page of this report makes a claim yet.</p>\n"
     rows = "\n".join(_claim(claim) for claim in claims)
     counts = Counter(claim["verdict"] for claim in claims)
-    verdicts = "; ".join(
-        f"{symbol} {counts[verdict]} {verdict}: {MEANING[verdict]}"
+    verdicts = ", ".join(
+        f"{symbol} {counts[verdict]} {verdict}"
         for verdict, symbol in SYMBOLS.items()
         if verdict in counts or verdict in VERDICTS
     )
     return (
-        f"<h2>Claims</h2>\n<p>{verdicts}.</p>\n<p>{COLUMNS}</p>\n"
+        f"<h2>Claims</h2>\n<p>{verdicts}.</p>\n<p>{RULE}</p>\n<p>{COLUMNS}</p>\n"
         '<div class="scroll wide"><table class="claims">\n<thead><tr><th>id</th><th>claim</th>'
-        '<th class="n">paper</th><th class="n">ours</th><th class="n">chance</th><th>verdict</th></tr></thead>\n'
+        '<th class="n">paper</th><th class="n">ours</th><th class="n">against</th><th>verdict</th></tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>\n"
     )
 
 
-COLUMNS = """“Ours” is our estimate; in brackets its 95% interval over dictionaries, seeds or latents (of few values
-it is wide, and may pass the best possible score). “Chance” is what guessing scores. <b>MCC</b>: mean correlation of
+COLUMNS = """“Ours” is our estimate. “Against” is the alternative. <b>MCC</b>: mean correlation of
 found and true codes after the best one-to-one matching of latents, and of columns for a dictionary; 1 is perfect.
 <b>FVU</b>: share of the variance that a code leaves unexplained. <b>SAE</b>: sparse autoencoder, one linear map and
 relu; <b>MLP</b>: an encoder with a hidden layer; <b>ITO</b>: the paper’s inference-time optimisation; <b>OMP</b>:
 orthogonal matching pursuit."""
 
 SYMBOLS = VERDICTS | {withdrawn.VERDICT: withdrawn.SYMBOL}
-MEANING = {
-    "reproduced": "we find what the paper states",
-    "corrected": "the paper’s number or reading changes",
-    "not reproduced": "we do not find it",
-    "beyond": "not in the paper",
-    withdrawn.VERDICT: "withdrawn, for the reason given",
-}
 
 
 def _claim(claim: dict[str, Any]) -> str:
     page = f"{claim['page']}.html"
     note = f'<br><span class="soft">{typeset(claim["note"])}</span>' if claim["note"] else ""
     good = claim["verdict"] in ("reproduced", "beyond")
+    paper = claim["paper"] if isinstance(claim["paper"], str) else number(claim["paper"])
+    # claims of runs before the six verdicts have a chance level instead, and say neither where nor which way
+    against, alternative = claim.get("against", claim.get("chance")), claim.get("alternative", "")
+    where, direction = (
+        f'<br><span class="soft">{escape(claim[name])}</span>' if claim.get(name) else ""
+        for name in ("where", "direction")
+    )
     return (
         f'<tr id="claim-{claim["id"]}"><th class="name" scope="row">{claim["id"]}</th>'
         f"<td>{typeset(claim['says'])}{note}</td>"
-        f'<td class="n">{number(claim["paper"])}</td>'
+        f'<td class="n">{paper}{where}</td>'
         f'<td class="n">{number(claim["ours"])}<br>'
         f'<span class="soft">{interval(claim["low"], claim["high"])}</span></td>'
-        f'<td class="n">{number(claim["chance"])}</td>'
-        f'<td><span class="{"yes" if good else "no"}">{SYMBOLS[claim["verdict"]]} {claim["verdict"]}</span><br>'
+        f'<td class="n">{number(against)}<br><span class="soft">{escape(alternative)}</span></td>'
+        f'<td><span class="{"yes" if good else "no"}">{SYMBOLS[claim["verdict"]]} {claim["verdict"]}</span>'
+        f"{direction}<br>"
         f'<a href="{page}#fig-{claim["figure"]}">figure</a>, '
         f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></td></tr>'
     )

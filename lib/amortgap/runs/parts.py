@@ -1,41 +1,10 @@
-"""Parts of a long run, kept until it has succeeded, so that a run that was killed goes on from them."""
+"""Where a long run keeps its parts until it has succeeded, so that a run that was killed goes on from them."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
-
-from amortgap.runs.tables import read_rows, write_table
-
-Rows = list[dict[str, Any]]
 
 
 def parts_folder(out: Path, key: str) -> Path:
-    """Where the run with this key (`amortgap.runs.key`) keeps its parts."""
+    """The folder of the parts of the run with this key (`amortgap.runs.key`)."""
     return out / f"parts_{key}"
-
-
-class Parts(dict[str, Rows]):
-    """Rows by the name of the part; assigning writes them down. Used as
-
-        if name not in rec.parts:
-            rec.parts[name] = ...
-        rows += rec.parts[name]
-
-    A run started again with the same key opens with what the killed one had assigned. Outside a run (Jupyter,
-    bare papermill) it is a plain dictionary.
-    """
-
-    def __init__(self, out: Path) -> None:
-        key = os.environ.get("AMORTGAP_RUN")
-        self._folder = parts_folder(out, key) if key else None
-        super().__init__(
-            {file.stem: read_rows(file) for file in self._folder.glob("*.json")} if self._folder else {}
-        )
-
-    def __setitem__(self, name: str, rows: Rows) -> None:
-        if self._folder:
-            write_table(self._folder / f"{name}.json", rows)
-            rows = read_rows(self._folder / f"{name}.json")  # to the digits that a run going on would read
-        super().__setitem__(name, rows)

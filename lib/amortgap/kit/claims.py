@@ -11,29 +11,35 @@ from typing import Any
 
 from amortgap._errors import Refused
 from amortgap._files import read_json
+from amortgap.kit.verdict import VERDICTS
 
-#: Verdict -> symbol. The symbol is always printed beside the word, so colour never carries the meaning.
-VERDICTS = {"reproduced": "✓", "corrected": "✎", "not reproduced": "✗", "beyond": "+"}
 ID = re.compile(r"[A-Z]\d*\.\d+")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the claims table.
-
-    `paper` is the paper's number (None where it gives none), `ours` our estimate with the interval
-    [`low`, `high`], `chance` the score that guessing reaches. `figure` and `data` name the figure and
-    the table that carry the claim.
-    """
+    """One row of the claims table. Notebooks make it with `Record.claim`; `amortgap.kit.verdict` judges."""
 
     id: str
+    #: the claim in words, a sentence that a reader could quote
     says: str
-    paper: float | None
+    #: where the paper says it: table, figure, section, or "authors' result file"
+    where: str
+    #: the paper's number, or "above" or "below" (the alternative), or None
+    paper: float | str | None
+    #: our estimate, and the interval that decides
     ours: float
     low: float
     high: float
-    chance: float | None
+    #: number of independent values behind it
+    n: int
+    #: what would make the claim pointless, by name ("chance") and as a number
+    alternative: str
+    against: float | None
     verdict: str
+    #: "higher" or "lower" than the paper says, where the two differ
+    direction: str
+    #: the figure and the table that carry the claim
     figure: str
     data: str
     note: str = ""
@@ -41,37 +47,34 @@ class Claim:
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not ID.fullmatch(self.id):
             raise Refused(f"claim id {self.id!r} must look like 'E2.1' or 'T.3'")
-        where = f"claim {self.id}"
+        name = f"claim {self.id}"
         if not isinstance(self.says, str) or not self.says.strip():
-            raise Refused(f"{where}: `says` must state the claim in words")
+            raise Refused(f"{name}: `says` must state the claim in words")
         if self.verdict not in VERDICTS:
-            raise Refused(f"{where}: verdict {self.verdict!r} is none of {', '.join(map(repr, VERDICTS))}")
-        for field, optional in (
-            ("paper", True),
-            ("ours", False),
-            ("low", False),
-            ("high", False),
-            ("chance", True),
-        ):
+            raise Refused(f"{name}: verdict {self.verdict!r} is none of {', '.join(map(repr, VERDICTS))}")
+        for field in ("ours", "low", "high", "against", "paper"):
+            value = getattr(self, field)
+            if (field == "paper" and isinstance(value, str)) or (
+                field in ("against", "paper") and value is None
+            ):
+                continue
             # Notebooks hand over numpy and torch scalars; the file holds plain floats.
-            object.__setattr__(self, field, _number(getattr(self, field), f"{where}: `{field}`", optional))
+            object.__setattr__(self, field, _number(value, f"{name}: `{field}`"))
         if not self.low <= self.ours <= self.high:
-            raise Refused(f"{where}: ours = {self.ours} lies outside its interval [{self.low}, {self.high}]")
+            raise Refused(f"{name}: ours = {self.ours} lies outside its interval [{self.low}, {self.high}]")
         if not isinstance(self.note, str):
-            raise Refused(f"{where}: `note` must be text")
+            raise Refused(f"{name}: `note` must be text")
 
     def as_dict(self) -> dict[str, Any]:
         """The claim as a JSON object, fields in order."""
         return asdict(self)
 
 
-def _number(value: Any, what: str, optional: bool) -> float | None:
-    if value is None and optional:
-        return None
+def _number(value: Any, what: str) -> float:
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Refused(f"{what} must be a finite number{' or None' if optional else ''}, not {value!r}")
+        raise Refused(f"{what} must be a finite number, not {value!r}")
     return float(value)
 
 

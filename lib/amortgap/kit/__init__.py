@@ -1,0 +1,75 @@
+"""What a notebook uses to keep and show what it finds.
+
+How to write a page
+-------------------
+The cell tagged `parameters` ends with `out: str = "../reports/interactive/data/02_known_codes"  # folder ...`.
+The next cell imports, opens the record and draws the problems:
+
+    from amortgap.kit import CHANCE, PAPER, Record, dots, legend, marks, published, style, summarise
+    rec = Record(out)                       # before drawing: it also sets the figure style
+    rec.provenance(device=device, seed=seed)
+    paper = published(experiment="E1")      # rows of notebooks/published.csv, indexed by key
+
+Whatever takes more than a second is a function of no arguments (or of one item of a loop) that returns rows, a list
+of dicts with scalar cells. Give it to a step; never train or solve outside one:
+
+    def train():
+        ...
+        return curves, scores
+    curves, scores = rec.step(("curves", "scores"), train)
+    grid = rec.step("grid", one_cell, over=[(16, 8, 3), (32, 8, 3)])    # one_cell((N, M, K)) -> rows
+
+A step writes `<out>/<name>.json` and returns the table read back. A killed run goes on after its last finished
+call, and `amortgap report --redraw` draws the page from the tables alone: code outside steps must therefore need
+nothing but tables. Cheap tables derived from them are written by `rec.table`:
+
+    summary = rec.table("summary", summarise(scores, by="method", of="mcc", mean=["chance"]))
+
+A figure is drawn from tables, its finding stands in its title, and its legend below the panels:
+
+    fig, ax = plt.subplots()
+    dots(ax, summary, "mcc", order=list(summary.method), label="ours")     # means and intervals
+    marks(ax, paper.set_index("method").value, list(summary.method), PAPER)
+    band(ax, curves[curves.method == "SAE"], "step", "mcc", label="SAE", **style("SAE"))
+    legend(fig)
+    rec.figure(fig, "mcc_by_method", title="The finding, as a sentence.",
+        alt="What is drawn, for a reader who cannot see it.", data="summary")
+
+A claim gets values, one a dictionary or seed, and the kit finds interval and verdict (`amortgap.kit.verdict.RULE`):
+
+    rec.claim("E1.1", says="The SAE reaches this test correlation.", values=scores.mcc, scale="score",
+        published=paper.loc["E1.1"],        # or a number with where="Table 2"; "above" or "below"; None
+        against={"chance": 0.0},            # what would make the sentence pointless
+        cause="", incomparable="",          # see `Record.claim`
+        figure="mcc_by_method", data="summary", note="")
+
+No helper stands in two notebooks, no top-level block has more than 25 lines and no cell more than 60: what two
+pages need belongs into the library, drawing into `amortgap.kit.draw`. Names of tables and figures are lower-case
+letters, digits and underscores, unique in a notebook; claim ids (`E2.1`, `T.1`) are unique over all notebooks. Bad
+use raises `Refused` (a ValueError). Nothing here imports torch; numpy and torch scalars are accepted wherever a
+number is.
+"""
+
+from amortgap._errors import Refused
+from amortgap.kit.draw import CHANCE, PAPER, band, dots, heat_map, legend, log_ticks, marks, style
+from amortgap.kit.intervals import interval
+from amortgap.kit.published import published
+from amortgap.kit.record import Record
+from amortgap.kit.summary import summarise
+
+__all__ = [
+    "CHANCE",
+    "PAPER",
+    "Record",
+    "Refused",
+    "band",
+    "dots",
+    "heat_map",
+    "interval",
+    "legend",
+    "log_ticks",
+    "marks",
+    "published",
+    "style",
+    "summarise",
+]

@@ -1,0 +1,66 @@
+"""Intervals over independent values, one a dictionary, seed or document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amortgap._errors import Refused
+
+#: Scores nearer to 1 than this count as one score: Fisher's z would make much of the difference.
+NEAREST = 1e-3
+
+#: Scale -> (to it, back). On each the values are taken to be normal.
+SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "plain": (lambda v: v, lambda v: v),
+    # Fisher z, for correlations and other scores between -1 and 1
+    "score": (lambda v: np.arctanh(np.clip(v, NEAREST - 1, 1 - NEAREST)), np.tanh),
+    # for budgets, errors and ratios that span decades; the mean is geometric
+    "log": (np.log, np.exp),
+}
+
+
+class Interval(NamedTuple):
+    """A mean, the two ends of an interval, and the number of independent values behind it."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def interval(values: Any, scale: str = "plain") -> Interval:
+    """The 95 % Student-t interval of the mean: m +- t_{n-1} s / sqrt(n) on the scale.
+
+    Raises `Refused` for fewer than two values and for values that are not finite.
+    """
+    return _interval(values, scale, more=0)
+
+
+def prediction(values: Any, scale: str = "plain") -> Interval:
+    """The 95 % interval for one value more: m +- t_{n-1} s sqrt(1 + 1/n) on the scale.
+
+    A published experiment has one dictionary; its number should fall in here if it measures what ours do.
+    """
+    return _interval(values, scale, more=1)
+
+
+def _interval(values: Any, scale: str, more: int) -> Interval:
+    from scipy.stats import t as student
+
+    v = np.asarray(values, dtype=float).ravel()
+    if len(v) < 2:
+        raise Refused("an interval needs at least two independent values")
+    if scale not in SCALES:
+        raise Refused(f"scale {scale!r} is none of {', '.join(SCALES)}")
+    to, back = SCALES[scale]
+    z = to(v)
+    if not np.isfinite(z).all():
+        raise Refused(f"an interval on the {scale} scale needs finite values, not {v.tolist()}")
+    half = student.ppf(0.975, len(z) - 1) * z.std(ddof=1) * np.sqrt(more + 1 / len(z))
+    mean = back(z.mean()) if scale == "log" else v.mean()
+    low, high = back(z.mean() - half), back(z.mean() + half)
+    # The mean of very skew scores can lie outside an interval that is symmetric in Fisher's z.
+    return Interval(float(mean), float(min(low, mean)), float(max(high, mean)), len(v))

@@ -1,0 +1,270 @@
+"""What a notebook leaves behind: tables, figures, claims and facts about its run."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amortgap._errors import Refused
+from amortgap._files import read_json, write_json
+from amortgap.kit.claims import Claim
+from amortgap.kit.parts import Parts
+from amortgap.kit.svg import to_svg, use_style
+from amortgap.kit.tables import read_table, write_table
+from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.verdict import VERDICTS, judge
+from amortgap.runs.project import find_project
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+#: Files of a run's folder that no table may overwrite.
+RESERVED = {"claims", "facts", "run"}
+
+
+class Record:
+    """The data folder of one notebook. Opening it forgets the claims and facts of an earlier run.
+
+    A relative `out` is meant from the project's folder `notebooks`, wherever the kernel was started
+    (the bare `papermill` command starts it in the current folder); outside a project, from the current
+    folder. Opening a record also sets matplotlib's style, so open it before drawing.
+
+    With AMORTGAP_REDRAW=1 in the environment the page is only drawn again: `step` reads the tables of the
+    earlier run instead of computing them, and that run's facts stay.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        self._written = Path(out)
+        try:
+            self.out = find_project().notebooks / out
+        except Refused:
+            self.out = Path(out).resolve()
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.parts = Parts(self.out)
+        self.redraw = os.environ.get("AMORTGAP_REDRAW") == "1"
+        self._tables: set[str] = set()
+        self._figures: set[str] = set()
+        self._claims: dict[str, Claim] = {}
+        self._facts: dict[str, str | float | int | bool] = {}
+        (self.out / "claims.json").unlink(missing_ok=True)
+        facts = self.out / "facts.json"
+        if self.redraw and facts.exists():
+            self._facts = read_json(facts)
+        else:
+            facts.unlink(missing_ok=True)
+        # the page's duration is then not all that it took
+        if self.parts:
+            self.provenance(**{"parts of a run before": len(self.parts)})
+        use_style()
+
+    def table(self, name: str, rows: DataFrame | Iterable[Mapping[str, Any]]) -> DataFrame:
+        """Write `rows` to `<out>/<name>.json` and return the table *read back from that file*.
+
+        Print and plot the returned table, so that every number shown stands in the file.
+        """
+        file = self._file(name)
+        write_table(file, rows)
+        self._tables.add(name)
+        return read_table(file)
+
+    def step(
+        self, names: str | tuple[str, ...], compute: Callable[..., Any], over: Iterable[Any] | None = None
+    ) -> Any:
+        """The tables of a heavy step: computed once, then read.
+
+            results = rec.step("results", compute)                  # compute() -> rows
+            grid = rec.step("grid", one_cell, over=cells)           # one_cell(cell) -> rows, for each cell
+            training, results = rec.step(("training", "results"), compute)    # compute() -> rows, rows
+
+        Each call of `compute` is a part: a run that was killed goes on after the last part that ended. The
+        tables are written like those of `table`. When a page is drawn again, nothing is computed.
+        """
+        one = isinstance(names, str)
+        names = (names,) if isinstance(names, str) else names
+        files = [self._file(name) for name in names]
+        if self.redraw:
+            if missing := [file.name for file in files if not file.exists()]:
+                raise Refused(f"{missing[0]} of the earlier run is missing; run the page again to draw it")
+            self._tables.update(names)
+            tables = [read_table(file) for file in files]
+        else:
+            made: list[list[dict[str, Any]]] = [[] for _ in names]
+            for call, part in _calls(names[0], compute, over):
+                wanted = [f"{part}.{name}" if len(names) > 1 else part for name in names]
+                if any(one_part not in self.parts for one_part in wanted):
+                    result = call()
+                    for one_part, rows in zip(wanted, (result,) if one else result, strict=True):
+                        self.parts[one_part] = rows
+                for rows, one_part in zip(made, wanted, strict=True):
+                    rows += self.parts[one_part]
+            tables = [self.table(name, rows) for name, rows in zip(names, made, strict=True)]
+        return tables[0] if one else tuple(tables)
+
+    def figure(self, fig: Figure, name: str, *, title: str, alt: str, data: str) -> None:
+        """Show `fig` inline with its finding (`title`), a description for those who cannot see it
+        (`alt`), and a link to the table it was drawn from (`data`, already written). Closes `fig`."""
+        import matplotlib.pyplot as plt
+        from IPython.display import HTML, display
+
+        _check_name(name, "figure")
+        for field, text in (("title", title), ("alt", alt)):
+            if not isinstance(text, str) or not text.strip():
+                raise Refused(f"figure {name!r} needs a non-empty `{field}`")
+        self._check_table(data, f"figure {name!r}")
+        svg = to_svg(fig, name, alt)
+        plt.close(fig)  # otherwise Jupyter shows it a second time at the end of the cell
+        self._figures.add(name)
+        display(
+            HTML(
+                f'<figure id="fig-{name}" role="figure" aria-labelledby="{name}-caption">\n{svg}\n'
+                f'<figcaption id="{name}-caption">{typeset(title)} {self._link(data)}</figcaption>\n</figure>'
+            )
+        )
+
+    def claim(
+        self,
+        id: str,
+        *,
+        says: str,
+        values: Any,
+        figure: str,
+        data: str,
+        published: float | str | Mapping[str, Any] | None = None,
+        against: Mapping[str, float] | None = None,
+        where: str = "",
+        scale: str = "plain",
+        cause: str = "",
+        incomparable: str = "",
+        note: str = "",
+    ) -> None:
+        """Judge one claim by the rule of `amortgap.kit.verdict`, store it and show it as one line.
+
+        `values`: one a dictionary or seed; a single number is an exact count. `published`: the paper's number, or
+        a row of `kit.published`, which brings `where` along; "above" or "below" where the paper states only on
+        which side of `against` the value lies; None where it says nothing. `against`: the alternative by name,
+        {"chance": 0.16}. `scale`: "score" for correlations and other scores up to 1 (Fisher z), "log" for
+        quantities that span decades. `cause`: what on the page shows why the paper's number is off; it makes
+        "not reproduced" "corrected". `incomparable`: why the paper's number cannot be compared with ours.
+
+        `figure` must have been shown and `data` written by this record. A claim made again replaces the first, so
+        that a cell can be run again.
+        """
+        if isinstance(published, Mapping):
+            where = where or str(published["where"])
+            published = float(published["value"])
+        if published is not None and not where:
+            raise Refused(f"claim {id}: say where in the paper the number stands (`where`)")
+        if cause and incomparable:
+            raise Refused(f"claim {id} has a cause for a difference and a reason not to compare; keep one")
+        ((alternative, level),) = against.items() if against else (("", None),)
+        try:
+            found = judge(
+                values, published, level, scale, cause_shown=bool(cause), comparable=not incomparable
+            )
+        except Refused as error:
+            raise Refused(f"claim {id}: {error}") from None
+        if found.verdict == "corrected" or incomparable:
+            note = f"{cause or incomparable} {note}".strip()
+        row = Claim(
+            id, says, where, published, *found[:4], alternative, level, *found[4:], figure, data, note
+        )
+        self._keep(row)
+
+    def _keep(self, claim: Claim) -> None:
+        if claim.figure not in self._figures:
+            raise Refused(
+                f"claim {claim.id}: figure {claim.figure!r} was not shown; shown are {_list(self._figures)}"
+            )
+        self._check_table(claim.data, f"claim {claim.id}")
+        self._claims[claim.id] = claim
+        write_json(self.out / "claims.json", [one.as_dict() for one in self._claims.values()])
+        _show_claim(claim, self._link(claim.data))
+
+    def given_claim(  # for notebooks that still judge by themselves; goes with the last of them
+        self, id: str, *, says: str, ours: float, low: float, high: float, verdict: str, figure: str, data: str,
+        paper: float | None = None, chance: float | None = None, note: str = "",
+    ) -> None:  # fmt: skip
+        """Store a claim whose interval and verdict the notebook has found itself."""
+        alternative = "" if chance is None else "chance"
+        self._keep(
+            Claim(
+                id, says, "", paper, ours, low, high, 0, alternative, chance, verdict, "", figure, data, note
+            )
+        )
+
+    def provenance(self, **facts: str | float | int | bool) -> None:
+        """Add facts that only the notebook knows to the page's footer: `rec.provenance(device="cuda:0")`."""
+        for key, value in facts.items():
+            if not isinstance(value, str | float | int | bool):
+                raise Refused(f"provenance {key!r} must be text or a number, not a {type(value).__name__}")
+        self._facts |= facts
+        write_json(self.out / "facts.json", self._facts)
+
+    def _file(self, name: str) -> Path:
+        _check_name(name, "table")
+        if name in RESERVED:
+            raise Refused(f"table name {name!r} is taken by the run itself; choose another")
+        return self.out / f"{name}.json"
+
+    def _check_table(self, data: str, who: str) -> None:
+        if data not in self._tables:
+            raise Refused(f"{who}: no table {data!r} was written; written are {_list(self._tables)}")
+
+    def _link(self, data: str) -> str:
+        # Relative to the notebook; the report rewrites it relative to the page.
+        return f'<a class="data" href="{escape((self._written / data).as_posix())}.json">data</a>'
+
+
+def _calls(
+    name: str, compute: Callable[..., Any], over: Iterable[Any] | None
+) -> Iterable[tuple[Callable[[], Any], str]]:
+    """Each call of a step with the name of its part; a loop of some seconds shows its progress."""
+    if over is None:
+        yield compute, name
+        return
+    from tqdm import tqdm
+
+    for item in tqdm(list(over), desc=name, file=sys.stderr, delay=2, mininterval=1):
+        parts = item if isinstance(item, tuple | list) else [item]
+        yield partial(compute, item), re.sub(r"\W", "_", "_".join(map(str, [name, *parts])))
+
+
+def _check_name(name: str, what: str) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise Refused(f"{what} name {name!r} must be lower-case letters, digits and underscores")
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _show_claim(claim: Claim, link: str) -> None:
+    from IPython.display import HTML, display
+
+    said = (
+        "no number"
+        if claim.paper is None
+        else claim.paper
+        if isinstance(claim.paper, str)
+        else number(claim.paper)
+    )
+    paper = f"{said} ({escape(claim.where)})" if claim.where else said
+    ours = f"{number(claim.ours)} {interval(claim.low, claim.high)}".strip()
+    against = "" if claim.against is None else f"; {escape(claim.alternative)}: {number(claim.against)}"
+    direction = f" (ours is {claim.direction})" if claim.direction else ""
+    note = f" {typeset(claim.note)}" if claim.note else ""
+    display(
+        HTML(
+            f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {typeset(claim.says)} '
+            f"Paper: {paper}; ours: {ours}{against}. "
+            f"<b>{VERDICTS[claim.verdict]} {claim.verdict}</b>{direction}.{note} {link}</p>"
+        )
+    )

@@ -1,0 +1,97 @@
+"""From values and a published number to a verdict: one rule for all claims."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from amortgap._errors import Refused
+from amortgap.kit.intervals import SCALES, Interval, interval, prediction
+
+#: Verdict -> symbol. The symbol is always printed beside the word, so colour never carries the meaning.
+VERDICTS = {
+    "reproduced": "✓",
+    "inconclusive": "?",
+    "not reproduced": "✗",
+    "corrected": "✎",
+    "not comparable": "≠",
+    "beyond": "+",
+}
+
+RULE = """\
+P, in brackets, is where the value of one more dictionary (or seed) lies with 95 % probability. Each claim names the
+alternative that would make it pointless: chance, an untrained read-out, another method's number, no difference.
+Reproduced: the paper's number is in P and the alternative is not. Inconclusive: both are in P.
+Not reproduced: the paper's number is outside P. Corrected: it is outside, and an experiment on the page shows why.
+Not comparable: model, data or budget differ from the paper's. Beyond: the paper has no such number.
+Where the paper states only a direction, and beyond it, brackets hold the 95 % interval of the mean; a direction is
+inconclusive where that interval holds the alternative."""
+
+
+class Judgement(NamedTuple):
+    """Our estimate, the interval that decides, the number of values, the verdict, and where it points."""
+
+    ours: float
+    low: float
+    high: float
+    n: int
+    verdict: str
+    #: "higher" or "lower" than the paper says, where the verdict is "not reproduced" or "corrected"; else empty
+    direction: str
+
+
+def judge(
+    values: Any,
+    published: float | str | None = None,
+    against: float | None = None,
+    scale: str = "plain",
+    *,
+    cause_shown: bool = False,
+    comparable: bool = True,
+) -> Judgement:
+    """Apply `RULE` to independent `values`; a single number is an exact count without spread.
+
+    `published` is the paper's number, or "above" or "below" where the paper says no more than on which side of
+    `against` the value lies. Raises `Refused` where `published` comes without `against`.
+    """
+    stated = published in ("above", "below")
+    if isinstance(published, str) and not stated:
+        raise Refused(f"`published` is a number, 'above' or 'below', not {published!r}")
+    if published is not None and against is None:
+        raise Refused("a published number needs `against`, the alternative it must be told apart from")
+    bounds = _bounds(values, scale, mean_only=published is None or stated)
+    ours, low, high, _ = bounds
+    if published is None:
+        return Judgement(*bounds, "beyond" if comparable else "not comparable", "")
+    alternative = float(against)  # type: ignore[arg-type]
+    aim = alternative if stated else float(published)
+    if stated:
+        both = low <= aim <= high
+        agrees = both or (ours > aim) == (published == "above")
+    else:
+        agrees = _holds(low, high, aim, scale)
+        both = agrees and _holds(low, high, alternative, scale)
+    if agrees:
+        verdict = "inconclusive" if both else "reproduced"
+    else:
+        verdict = "corrected" if cause_shown else "not reproduced"
+    direction = "" if agrees else "higher" if ours > aim else "lower"
+    return Judgement(*bounds, verdict if comparable else "not comparable", direction)
+
+
+def _bounds(values: Any, scale: str, mean_only: bool) -> Interval:
+    if hasattr(values, "__len__"):
+        return interval(values, scale) if mean_only else prediction(values, scale)
+    exact = float(values)
+    return Interval(exact, exact, exact, 1)
+
+
+def _holds(low: float, high: float, value: float, scale: str) -> bool:
+    # compared on the scale, so that a published 1.000 is not outside an interval that ends just below 1
+    to, _ = SCALES[scale]
+    if scale == "log" and value <= 0:
+        return False
+    # an exact count agrees with a published one within a thousandth, as numbers of three digits do
+    room = 1e-3 * abs(value) if low == high else 0.0
+    low, high, value = (float(to(v)) for v in (low - room, high + room, value))
+    return low <= value <= high or math.isclose(low, value) or math.isclose(high, value)

@@ -1,0 +1,472 @@
+"""What notebooks keep and show: tables, steps, figures, intervals, verdicts, claims."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from amortgap._files import write_text
+from amortgap.kit import Record, Refused, band, dots, heat_map, interval, legend, published, style, summarise
+from amortgap.kit.claims import Claim, merge
+from amortgap.kit.intervals import prediction
+from amortgap.kit.svg import to_svg
+from amortgap.kit.tables import read_rows, read_table, write_table
+from amortgap.kit.verdict import VERDICTS, judge
+from demo_project import make_project
+
+CLAIM = {"says": "s", "where": "Table 1", "paper": 0.5, "ours": 0.6, "low": 0.5, "high": 0.7, "n": 3}
+CLAIM |= {"alternative": "chance", "against": 0.1, "verdict": "reproduced", "direction": ""}
+
+
+def claim(**changes: object) -> Claim:
+    return Claim(**({"id": "E2.1", "figure": "f", "data": "d"} | CLAIM | changes))
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+
+cells = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_infinity=False, allow_subnormal=False),
+    st.text(),
+)
+
+
+@given(st.lists(cells, min_size=1, max_size=5))
+def test_a_table_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, column: list) -> None:
+    file = tmp_path_factory.getbasetemp() / "table.json"
+    write_table(file, [{"x": cell} for cell in column])
+    for cell, row in zip(column, read_rows(file), strict=True):
+        if isinstance(cell, float):  # half a unit in the ninth digit
+            assert row["x"] is None if math.isnan(cell) else math.isclose(row["x"], cell, rel_tol=5.01e-9)
+        else:
+            assert row["x"] == cell
+    assert len(read_table(file)) == len(column)
+
+
+def test_numpy_scalars_and_named_indices_are_kept(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"m": ["a", "b"], "v": np.array([0.1, np.nan])}).set_index("m")
+    write_table(tmp_path / "t.json", frame)
+    assert read_rows(tmp_path / "t.json") == [{"m": "a", "v": 0.1}, {"m": "b", "v": None}]
+
+
+def test_pandas_reads_a_table_alone_and_a_missing_cell_is_null(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.json", [{"m": "a, b"}, {"m": 'c"d', "v": 0.5}])
+    ours = read_table(tmp_path / "t.json")
+    pd.testing.assert_frame_equal(pd.read_json(tmp_path / "t.json", orient="split"), ours)
+    assert read_rows(tmp_path / "t.json")[0] == {"m": "a, b", "v": None}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "no rows"),
+        ([{"x": np.ones(2)}], "a ndarray"),
+        ([{"x": [1]}], "a list"),
+        ([{"x": math.inf}], "infinite"),
+        ([{1: 2}], "not a text"),
+    ],
+)
+def test_untidy_tables_are_refused(tmp_path: Path, rows: list, message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        write_table(tmp_path / "t.json", rows)
+    assert not list(tmp_path.iterdir())
+
+
+# --- claims -----------------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=6))
+def test_claim_ids_have_one_form(identifier: str) -> None:
+    head, dot, tail = identifier.partition(".")
+    good = (
+        dot == "."
+        and head[:1] in set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+        and head[:1] != ""
+        and set(head[1:]) <= set("0123456789")
+        and tail != ""
+        and set(tail) <= set("0123456789")
+    )
+    if good:
+        assert claim(id=identifier).id == identifier
+    else:
+        with pytest.raises(Refused, match="claim id"):
+            claim(id=identifier)
+
+
+@given(*(st.floats() for _ in range(3)))
+def test_claims_need_finite_numbers_in_order(ours: float, low: float, high: float) -> None:
+    if all(map(math.isfinite, (ours, low, high))) and low <= ours <= high:
+        assert claim(ours=ours, low=low, high=high).ours == ours
+    else:
+        with pytest.raises(Refused, match=r"E2\.1"):
+            claim(ours=ours, low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "true"},
+        {"says": " "},
+        {"paper": math.inf},
+        {"ours": True},
+        {"ours": None},
+        {"against": math.nan},
+    ],
+)
+def test_bad_claims_are_refused(change: dict) -> None:
+    with pytest.raises(Refused, match=r"claim E2\.1"):
+        claim(**change)
+
+
+def test_claims_take_numpy_scalars_and_store_plain_floats() -> None:
+    assert type(claim(ours=np.float32(0.5)).ours) is float
+    assert type(claim(ours=1, high=2).ours) is float
+
+
+def test_claims_of_all_pages_are_merged_in_order(tmp_path: Path) -> None:
+    for page, identifiers in {"a": ["C.1", "E10.1", "T.1"], "b": ["E2.1"]}.items():
+        write_text(tmp_path / page / "claims.json", json.dumps([claim(id=i).as_dict() for i in identifiers]))
+    (tmp_path / "c").mkdir()
+    merged = merge([tmp_path / "a", tmp_path / "b", tmp_path / "c"])
+    assert [(one["id"], one["page"]) for one in merged] == [
+        ("E2.1", "b"),
+        ("E10.1", "a"),
+        ("T.1", "a"),
+        ("C.1", "a"),
+    ]
+    write_text(tmp_path / "c" / "claims.json", json.dumps([claim(id="T.1").as_dict()]))
+    with pytest.raises(Refused, match=r"claim T\.1 is made twice: by a and by c"):
+        merge([tmp_path / "a", tmp_path / "c"])
+
+
+# --- the record -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """A record with the table `t`; what it shows is kept in `rec.shown`."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    shown: list[str] = []
+    monkeypatch.setattr("IPython.display.display", lambda html: shown.append(html.data))
+    with mpl.rc_context():
+        record = Record(tmp_path / "out")
+        record.table("t", [{"x": 1, "y": 2.5}])
+        record.shown = shown  # type: ignore[attr-defined]
+        yield record
+
+
+def figure():
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots()
+    ax.plot([0, 1], [0, 1], color="k", marker="o")
+    ax.set_xlabel(r"$\lambda$")
+    return fig
+
+
+def test_a_record_opened_from_the_root_lies_where_the_notebook_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rec: Record
+) -> None:
+    project = make_project(tmp_path / "p", "")
+    monkeypatch.chdir(project.root)
+    folder = project.reports / "interactive" / "data" / "a"
+    assert Record("../reports/interactive/data/a").out.resolve() == folder
+    assert folder.is_dir()
+
+
+def test_a_figure_is_shown_with_caption_description_and_data(rec: Record) -> None:
+    import matplotlib.pyplot as plt
+
+    rec.figure(figure(), "f", title="It <rises>.", alt='A "line".', data="t")
+    (html,) = rec.shown  # type: ignore[attr-defined]
+    assert 'aria-label="A &quot;line&quot;."' in html
+    assert "It &lt;rises&gt;." in html
+    assert "out/t.json" in html
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    "change", [{"alt": " "}, {"title": ""}, {"data": "u"}, {"name": "F 1"}, {"alt": None}]
+)
+def test_incomplete_figures_are_refused(rec: Record, change: dict) -> None:
+    import matplotlib.pyplot as plt
+
+    with pytest.raises(Refused):
+        rec.figure(figure(), **({"name": "f", "title": "t", "alt": "a", "data": "t"} | change))
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", ["claims", "run", "facts", "../t", "T", "", "a.b"])
+def test_bad_table_names_are_refused(rec: Record, name: str) -> None:
+    with pytest.raises(Refused):
+        rec.table(name, [{"x": 1}])
+
+
+CALL = {"says": "s", "values": [0.5, 0.6, 0.7], "figure": "f", "data": "t"}
+
+
+def test_claims_are_stored_and_can_be_made_again(rec: Record) -> None:
+    with pytest.raises(Refused, match="figure 'f' was not shown"):
+        rec.claim("E1.1", **CALL)
+    rec.figure(figure(), "f", title="t", alt="a", data="t")
+    rec.claim("E1.1", **CALL)
+    rec.claim("E1.1", **CALL | {"values": [0.6, 0.65, 0.7]})
+    (stored,) = json.loads((rec.out / "claims.json").read_text())
+    assert stored["ours"] == pytest.approx(0.65)
+    assert (stored["verdict"], stored["n"], stored["paper"]) == ("beyond", 3, None)
+    with pytest.raises(Refused, match="no table 'u'"):
+        rec.claim("E1.2", **CALL | {"data": "u"})
+    Record(rec.out)
+    assert not (rec.out / "claims.json").exists()
+
+
+def test_a_claim_stores_what_its_verdict_was_made_of(rec: Record) -> None:
+    rec.figure(figure(), "f", title="t", alt="a", data="t")
+    row = {"value": 0.9, "where": "Table 1", "sd": 0.1}
+    rec.claim("E1.1", **CALL, published=row, against={"chance": 0.2}, cause="A bug.", note="More.")
+    (stored,) = json.loads((rec.out / "claims.json").read_text())
+    # three values between .5 and .7 leave room for both
+    assert (stored["verdict"], stored["direction"], stored["note"]) == ("inconclusive", "", "More.")
+    rec.claim(
+        "E1.1", **CALL, published=row | {"value": 5}, against={"chance": 0.1}, cause="A bug.", note="More."
+    )
+    (stored,) = json.loads((rec.out / "claims.json").read_text())
+    assert stored["verdict"] == "corrected"
+    assert stored["direction"] == "lower"
+    assert (stored["alternative"], stored["against"], stored["where"]) == ("chance", 0.1, "Table 1")
+    assert stored["note"] == "A bug. More."
+    shown = rec.shown[-1]  # type: ignore[attr-defined]
+    assert "✎ corrected" in shown
+    assert "Table 1" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"published": 0.6, "against": {"chance": 0.1}}, "where in the paper"),
+        ({"published": 0.6, "where": "Table 1"}, "needs `against`"),
+        ({"published": "higher", "where": "Table 1", "against": {"chance": 0}}, "'above' or 'below'"),
+        ({"cause": "c", "incomparable": "i"}, "keep one"),
+        ({"values": [0.5]}, "two independent values"),
+        ({"values": [0.5, math.nan]}, "finite values"),
+        ({"scale": "logit"}, "plain, score, log"),
+    ],
+)
+def test_claims_that_cannot_be_judged_are_refused(rec: Record, change: dict, message: str) -> None:
+    rec.figure(figure(), "f", title="t", alt="a", data="t")
+    with pytest.raises(Refused, match=rf"claim E1\.1.*{message}"):
+        rec.claim("E1.1", **CALL | change)
+
+
+def test_provenance_facts_are_stored(rec: Record) -> None:
+    rec.provenance(device="cpu")
+    rec.provenance(model="m")
+    assert json.loads((rec.out / "facts.json").read_text()) == {"device": "cpu", "model": "m"}
+    with pytest.raises(Refused, match="device"):
+        rec.provenance(device=[1])  # type: ignore[arg-type]
+
+
+def test_an_svg_is_the_same_each_time_and_follows_the_page(rec: Record) -> None:
+    import matplotlib.pyplot as plt
+
+    one, two = figure(), figure()
+    first, second = to_svg(one, "f", "a"), to_svg(two, "f", "a")
+    other = to_svg(one, "g", "a")
+    plt.close("all")
+    assert first == second
+    assert "currentColor" in first
+    assert "#000000" not in first
+    assert "#010203" not in first
+    assert "http" not in first
+    assert "<style" not in first
+
+    def identifiers(svg: str) -> set[str]:
+        return {part.split('"')[0] for part in svg.split(' id="')[1:]}
+
+    assert identifiers(first)
+    assert not identifiers(first) & identifiers(other)
+
+
+# --- steps ------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_computed_once_and_drawn_again_from_its_tables(
+    rec: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def cell(item: tuple[int, int]) -> tuple[list[dict], list[dict]]:
+        calls.append(item)
+        return [{"a": item[0]}], [{"b": item[1]}, {"b": 1 / 3}]
+
+    first = rec.step(("left", "right"), cell, over=[(1, 2), (3, 4)])
+    assert list(first[0].a) == [1, 3]
+    assert list(first[1].b) == [2, 0.333333333, 4, 0.333333333]
+    rec.provenance(seconds_of_training=3)
+    monkeypatch.setenv("AMORTGAP_REDRAW", "1")
+    again = Record(rec.out)
+    for before, after in zip(first, again.step(("left", "right"), cell, over=[(1, 2), (3, 4)]), strict=True):
+        pd.testing.assert_frame_equal(before, after)
+    assert calls == [(1, 2), (3, 4)]
+    assert json.loads((rec.out / "facts.json").read_text()) == {"seconds_of_training": 3}
+    with pytest.raises(Refused, match=r"middle\.json of the earlier run is missing"):
+        again.step("middle", cell)
+
+
+def test_a_step_goes_on_after_the_last_call_that_ended(rec: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMORTGAP_RUN", "key")
+    calls = []
+
+    def cell(item: int) -> list[dict]:
+        calls.append(item)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return [{"a": item}]
+
+    with pytest.raises(KeyboardInterrupt):
+        Record(rec.out).step("s", cell, over=range(4))
+    assert list(Record(rec.out).step("s", cell, over=range(4)).a) == [0, 1, 2, 3]
+    assert calls == [0, 1, 2, 2, 3]
+
+
+# --- intervals and verdicts -------------------------------------------------------------------------------
+
+
+def test_intervals_are_those_of_scipy() -> None:
+    v = np.array([0.2, 0.5, 0.55, 0.9])
+    mean, low, high, n = interval(v)
+    assert n == 4
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 3, v.mean(), stats.sem(v)))
+    spread = v.std(ddof=1) * math.sqrt(1 + 1 / 4)
+    assert prediction(v)[1:3] == pytest.approx(stats.t.interval(0.95, 3, v.mean(), spread))
+    assert mean == pytest.approx(v.mean())
+    assert interval(np.exp(v), "log")[:3] == pytest.approx(np.exp([mean, low, high]))
+
+
+def test_a_prediction_interval_holds_19_of_20_new_values() -> None:
+    draw = np.random.default_rng(0)
+    for scale, back in (("plain", lambda z: z), ("score", np.tanh), ("log", np.exp)):
+        z = draw.normal(0.5, 0.4, (4000, 6))
+        bounds = [prediction(back(row[:5]), scale) for row in z]
+        share = np.mean([b.low <= back(row[5]) <= b.high for b, row in zip(bounds, z, strict=True)])
+        # standard error of the share: sqrt(.95 * .05 / 4000) = .0034
+        assert abs(share - 0.95) < 0.014, scale
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=6))
+def test_intervals_of_scores_stay_within_their_bounds(scores: list[float]) -> None:
+    for found in (prediction(scores, "score"), interval(scores, "score")):
+        assert -1 <= found.low <= found.mean <= found.high <= 1
+
+
+NARROW, WIDE = [0.59, 0.60, 0.61], [0.3, 0.6, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("values", "paper", "against", "verdict", "direction"),
+    [
+        (NARROW, 0.61, 0.2, "reproduced", ""),
+        (NARROW, 0.8, 0.2, "not reproduced", "lower"),
+        (NARROW, 0.4, 0.6, "not reproduced", "higher"),
+        (WIDE, 0.61, 0.5, "inconclusive", ""),
+        (NARROW, "above", 0.2, "reproduced", ""),
+        (NARROW, "below", 0.2, "not reproduced", "higher"),
+        (WIDE, "above", 0.5, "inconclusive", ""),
+        (NARROW, None, 0.2, "beyond", ""),
+        (29.4, 29.38, 1.0, "reproduced", ""),
+        (0.6, 29.4, 1.0, "not reproduced", "lower"),
+    ],
+)
+def test_verdicts_follow_the_rule(values, paper, against, verdict, direction) -> None:
+    found = judge(values, paper, against)
+    assert (found.verdict, found.direction) == (verdict, direction)
+    # a cause makes a difference a correction and nothing else one
+    explained = "corrected" if verdict == "not reproduced" else verdict
+    assert judge(values, paper, against, cause_shown=True).verdict == explained
+    assert judge(values, paper, against, comparable=False).verdict == "not comparable"
+
+
+def test_a_published_score_of_one_agrees_with_scores_of_nearly_one() -> None:
+    assert judge([0.99999, 1.0, 0.9999], 1.0, 0.5, "score").verdict == "reproduced"
+
+
+def test_every_verdict_has_a_symbol() -> None:
+    assert all(len(symbol) == 1 for symbol in VERDICTS.values())
+    assert len(set(VERDICTS.values())) == len(VERDICTS)
+
+
+# --- published numbers, summaries, drawing ----------------------------------------------------------------
+
+
+def test_published_numbers_are_selected_and_each_says_where_it_stands() -> None:
+    every = published()
+    assert every.index.is_unique
+    assert every[["experiment", "quantity", "where"]].notna().all().all()
+    assert np.isfinite(every.value).all()
+    one = published(experiment="E2", quantity="mcc", method="SAE")
+    assert one.value["E2.1"] == 0.609
+    with pytest.raises(Refused, match="no column 'colour'"):
+        published(colour="red")
+    with pytest.raises(Refused, match="no number"):
+        published(method="none")
+
+
+def test_a_summary_has_a_row_a_group_in_order() -> None:
+    rows = pd.DataFrame({"m": ["b", "b", "a", "a"], "x": [1.0, 3.0, 5.0, 5.0], "c": [0, 1, 2, 2]})
+    found = summarise(rows, by="m", of="x", mean=["c"])
+    assert list(found.columns) == ["m", "x", "low", "high", "n", "c"]
+    assert found.m.tolist() == ["b", "a"]
+    assert found.c.tolist() == [0.5, 2]
+    assert (found.low[1], found.high[1]) == (5, 5)
+
+
+def test_a_method_keeps_its_look_and_methods_differ() -> None:
+    assert style("SAE")["color"] == style("SAE, 32768 samples")["color"]
+    assert style("unheard of") == style("unheard of")
+    looks = [
+        tuple(style(name).values()) for name in ("SAE", "MLP 32", "MLP 256", "sparse coding", "u", "v", "w")
+    ]
+    assert len(set(looks)) == len(looks)
+
+
+def test_a_legend_stands_below_the_panels(rec: Record) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2)
+    table = summarise(pd.DataFrame({"method": list("aabb"), "x": [1.0, 2, 3, 5]}), by="method", of="x")
+    for ax in axes:
+        dots(ax, table, "x", order=["a", "b"], label="ours")
+    legend(fig)
+    fig.canvas.draw()
+    (box,) = (one.get_window_extent() for one in fig.legends)
+    assert all(box.y1 <= ax.get_window_extent().y0 for ax in axes)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["ours"]
+    plt.close(fig)
+
+
+def test_bands_and_heat_maps_show_the_numbers_given(rec: Record) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, (left, right) = plt.subplots(1, 2)
+    rows = pd.DataFrame({"x": [1, 1, 2, 2], "y": [1.0, 3.0, 5.0, 7.0]})
+    band(left, rows, "x", "y", ends="range", label="l")
+    assert left.lines[0].get_ydata().tolist() == [2, 6]
+    low, high = left.collections[0].get_datalim(left.transData).intervaly
+    assert (low, high) == (1, 7)
+    heat_map(right, [[0.0, 1.0]], ["a", "b"], ["r"], cmap="RdBu", vmin=-1, vmax=1)
+    assert [text.get_text() for text in right.texts] == ["+0.00", "+1.00"]
+    assert [text.get_color() for text in right.texts] == ["#111111", "white"]
+    plt.close(fig)
