@@ -25,7 +25,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
 bench: $(READY) ## time the solvers against other packages (installs those first)
-	@$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]' && $(BIN)/python -m amortgap.bench
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]' && $(BIN)/python -m tests.benchmarks.solvers
 
 proofs: ## compile and check the Coq proofs (installs Coq where it may)
 	@$(MAKE) --no-print-directory -C proofs

@@ -17,9 +17,8 @@ SOURCES = {
 FILES = {"_files", "_errors"}  # whole writes and locks, and the error for bad use
 BASE = FILES | {"_check", "_checkpoint", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
-UPPER = {"training", "dictionaries", "gap", "bench"}
+UPPER = {"training", "dictionaries", "gap"}
 OUTER = {"llm", "interop"}
-BENCHES = {"bench_paper", "bench_training"}  # time all of the above
 PAPERWORK = {"runs", "kit", "pages"}  # each knows those before it
 KERNELS = {"_training_kernel", "_topk_kernel"}  # numba code that solvers, dictionaries and training share
 MAY_KNOW = (
@@ -29,7 +28,6 @@ MAY_KNOW = (
     | dict.fromkeys({*UPPER, "_trainers"}, BASE | MIDDLE | KERNELS)
     | {"training": BASE | MIDDLE | {"_trainers"}}
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
-    | dict.fromkeys(BENCHES, BASE | MIDDLE | UPPER | OUTER)
     | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit"}}
     | {"audit": BASE | MIDDLE | UPPER | OUTER | PAPERWORK}
     | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit"})

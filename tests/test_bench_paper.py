@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from amortgap.bench_paper import __main__, authors, full_protocol, protocols, tried, whole
-from amortgap.bench_paper.setting import ALPHA, L1, Data, M, N, accuracy
 from amortgap.encoders import MLPEncoder, ReLUEncoder
 from amortgap.metrics import interval, mcc, paired_correlation
 from amortgap.solvers import solve
 from amortgap.training import fit
+from benchmarks.paper import __main__, authors, full_protocol, protocols, tried, whole
+from benchmarks.paper.setting import ALPHA, L1, Data, M, N, accuracy
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,7 @@ def pursue(D: Any, x: Any, K: int, method: str = "omp", nonnegative: bool = True
 
 
 def _automatic(D: torch.Tensor, nonnegative: bool) -> str:
-    """The fastest method of `python -m amortgap.bench` for this device and size.
+    """The fastest method of `python -m tests.benchmarks.solvers` for this device and size.
 
     Elsewhere than on a CPU fista, because it consists of matrix products alone. On a CPU the tableau of a tiny
     problem stays in the cache, which pivoting uses; beyond that only work on the active atoms is cheap, which is

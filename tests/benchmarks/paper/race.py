@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.bench_paper.authors import TheirModel, their_codes, their_mcc, their_training
-from amortgap.bench_paper.setting import (
+from amortgap.dictionaries import log_adam_dictionary
+from amortgap.metrics import mcc
+from amortgap.problem import unit_columns
+from amortgap.solvers import solve
+from amortgap.training import fit, stack
+
+from .authors import TheirModel, their_codes, their_mcc, their_training
+from .setting import (
     ALPHA,
     L1,
     LOG_EVERY,
@@ -24,11 +30,6 @@ from amortgap.bench_paper.setting import (
     starts,
     supervision,
 )
-from amortgap.dictionaries import log_adam_dictionary
-from amortgap.metrics import mcc
-from amortgap.problem import unit_columns
-from amortgap.solvers import solve
-from amortgap.training import fit, stack
 
 Clocks = tuple[float, float]  # seconds of processor time, of wall time
 WHO, CLOCKS = ("theirs", "ours"), ("cpu", "wall")

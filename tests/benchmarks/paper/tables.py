@@ -3,7 +3,7 @@
 from statistics import fmean
 from typing import Any
 
-from amortgap.bench_paper.race import CLOCKS, WHO
+from .race import CLOCKS, WHO
 
 TIMES = "theirs, CPU | ours, CPU | ratio | theirs, wall | ours, wall | ratio |"
 

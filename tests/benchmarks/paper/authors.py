@@ -8,8 +8,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
-from amortgap.bench_paper.setting import L1, M, N
 from amortgap.encoders import ReLUEncoder
+
+from .setting import L1, M, N
 
 
 class TheirModel(nn.Module):

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.bench_paper.protocols import ENCODERS, POINTS, SPARSE_CODING, sparse_coding, train
-from amortgap.bench_paper.race import CLOCKS, timed
-from amortgap.bench_paper.setting import ALPHA, Data, accuracy, arm_name, our_scores
 from amortgap.metrics import interval
 from amortgap.solvers import solve
+
+from .protocols import ENCODERS, POINTS, SPARSE_CODING, sparse_coding, train
+from .race import CLOCKS, timed
+from .setting import ALPHA, Data, accuracy, arm_name, our_scores
 
 Accuracy = dict[str, list[float]]
 

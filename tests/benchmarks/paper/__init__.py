@@ -1,4 +1,4 @@
-"""python -m amortgap.bench_paper: our training, metric and inference beside a re-creation of the paper's loop.
+"""python -m tests.benchmarks.paper: our training, metric and inference beside a re-creation of the paper's loop.
 
 The paper's experiments with known codes (E1), known dictionary (E2) and neither (E3): 5 runs of every encoder,
 1024 samples, full batch; arXiv 2411.13117, section 4. Theirs, as their public code works (authors.py): one

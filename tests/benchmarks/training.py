@@ -1,4 +1,4 @@
-"""python -m amortgap.bench_training: our TopK training beside SAELens, sparsify and dictionary_learning.
+"""python -m tests.benchmarks.training: our TopK training beside SAELens, sparsify and dictionary_learning.
 
 Each package takes its own full training step (loss, backward, its own treatment of the decoder and of gradients,
 Adam) on the same float32 activations, of its TopK autoencoder of the same size, in a process of its own, on one
@@ -8,12 +8,6 @@ touches it) and the peak memory that training added to that of the imports. Need
     pip install sae-lens eai-sparsify dictionary-learning;
 what is missing is left out by name.
 """
-# ruff: noqa: E402
-
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read once, at import
-    os.environ.setdefault(_name, "1")
 
 import argparse
 import json
@@ -31,7 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.bench import machine, save
+from amortgap._files import write_text
+from amortgap.runs.provenance import cpu
 
 M, N, K, LR = 576, 1152, 32, 1e-3
 DISTRIBUTIONS = {
@@ -151,7 +146,15 @@ def main() -> None:
         print(json.dumps(one(options.one, options.data, options.steps, options.batch)))
         return
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in PEERS}
-    command = [sys.executable, "-W", "ignore", "-m", "amortgap.bench_training", "--steps", str(options.steps)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "tests.benchmarks.training",
+        "--steps",
+        str(options.steps),
+    ]
     command += ["--batch", str(options.batch)] + (["--data", str(options.data)] if options.data else [])
     for _ in range(options.repeats):
         for name in PEERS:
@@ -171,11 +174,11 @@ def main() -> None:
                 f"{name:20} {row['per_second']:10.0f} activations/s   peak {row['peak_mib']:6.0f} MiB",
                 flush=True,
             )
-    about: dict[str, Any] = {"machine": machine(), "platform": platform.system(), "torch": torch.__version__}
+    about: dict[str, Any] = {"machine": cpu(), "platform": platform.system(), "torch": torch.__version__}
     about |= {"M": M, "N": N, "k": K, "batch": options.batch, "steps": options.steps}
     about["data"] = f"activations from {options.data.name}" if options.data else "Gaussian vectors"
-    save(options.out, json.dumps(about | {"rows": rows}, indent=1) + "\n")
-    save(options.out.with_suffix(".md"), table(about, rows))
+    write_text(options.out, json.dumps(about | {"rows": rows}, indent=1) + "\n")
+    write_text(options.out.with_suffix(".md"), table(about, rows))
 
 
 def table(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:

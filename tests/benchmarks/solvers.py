@@ -1,23 +1,15 @@
-"""python -m amortgap.bench: our CPU solvers against their peers on four workloads, equal threads, equal accuracy.
+"""python -m tests.benchmarks.solvers: our solvers beside their peers, equal threads, equal accuracy.
 
 Every sample's duality gap is recomputed in float64 from the returned codes. A method is compared at a tolerance
 only if all its samples meet it there; peers with a tolerance of their own get the loosest that does. Runs are
 interleaved, times are medians (CPU time on one thread, wall time on more), ratios are medians over pairs. Slow
 methods get fewer samples, and the paper's Adam on W2-W4 fewer steps with time scaled up to 10 000: each row says
-so. Rows of an earlier run stay in the output unless they are measured again. Needs  pip install amortgap[bench].
+so. Rows of an earlier run stay in the output unless they are measured again. Needs  pip install -e .[bench].
 """
-# ruff: noqa: E402
-
-import os
-import sys
-
-THREADS = int(sys.argv[sys.argv.index("--threads") + 1]) if "--threads" in sys.argv else 1
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read once, at import
-    os.environ[_name] = str(THREADS)
 
 import argparse
 import json
-import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -29,9 +21,13 @@ from unittest.mock import MagicMock
 import numpy as np
 import torch
 
+from amortgap._files import write_text
 from amortgap.objectives import duality_gap
 from amortgap.problem import SparseProblem
+from amortgap.runs.provenance import cpu
 from amortgap.solvers import basis_pursuit, basis_pursuit_lp, pursue, solve
+
+from . import THREADS
 
 Method = Callable[[torch.Tensor, torch.Tensor, float, float], np.ndarray]  # D, x, alpha, tol -> codes
 
@@ -322,26 +318,10 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     figure.savefig(path)
 
 
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def save(path: Path, text: str) -> None:
-    """Write the file whole: a run that is killed leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", nargs="+", default=["lasso", "omp", "bp"], choices=["lasso", "omp", "bp"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--share", type=float, default=1.0, help="part of each workload's samples")
@@ -349,7 +329,7 @@ def main() -> None:
         "--out", type=Path, default=Path("reports/bench/bench.json"), help="a table and a figure go beside it"
     )
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(THREADS)
     warnings.simplefilter("ignore")  # peers announce every sample that stops early; the gap says it better
     rows: list[dict[str, Any]] = []
     for workload in options.workloads:
@@ -378,10 +358,10 @@ def write(rows: list[dict[str, Any]], path: Path) -> None:
 
     old = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = sorted({(*key(r), r["peer"]): r for r in [*old, *rows]}.values(), key=key)
-    about = {"machine": machine(), "torch": torch.__version__}
-    save(path.with_suffix(".json"), json.dumps(about | {"rows": rows}, indent=1))
-    save(path.with_suffix(".md"), f"{machine()}, torch {torch.__version__}\n\n{table(rows)}")
-    draw(rows, path.with_suffix(".svg"), machine())
+    about = {"machine": cpu(), "torch": torch.__version__}
+    write_text(path.with_suffix(".json"), json.dumps(about | {"rows": rows}, indent=1))
+    write_text(path.with_suffix(".md"), f"{cpu()}, torch {torch.__version__}\n\n{table(rows)}")
+    draw(rows, path.with_suffix(".svg"), cpu())
 
 
 if __name__ == "__main__":

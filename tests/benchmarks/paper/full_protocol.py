@@ -1,4 +1,4 @@
-"""python -m amortgap.bench_paper.full_protocol: how accurate the authors' arms are after all their steps.
+"""python -m tests.benchmarks.paper.full_protocol: how accurate the authors' arms are after all their steps.
 
 Their full-batch steps at their constant learning rate are made by our `fit` and `log_adam`, which take the same
 steps as their loops (tests/test_bench_paper.py); 10 minutes of one core. Arms that the output holds are not run
@@ -13,8 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.bench import save
-from amortgap.bench_paper.setting import (
+from amortgap._files import write_text
+from amortgap.dictionaries import log_adam_dictionary
+from amortgap.solvers import solve
+from amortgap.training import fit, stack
+
+from .setting import (
     ALPHA,
     L1,
     STEPS,
@@ -26,9 +30,6 @@ from amortgap.bench_paper.setting import (
     starts,
     supervision,
 )
-from amortgap.dictionaries import log_adam_dictionary
-from amortgap.solvers import solve
-from amortgap.training import fit, stack
 
 OUT = Path("reports/bench/paper_full_protocol.json")
 INFERENCE = {"E2": (20_000, 1e-3), "E3": (10_000, 3e-3)}  # steps and learning rate on log-codes
@@ -82,10 +83,10 @@ def main() -> None:
             if f"{experiment} {arm_name(h)}" not in found:
                 checkpoint = out.with_suffix(f".{experiment}.{h}.pt")
                 found |= encoder(data, experiment, h, checkpoint)
-                save(out, json.dumps(found, indent=1) + "\n")
+                write_text(out, json.dumps(found, indent=1) + "\n")
                 checkpoint.unlink()
     if "E3 sparse coding" not in found:
-        save(out, json.dumps(found | sparse_coding(data), indent=1) + "\n")
+        write_text(out, json.dumps(found | sparse_coding(data), indent=1) + "\n")
 
 
 if __name__ == "__main__":

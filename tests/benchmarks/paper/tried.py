@@ -1,4 +1,4 @@
-"""python -m amortgap.bench_paper.tried: the protocols we tried, on dictionaries that the benchmark does not use.
+"""python -m tests.benchmarks.paper.tried: the protocols we tried, on dictionaries that the benchmark does not use.
 
 Every encoder with four learning rates on mini-batches of 128, and with one on the full batch for as many looks
 at each sample; sparse coding with two penalties and two speeds of their fall. The criterion and the MCC are
@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from amortgap.bench import save
-from amortgap.bench_paper.protocols import ENCODERS, sparse_coding, train
-from amortgap.bench_paper.setting import ALPHA, Data, accuracy, arm_name
+from amortgap._files import write_text
 from amortgap.solvers import solve
+
+from .protocols import ENCODERS, sparse_coding, train
+from .setting import ALPHA, Data, accuracy, arm_name
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 BATCH, SAMPLES = 128, 1024
@@ -94,14 +95,14 @@ def main() -> None:
         [t for t in tries() if t[0] not in done], desc="protocols", file=sys.stderr, delay=2
     ):
         rows.append(name | run())
-        save(out, json.dumps(rows, indent=1) + "\n")
+        write_text(out, json.dumps(rows, indent=1) + "\n")
     rows.sort(key=lambda r: (r["experiment"], r["arm"]))
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     for r in rows:
         told = dict(r, protocol=", ".join(f"{k} {v}" for k, v in r["protocol"].items()))
         cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in (told.get(k, "") for k in COLUMNS)]
         lines.append(f"| {' | '.join(cells)} |")
-    save(out.with_suffix(".md"), "\n".join(lines) + "\n")
+    write_text(out.with_suffix(".md"), "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

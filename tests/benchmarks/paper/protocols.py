@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.bench_paper.setting import ALPHA, L1, Data, N, starts, supervision
 from amortgap.dictionaries import LEARNERS, STARTS
 from amortgap.training import History, fit, stack
+
+from .setting import ALPHA, L1, Data, N, starts, supervision
 
 POINTS = {"E1": 40, "E2": 40, "E3": 80}  # logged, as often as theirs
 
