@@ -17,6 +17,7 @@ import torch
 from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.basis_pursuit import basis_pursuit
+from amortgap.solvers.batched import batched
 from amortgap.solvers.coordinate_descent import coordinate_descent
 from amortgap.solvers.exhaustive import exhaustive
 from amortgap.solvers.fista import fista
@@ -59,6 +60,7 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "pivoting": pivoting,
     "working_set": working_set,
     "homotopy": homotopy,
+    "batched": batched,
 }
 PURSUITS: dict[str, Callable[..., Solution]] = {
     "omp": omp,
