@@ -147,7 +147,8 @@ class Record:
     ) -> None:
         """Judge one claim by the rule of `amortgap.kit.verdict`, store it and show it as one line.
 
-        `values`: one a dictionary or seed; a single number is an exact count. `published`: the paper's number, or
+        `values`: one a dictionary or seed; a single number is an exact count; an `Interval` found otherwise is taken
+        as it is. `published`: the paper's number, or
         a row of `kit.published`, which brings `where` along; "above" or "below" where the paper states only on
         which side of `against` the value lies; None where it says nothing. `against`: the alternative by name,
         {"chance": 0.16}. `scale`: "score" for correlations and other scores up to 1 (Fisher z), "log" for
@@ -157,7 +158,7 @@ class Record:
         `figure` must have been shown and `data` written by this record. A claim made again replaces the first, so
         that a cell can be run again.
         """
-        if isinstance(published, Mapping):
+        if hasattr(published, "keys"):
             where = where or str(published["where"])
             published = float(published["value"])
         if published is not None and not where:
@@ -259,12 +260,12 @@ def _show_claim(claim: Claim, link: str) -> None:
     paper = f"{said} ({escape(claim.where)})" if claim.where else said
     ours = f"{number(claim.ours)} {interval(claim.low, claim.high)}".strip()
     against = "" if claim.against is None else f"; {escape(claim.alternative)}: {number(claim.against)}"
-    direction = f" (ours is {claim.direction})" if claim.direction else ""
+    direction = f", ours is {claim.direction}" if claim.direction else ""
     note = f" {typeset(claim.note)}" if claim.note else ""
     display(
         HTML(
             f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {typeset(claim.says)} '
             f"Paper: {paper}; ours: {ours}{against}. "
-            f"<b>{VERDICTS[claim.verdict]} {claim.verdict}</b>{direction}.{note} {link}</p>"
+            f"<b>{VERDICTS[claim.verdict]} {claim.verdict}{direction}</b>.{note} {link}</p>"
         )
     )

@@ -51,6 +51,8 @@ def judge(
 ) -> Judgement:
     """Apply `RULE` to independent `values`; a single number is an exact count without spread.
 
+    An `Interval` in place of values, from a bootstrap for example, decides as it is.
+
     `published` is the paper's number, or "above" or "below" where the paper says no more than on which side of
     `against` the value lies. Raises `Refused` where `published` comes without `against`.
     """
@@ -80,6 +82,8 @@ def judge(
 
 
 def _bounds(values: Any, scale: str, mean_only: bool) -> Interval:
+    if isinstance(values, Interval):
+        return values
     if hasattr(values, "__len__"):
         return interval(values, scale) if mean_only else prediction(values, scale)
     exact = float(values)
