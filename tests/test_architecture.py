@@ -13,20 +13,20 @@ SOURCES = {
     path.relative_to(LIB).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(LIB.rglob("*.py"))
 }
 
-# each part and the parts it may know; _check, _checkpoint and _subsets are tools of all of the science
+# each part and the parts it may know; _check and _subsets are tools of all of the science
 FILES = {"_files", "_errors"}  # whole writes and locks, and the error for bad use
-BASE = FILES | {"_check", "_checkpoint", "_subsets", "problem", "objectives", "metrics", "flops"}
+BASE = FILES | {"_check", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap"}
 OUTER = {"llm", "interop"}
 PAPERWORK = {"runs", "kit", "pages"}  # each knows those before it
-KERNELS = {"_training_kernel", "_topk_kernel"}  # numba code that solvers, dictionaries and training share
+KERNELS = {"_kernels"}  # numba code that solvers, dictionaries and training share
 MAY_KNOW = (
     dict.fromkeys(BASE, BASE)
     | dict.fromkeys(KERNELS, BASE | KERNELS)
     | dict.fromkeys(MIDDLE, BASE | KERNELS)
-    | dict.fromkeys({*UPPER, "_trainers"}, BASE | MIDDLE | KERNELS)
-    | {"training": BASE | MIDDLE | {"_trainers"}}
+    | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)
+    | {"dictionaries": BASE | MIDDLE | KERNELS | {"training"}}
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
     | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit"}}
     | {"audit": BASE | MIDDLE | UPPER | OUTER | PAPERWORK}

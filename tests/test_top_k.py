@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from amortgap._topk_kernel import keep_largest
-from amortgap._trainers import suits_kernel
+from amortgap._kernels.largest import keep_largest
 from amortgap.dictionaries import log_adam_top_k
 from amortgap.encoders import MLPEncoder, TopKEncoder
 from amortgap.problem import SparseProblem, unit_columns
 from amortgap.training import fit, stack
+from amortgap.training.packed import suits_kernel
 
 N = 10
 few = st.sampled_from([0.0, 0.5, 1.0, 2.0, 1e-20])  # many ties and zeros

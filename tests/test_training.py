@@ -6,18 +6,21 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-import amortgap.training
+from amortgap import training
 from amortgap.encoders import ENCODERS, MatchingPursuitEncoder
 from amortgap.problem import SparseProblem
 from amortgap.training import (
     SCHEDULES,
+    checkpoint,
     fit,
     learning_rate,
+    loop,
     reconstruction_loss,
     stack,
     supervised_loss,
     unstack,
 )
+from amortgap.training.checkpoint import Checkpoint
 
 M, N, n = 6, 10, 40
 encoders = pytest.mark.parametrize("name", ENCODERS)
@@ -349,6 +352,64 @@ def test_training_on_cuda_is_training_on_the_cpu(name):
         torch.testing.assert_close(a.loss[0], b.loss[0])
 
 
+@pytest.mark.parametrize("name", ["relu", "topk", "jumprelu", "gated"])
+def test_a_model_of_nan_is_an_error_even_if_nothing_is_logged(name):
+    model = ENCODERS[name](M, N)
+    with pytest.raises(FloatingPointError, match="not finite after 50 steps"):
+        fit(model, X.float() * 1e20, steps=50, batch_size=20)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "double", "bfloat16", "float16"])
+def test_data_are_cast_to_the_type_of_the_model(kind):
+    cast, given = build("relu").float(), build("relu").float()
+    x = {"numpy": X.numpy(), "double": X, "bfloat16": X.bfloat16(), "float16": X.half()}[kind]
+    fit(given, x, codes=S, steps=5)
+    fit(cast, torch.as_tensor(x).float(), codes=S.float(), steps=5)
+    assert torch.equal(cast.W, given.W)
+    with pytest.raises(ValueError, match=r"float32 contains NaN or infinite"):
+        fit(cast, X * 1e300, steps=1)
+
+
+# --- streams ------------------------------------------------------------------------------------------------
+
+
+def endless(first, size=8):
+    """Batch number t holds rows t, t + 1, ... of X, around the end."""
+    while True:
+        yield X.roll(-first, 0)[:size]
+        first += 1
+
+
+def test_a_stream_is_trained_on_batch_by_batch():
+    model, naive = build("relu"), build("relu")
+    history = fit(model, endless, steps=30, lr=0.01, l1_weight=0.02, log_at=(0, 30))
+    adam, batches = torch.optim.Adam(naive.parameters(), lr=0.01, fused=True), endless(0)
+    for _ in range(30):
+        adam.zero_grad()
+        reconstruction_loss(naive, next(batches), 0.02).backward()
+        adam.step()
+        naive.decoder.normalise_()
+    assert torch.equal(model.W, naive.W)
+    assert torch.equal(history.loss[1], reconstruction_loss(naive, next(batches), 0.02))
+    rows = fit(build("relu"), X[:8], steps=30, log_at=(30,))
+    assert history.flops[1] == rows.flops[0]
+
+
+@pytest.mark.parametrize(
+    ("stream", "options"),
+    [
+        (endless, {"codes": S}),
+        (endless, {"batch_size": 4}),
+        (lambda first: iter([X[:, :3]] * 9), {}),
+        (lambda first: iter([X * math.nan] * 9), {}),
+    ],
+    ids=["codes", "batch size", "width", "NaN"],
+)
+def test_streams_that_do_not_fit_are_refused(stream, options):
+    with pytest.raises(ValueError, match=r"stream|batches"):
+        fit(build("relu"), stream, steps=1, **options)
+
+
 # --- the kernel, and runs that were stopped -----------------------------------------------------------------
 
 
@@ -384,9 +445,9 @@ def test_the_kernel_is_autograd(name, options, known, supervised, pace, monkeypa
     found = []
     for kernel in (True, False):
         many = stack([model for _, model in pairs])
-        assert amortgap.training.suits_kernel(many, x)
+        assert loop.suits_kernel(many, x)
         if not kernel:
-            monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: False)
+            monkeypatch.setattr(loop, "suits_kernel", lambda *_: False)
         weights = torch.tensor([0.0, 0.01, 0.3])
         settings = {"steps": 50, "lr": 3e-3, "log_at": range(0, 51, 10), "l1_weight": weights, **pace}
         found.append((many, fit(many, x, codes=codes if supervised else None, **settings)))
@@ -424,28 +485,27 @@ class Killed(Exception):
 @pytest.mark.parametrize("stopped_at", [7, 40])
 def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp_path, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: False)
-    monkeypatch.setattr(amortgap.training, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(amortgap.training, "CHUNK", 3)
+        monkeypatch.setattr(loop, "suits_kernel", lambda *_: False)
+    monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(training.steps, "CHUNK", 3)
     (p, whole), (_, again) = small(name, 0), small(name, 0)
     settings = {"steps": 50, "lr": 3e-3, "log_at": (0, 5, 20, 50), "keep": (5, 50), **pace}
     expected = fit(whole, p.x, measure=lambda m: {"norm": m.W.norm()}, **settings)
     file = tmp_path / "run" / "checkpoint.pt"
 
-    write, written = amortgap.training.write_checkpoint, []
+    write = Checkpoint.write
 
-    def write_and_die(*what):
-        write(*what)
-        written.append(what[1]["step"])
-        if written[-1] >= stopped_at:
+    def write_and_die(self, step, history):
+        write(self, step, history)
+        if step >= stopped_at:
             raise Killed
 
     settings |= {"measure": lambda m: {"norm": m.W.norm()}, "checkpoint_file": file}
-    monkeypatch.setattr(amortgap.training, "write_checkpoint", write_and_die)
+    monkeypatch.setattr(Checkpoint, "write", write_and_die)
     with pytest.raises(Killed):
         fit(again, p.x, **settings)
     early = file.read_bytes()
-    monkeypatch.setattr(amortgap.training, "write_checkpoint", write)
+    monkeypatch.setattr(Checkpoint, "write", write)
     for _ in range(2):  # the second time everything is read back
         _, again = small(name, 0)
         history = fit(again, p.x, **settings)
@@ -458,10 +518,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
     assert [f.name for f in file.parent.iterdir()] == [file.name]
     _, other = small(name, 0)
     file.write_bytes(early)  # where the kernel stopped torch goes on, and the other way round
-    monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: not compiled)
+    monkeypatch.setattr(loop, "suits_kernel", lambda *_: not compiled)
     fit(other, p.x, **settings)
     torch.testing.assert_close(other.W, whole.W, rtol=0, atol=1e-3)  # as the kernel and autograd above
-    monkeypatch.setattr(amortgap.training, "suits_kernel", lambda *_: compiled)
+    monkeypatch.setattr(loop, "suits_kernel", lambda *_: compiled)
     nearly = torch.nextafter(p.x, torch.full_like(p.x, torch.inf))  # as other threads may round it
     fit(again, nearly, **settings)
     with pytest.raises(ValueError, match="another run"):

@@ -5,21 +5,19 @@ min over D, s of  mean (x - D s)^2 + lambda mean |s|,   s = exp(l), unit columns
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from amortgap import _training_kernel as kernel
 from amortgap._check import as_tensor
+from amortgap._kernels.blocks import blocks, suits, unblocks
 from amortgap.problem import unit_columns
 from amortgap.solvers.log_adam import START
+from amortgap.training.steps import KernelSteps, TorchSteps, take
 
-CHUNK = 200  # steps between two looks at the progress bar
 KERNEL_WEIGHTS = 16_384  # M N above which the general matrix products are as fast
 
 
@@ -55,90 +53,80 @@ def log_adam_dictionary(
     weight = torch.as_tensor(l1_weight, dtype=x.dtype, device=x.device).reshape(-1, 1, 1) / (n * N)
     if steps < 0 or len(weight) not in (1, B) or not (weight >= 0).all():
         raise ValueError(f"steps must be >= 0, and l1_weight one number or {B} numbers >= 0")
-    suited = kernel.suits(x) and M * N <= KERNEL_WEIGHTS
-    trainer = (KernelSteps if suited else TorchSteps)(D, log_codes, x, weight, lr)
+    taker, codes = log_code_steps(D, log_codes, x, weight)
     log = set(log_at)
     logged: dict[str, list[Any]] = {"step": []}
-    step = 0
-    with (
-        torch.no_grad(),
-        tqdm(total=steps, desc="sparse coding", file=sys.stderr, delay=2, mininterval=1) as bar,
-    ):
-        for stop in sorted({s for s in log if 0 <= s < steps} | {steps}):
-            while step < stop:
-                count = min(CHUNK, stop - step)
-                trainer.advance(step, count)
-                step += count
-                bar.update(count)
-            if step in log and measure is not None:
-                logged["step"].append(step)
-                for name, value in measure(D.detach(), trainer.codes()).items():
-                    logged.setdefault(name, []).append(value)
-    return D.detach(), logged
+
+    @torch.no_grad()
+    def record(step: int) -> None:
+        if step in log and measure is not None:
+            logged["step"].append(step)
+            for name, value in measure(D, codes()).items():
+                logged.setdefault(name, []).append(value)
+
+    record(0)
+    for step, _ in take(taker, 0, steps, lambda step: lr, "sparse coding", log):
+        record(step)
+    return D, logged
 
 
-class TorchSteps:
-    """Any device and type: D, unless it is given, and the log-codes change in place. keep: see log_adam_top_k."""
+def log_code_steps(
+    D: Tensor, logs: Tensor, x: Tensor, weight: Tensor, learned: bool = True, keep: int = 0
+) -> tuple[TorchSteps | KernelSteps, Callable[[], Tensor]]:
+    """What takes steps of Adam on log-codes, and on D unless it is given, in place; and the codes as they stand.
 
-    def __init__(
-        self,
-        D: Tensor,
-        log_codes: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        lr: float,
-        learned: bool = True,
-        keep: int = 0,
-    ) -> None:
-        self.D, self.logs, self.x, self.weight = D, log_codes, x, weight
-        self.learned, self.keep = learned, keep
-        self.adam = torch.optim.Adam([D, log_codes] if learned else [log_codes], lr=lr, fused=True)
+    D (B, M, N), logs (B, n, N), x (n, M) or (B, n, M), weight (B, 1, 1) or (1, 1, 1).  keep: see log_adam_top_k.
+    """
+    if suits(x) and D[0].numel() <= KERNEL_WEIGHTS:
+        from amortgap._kernels.log_codes import train_codes
 
-    def advance(self, first: int, steps: int) -> None:
-        scale = 2 / (self.x.shape[-2] * self.x.shape[-1])
-        for _ in range(steps):
-            codes = self.codes()
-            residual = (codes @ self.D.mT - self.x).mul_(scale)
-            if self.learned:
-                self.D.grad = residual.mT @ codes
-            self.logs.grad = (residual @ self.D).add_(self.weight).mul_(codes)
-            self.adam.step()
-            if self.learned:
-                self.D /= torch.linalg.vector_norm(self.D, dim=-2, keepdim=True)
+        packed = PackedCodes(D, logs, x, weight, learned, keep)
+        return KernelSteps(train_codes, packed), packed.codes
 
-    def codes(self) -> Tensor:
-        return first_largest(self.logs.exp(), self.keep)
+    def codes() -> Tensor:
+        return first_largest(logs.exp(), keep)
+
+    scale = 2 / (x.shape[-2] * x.shape[-1])
+
+    @torch.no_grad()
+    def gradients(step: int) -> None:
+        s = codes()
+        residual = (s @ D.mT - x).mul_(scale)
+        if learned:
+            D.grad = residual.mT @ s
+        logs.grad = (residual @ D).add_(weight).mul_(s)
+
+    def project() -> None:
+        if learned:
+            D.div_(torch.linalg.vector_norm(D, dim=-2, keepdim=True))
+
+    return TorchSteps([D, logs] if learned else [logs], gradients, project), codes
 
 
-class KernelSteps:
-    """The same for small float32 problems on the CPU, a thread a dictionary."""
+class PackedCodes:
+    """The same for small float32 problems on the CPU, laid out for the kernel."""
 
-    def __init__(
-        self,
-        D: Tensor,
-        log_codes: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        lr: float,
-        learned: bool = True,
-        keep: int = 0,
-    ) -> None:
+    at_once = 1 << 20  # the data are the same at every step
+
+    def __init__(self, D: Tensor, logs: Tensor, x: Tensor, weight: Tensor, learned: bool, keep: int) -> None:
         (_, M, N), n = D.shape, x.shape[-2]
-        logs, data = kernel.blocks(log_codes), kernel.blocks(x)
+        self.N, self.logs, self.keep, data = N, blocks(logs), keep, blocks(x)
         D_ = D.numpy()  # shares its memory with D
-        (mD, m), (vD, v) = [(np.zeros_like(D_), np.zeros_like(logs)) for _ in range(2)]
-        self.N, self.logs, self.keep = N, logs, keep
-        self.jobs = [
-            (D_[i], mD[i], vD[i], logs[i], m[i], v[i], data if x.ndim == 2 else data[i],
-             learned, keep, push, 2 / (n * M), lr)
+        (mD, m), (vD, v) = [(np.zeros_like(D_), np.zeros_like(self.logs)) for _ in range(2)]
+        self.of = [
+            (D_[i], mD[i], vD[i], self.logs[i], m[i], v[i], data if x.ndim == 2 else data[i],
+             learned, keep, push, 2 / (n * M))
             for i, push in enumerate(weight.reshape(-1).expand(len(D)).tolist())
         ]  # fmt: skip
 
-    def advance(self, first: int, steps: int) -> None:
-        kernel.each(kernel.train_codes, [(*job, first, steps) for job in self.jobs])
+    def jobs(self, first: int, count: int) -> list[tuple[Any, ...]]:
+        return self.of
+
+    def write_back(self) -> None:
+        """D is the kernel's own; `codes` reads the rest."""
 
     def codes(self) -> Tensor:
-        return first_largest(kernel.unblocks(self.logs, self.N).exp(), self.keep)
+        return first_largest(unblocks(self.logs, self.N).exp(), self.keep)
 
 
 def first_largest(s: Tensor, keep: int) -> Tensor:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from amortgap import _training_kernel as kernel
 from amortgap._check import as_tensor, check_sparsity
-from amortgap.dictionaries.log_adam import CHUNK, KERNEL_WEIGHTS, KernelSteps, TorchSteps
+from amortgap.dictionaries.log_adam import log_code_steps
 from amortgap.solvers.log_adam import START
+from amortgap.training.steps import take
 
 
 @torch.no_grad()
@@ -35,11 +32,7 @@ def log_adam_top_k(
         raise ValueError(f"steps must be >= 0, not {steps}")
     D = D.to(x).clone(memory_format=torch.contiguous_format)
     logs = torch.full((*x.shape[:2], D.shape[2]), START, dtype=x.dtype, device=x.device)
-    suited = kernel.suits(x) and D[0].numel() <= KERNEL_WEIGHTS
-    trainer = (KernelSteps if suited else TorchSteps)(D, logs, x, torch.zeros(1, 1, 1).to(x), lr, learned, k)
-    with tqdm(total=steps, desc=f"optimised top-{k}", file=sys.stderr, delay=2, mininterval=1) as bar:
-        for step in range(0, steps, CHUNK):
-            count = min(CHUNK, steps - step)
-            trainer.advance(step, count)
-            bar.update(count)
-    return D, trainer.codes()
+    taker, codes = log_code_steps(D, logs, x, torch.zeros(1, 1, 1).to(x), learned, k)
+    for _ in take(taker, 0, steps, lambda step: lr, f"optimised top-{k}"):
+        pass
+    return D, codes()

@@ -17,7 +17,6 @@ from amortgap.encoders.matching_pursuit import MatchingPursuitEncoder
 from amortgap.encoders.mlp import MLPEncoder
 from amortgap.encoders.pointwise import PointwiseEncoder
 from amortgap.encoders.relu import ReLUEncoder
-from amortgap.encoders.resampling import resample_dead
 from amortgap.encoders.topk import TopKEncoder
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "PointwiseEncoder",
     "ReLUEncoder",
     "TopKEncoder",
-    "resample_dead",
 ]
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {

@@ -62,6 +62,16 @@ class Stream:
         if len(rest):
             yield rest
 
+    def endless(self, batch_size: int, seed: int, first: int) -> Iterator[Tensor]:
+        """Training batches number first, first + 1, ...: epoch e in the order of seed + e, full batches only."""
+        whole = self.count("train") // batch_size
+        epoch, skipped = divmod(first, whole)
+        while True:
+            for i, x in enumerate(self.batches(batch_size, seed=seed + epoch)):
+                if skipped <= i < whole:
+                    yield x
+            epoch, skipped = epoch + 1, 0
+
 
 def stream(
     model: str | LanguageModel = "smollm2",

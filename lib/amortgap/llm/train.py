@@ -6,7 +6,7 @@ latents resampled at the same steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from amortgap._check import check_alpha
-from amortgap.encoders import ENCODERS, MLPEncoder, resample_dead
+from amortgap.encoders import ENCODERS, MLPEncoder
 from amortgap.encoders._decoder import Decoder
+from amortgap.llm.stream import Stream
 from amortgap.problem import unit_columns
 from amortgap.solvers import solve
-from amortgap.training import History, fit, unstack
+from amortgap.training import History, fit_in_stages
 
 PROBE = 8192  # training vectors on which a latent must be silent to count as dead
 
@@ -60,75 +61,36 @@ def build(name: str, M: int, N: int, *, k: int = 32, seed: int = 0) -> nn.Module
 
 def train(
     model: nn.Module,
-    x: Tensor,
+    x: Tensor | Stream,
     *,
     steps: int,
     stages: int = 3,
-    log_at: Iterable[int] = (),
-    measure: Callable[[nn.Module], dict[str, Any]] | None = None,
-    keep: Iterable[int] = (),
+    batch_size: int | None = None,
     seed: int = 0,
     **options: Any,
 ) -> History:
-    """`fit` on x (n, M) in `stages` of about equal length, dead latents resampled between them.
+    """`fit_in_stages` on x (n, M), or on the training split of a stream from disk. Changes the model in place.
 
-    model: stacked or single; changed in place. Dead: silent on 8192 random rows of x. Steps are counted through;
-    options go to `fit`. Each stage has a checkpoint file of its own, the one given with .0, .1, .. behind it, so
-    that a killed run called again ends where it would have ended. More than fits in memory: `train_stream`.
-    Raises ValueError as `fit`, and unless 1 <= stages <= steps.
+    model: stacked or single.  Dead: silent on 8192 random rows, of a stream on the first of the order of `seed`.
+    Epoch e of a stream is in the order of seed + e, without its last, smaller batch.  Options go to `fit`.
+    Raises ValueError as `fit_in_stages`, and for batches larger than the split.
     """
-    ends = stage_ends(steps, stages)
-    log, kept, whole = set(log_at), set(keep), History()
-    file = options.pop("checkpoint_file", None)
-    for stage, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        inside = [s - start for s in log if start < s <= end or s == start == 0]
-        part = fit(
-            model,
-            x,
-            steps=end - start,
-            log_at=sorted({*inside, end - start}),
-            measure=measure,
-            keep=[s - start for s in kept if start < s <= end],
-            seed=seed + 1000 * stage,
-            checkpoint_file=None if file is None else f"{file}.{stage}",
-            **options,
+    if isinstance(x, Stream):
+        count = x.count("train")
+        if batch_size is None or not 1 <= batch_size <= count:
+            raise ValueError(f"batch_size must be between 1 and n = {count}, not {batch_size}")
+        some = next(x.batches(min(PROBE, count), seed=seed)).to(model.get_parameter("decoder.D"))
+        data: Any = partial(x.endless, batch_size, seed)
+        return fit_in_stages(
+            model, data, steps=steps, stages=stages, probe=lambda _: some, seed=seed, **options
         )
-        _append(whole, part, start)
-        if end < steps:
-            rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed + stage))[:PROBE]
-            resample(model, x[rows.to(x.device)], seed + stage)
-    return whole
 
+    def probe(stage: int) -> Tensor:
+        rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed + stage))[:PROBE]
+        return x[rows.to(x.device)]
 
-def stage_ends(steps: int, stages: int) -> list[int]:
-    """After how many steps each stage ends. Raises ValueError unless 1 <= stages <= steps."""
-    if not 1 <= stages <= steps:
-        raise ValueError(f"stages must be between 1 and steps = {steps}, not {stages}")
-    return [steps * (i + 1) // stages for i in range(stages)]
-
-
-def _append(whole: History, part: History, start: int) -> None:
-    before = whole.flops[-1] if whole.flops else 0
-    whole.steps += [start + s for s in part.steps]
-    whole.flops += [before + f for f in part.flops]
-    whole.loss += part.loss
-    for name, values in part.measures.items():
-        whole.measures.setdefault(name, []).extend(values)
-    whole.checkpoints |= {start + s: state for s, state in part.checkpoints.items()}
-    whole.seconds += part.seconds
-
-
-@torch.no_grad()
-def resample(model: Any, x: Tensor, seed: int) -> None:
-    """`resample_dead` with the rows of x (n, M), for each stacked model."""
-    if model.decoder.D.ndim == 2:
-        resample_dead(model, x, seed=seed)
-        return
-    for i in range(len(model.decoder.D)):
-        single = unstack(model, i)
-        resample_dead(single, x, seed=seed)
-        for name, parameter in model.named_parameters():
-            parameter[i] = single.get_parameter(name)
+    given: dict[str, Any] = {"steps": steps, "stages": stages, "batch_size": batch_size, "seed": seed}
+    return fit_in_stages(model, x, probe=probe, **given, **options)
 
 
 def penalty_for(target: float, tried: Tensor, found: Tensor) -> float:

@@ -68,34 +68,19 @@ def _by_kernel(
     D: Tensor, log_codes: Tensor, x: Tensor, push: float, scale: float, lr: float, steps: int
 ) -> Tensor:
     """The same steps fused into one compiled loop, parts of the samples in parallel."""
-    from amortgap import _training_kernel as kernel  # numba takes half a second to import
+    # numba takes half a second to import
+    from amortgap._kernels.blocks import BLOCK, blocks, each, unblocks
+    from amortgap._kernels.log_codes import train_codes
 
-    part = kernel.BLOCK * max(1, -(-len(x) // (kernel.BLOCK * torch.get_num_threads())))
-    D_, unused = D.detach().contiguous().numpy(), np.zeros((0, 0), np.float32)
+    part = BLOCK * max(1, -(-len(x) // (BLOCK * torch.get_num_threads())))
+    D_, unused, rates = D.detach().contiguous().numpy(), np.zeros((0, 0), np.float32), np.full(steps, lr)
     parts = [
-        (kernel.blocks(a), kernel.blocks(b.detach()))
-        for a, b in zip(log_codes.split(part), x.split(part), strict=True)
+        (blocks(a), blocks(b.detach())) for a, b in zip(log_codes.split(part), x.split(part), strict=True)
     ]
-    kernel.each(
-        kernel.train_codes,
-        [
-            (
-                D_,
-                unused,
-                unused,
-                a,
-                np.zeros_like(a),
-                np.zeros_like(a),
-                b,
-                False,
-                0,
-                push,
-                scale,
-                lr,
-                0,
-                steps,
-            )
-            for a, b in parts
-        ],
-    )
-    return torch.cat([kernel.unblocks(a, D.shape[1]) for a, _ in parts])
+    moments = [(np.zeros_like(a), np.zeros_like(a)) for a, _ in parts]
+    jobs = [
+        (D_, unused, unused, a, m, v, b, False, 0, push, scale, rates, 0)
+        for (a, b), (m, v) in zip(parts, moments, strict=True)
+    ]
+    each(train_codes, jobs)
+    return torch.cat([unblocks(a, D.shape[1]) for a, _ in parts])

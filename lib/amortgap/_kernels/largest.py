@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-_jit: Any = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
-ZERO, TINY = np.float32(0), np.finfo(np.float32).tiny
+from amortgap._kernels.jit import ZERO, jit
+
+TINY = np.finfo(np.float32).tiny
 
 
-@_jit
+@jit
 def keep_largest(s: Any, k: int, top: Any, count: Any) -> None:
     """s (N, n) >= 0, samples last: keep the k largest of each column, in place; of equals, those of lowest index.
 
@@ -55,7 +53,7 @@ def keep_largest(s: Any, k: int, top: Any, count: Any) -> None:
             row[j] = row[j] if row[j] >= least[j] else ZERO
 
 
-@_jit
+@jit
 def _break_ties(s: Any, k: int, least: Any, kept: Any) -> None:
     """Where more than k entries are at `least` or above, drop those that equal it from the last row on."""
     for i in range(len(s) - 1, -1, -1):
