@@ -7,11 +7,12 @@ import torch
 
 from amortgap.objectives import duality_gap, objective
 from amortgap.problem import SparseProblem
-from amortgap.solvers import solve
+from amortgap.solvers import pursue, solve
 from amortgap.solvers._pivot import pivot
 from amortgap.solvers.batched import batched
 
 module = importlib.import_module("amortgap.solvers.batched")
+module_omp = importlib.import_module("amortgap.solvers.batched_omp")
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
 TOL = 1e-6
 
@@ -179,3 +180,34 @@ def test_a_block_of_many_samples_is_not_a_loop_over_them():
             batched(p.D, p.x[:n], weight(p), tol=1e-4)
         counts.append(counter.calls)
     assert counts[1] < 2 * counts[0]
+
+
+# --- orthogonal matching pursuit ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("N", "M", "K"), [(256, 64, 12), (5000, 100, 10)], ids=["Gram matrix", "columns"])
+@both_signs
+def test_pursuit_takes_the_atoms_that_omp_takes(nonnegative, N, M, K):
+    amplitude = "half-normal" if nonnegative else "signed-normal"
+    p = SparseProblem(N=N, M=M, K=K, n=40, noise=0.1, amplitude=amplitude, dtype=torch.double)
+    theirs, ours = (pursue(p.D, p.x, K, name, nonnegative=nonnegative) for name in ("omp", "batched_omp"))
+    torch.testing.assert_close(ours.codes, theirs.codes, rtol=1e-9, atol=1e-11)
+    assert torch.equal(ours.n_steps, theirs.n_steps)
+    single = pursue(p.D.float(), p.x.float(), K, "batched_omp", nonnegative=nonnegative)
+    torch.testing.assert_close(single.objective, theirs.objective, rtol=1e-4, atol=0)
+
+
+def test_pursuit_drops_atoms_whose_coefficients_turn_negative_and_takes_them_back():
+    # coherent columns and as many atoms as measurements: about every second sample drops one
+    g = torch.Generator().manual_seed(0)
+    D = torch.randn(12, 40, generator=g, dtype=torch.double) + 1
+    x = torch.randn(60, 12, generator=g, dtype=torch.double) + 0.5
+    theirs, ours = (pursue(D, x, 8, name) for name in ("omp", "batched_omp"))
+    assert ((ours.codes > 0).sum(1) < ours.n_steps).any()  # some were dropped
+    torch.testing.assert_close(ours.codes, theirs.codes, rtol=1e-7, atol=1e-9)
+
+
+def test_pursuit_in_blocks_of_one_sample():
+    p = SparseProblem(N=100, M=40, K=6, n=12, dtype=torch.double)
+    codes = [module_omp.batched_omp(p.D, p.x, 6, memory=memory).codes for memory in (2**32, 1)]
+    torch.testing.assert_close(*codes, rtol=1e-10, atol=1e-12)

@@ -18,6 +18,7 @@ from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsit
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.basis_pursuit import basis_pursuit
 from amortgap.solvers.batched import batched
+from amortgap.solvers.batched_omp import batched_omp
 from amortgap.solvers.coordinate_descent import coordinate_descent
 from amortgap.solvers.exhaustive import exhaustive
 from amortgap.solvers.fista import fista
@@ -68,6 +69,7 @@ PURSUITS: dict[str, Callable[..., Solution]] = {
     "gradient_pursuit": gradient_pursuit,
     "iht": iht,
     "exhaustive": exhaustive,
+    "batched_omp": batched_omp,
 }
 
 

@@ -6,23 +6,24 @@ Pati, Rezaiifar & Krishnaprasad (1993); nonnegative: Bruckstein, Elad & Zibulevs
 54 (2008), section III-C. Greedy: it carries no certificate, so duality_gap is inf and converged False.
 
 On a CPU each sample works on the Gram matrix with the inverse Gram of its atoms kept by rank-one updates
-(Rubinstein, Zibulevsky & Elad, Technion CS-2008-08); elsewhere all samples take each step together. The first call
-on a CPU compiles for about 5 seconds (once per installation).
+(Rubinstein, Zibulevsky & Elad, Technion CS-2008-08); elsewhere `batched_omp` takes each step of all samples
+together. The first call on a CPU compiles for about 5 seconds (once per installation).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers._solution import Solution
 from amortgap.solvers._threads import share
-from amortgap.solvers.nnls import refit
+from amortgap.solvers.batched_omp import batched_omp
 
-MEMORY = 4 * 2**30  # bytes the Gram matrix may take on a CPU; without it, each step is a matrix product
+MEMORY = 4 * 2**30  # bytes the Gram matrix may take on a CPU; beyond that batched_omp, which needs none
 
 
 def omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
@@ -31,16 +32,14 @@ def omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms. n_steps counts the
     atoms taken. Memory on a CPU: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
     """
-    n, (M, N) = len(x), D.shape
+    N = D.shape[1]
     length = torch.linalg.vector_norm(D, dim=0)
     # below this an inner product with the residual is rounding of x
     floor = 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
     known = x.dtype in (torch.float32, torch.float64)
     if x.device.type == "cpu" and known and N * N * x.element_size() <= MEMORY:
         return _one_by_one(D / length, length, x, K, floor, nonnegative)
-    codes, steps = _together(D, D / length, x, K, floor, nonnegative)
-    flops = n * (4 * M * N * K + sum(2 * k**3 // 3 for k in range(1, K + 1)))
-    return uncertified(D, x, codes, n_steps=steps, flops=flops, method="omp")
+    return dataclasses.replace(batched_omp(D, x, K, nonnegative=nonnegative), method="omp")
 
 
 def _one_by_one(
@@ -73,17 +72,3 @@ def _one_by_one(
         flops=n * (2 * M * N + sum(2 * k * N + 6 * k * k for k in range(K))) + M * N * N,
         method="omp",
     )
-
-
-def _together(
-    D: Tensor, unit: Tensor, x: Tensor, K: int, floor: Tensor, nonnegative: bool
-) -> tuple[Tensor, Tensor]:
-    support = torch.zeros(len(x), D.shape[1], dtype=torch.bool, device=x.device)
-    codes = torch.zeros(len(x), D.shape[1], dtype=x.dtype, device=x.device)
-    for _ in range(K):
-        match = (x - codes @ D.T) @ unit
-        match = torch.where(support, -torch.inf, match if nonnegative else match.abs())
-        best = match.max(1)
-        support[torch.arange(len(x), device=x.device), best.indices] |= best.values > floor
-        codes = refit(D, x, support, nonnegative=nonnegative)
-    return codes, support.sum(1)

@@ -1,0 +1,163 @@
+"""Orthogonal matching pursuit, all samples together: what `omp` is on a GPU.
+
+The same steps as omp's kernel for CPUs: the inverse H of the Gram matrix of a sample's active atoms is kept by
+rank-one updates; in the nonnegative case a step ends where the first coefficient meets zero, whose atom leaves, and
+an atom that left may come back (Lawson & Hanson, Solving Least Squares Problems (1974), chapter 23). Every product
+is one call for all samples:  r D for the choice, an embedding bag for r = x - D s, batched products for H.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from amortgap.solvers._pivot import times
+from amortgap.solvers._solution import Solution, uncertified
+
+SMALL = 4096  # columns up to which inner products of atoms are looked up in D'D
+MEMORY = 4 * 2**30  # bytes of working memory
+
+
+def batched_omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, memory: int = MEMORY) -> Solution:
+    """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
+
+    As `omp`: a sample stops early when no atom improves its fit; n_steps counts the atoms taken. Samples are done
+    in blocks so that working memory stays below `memory` bytes, D'D (N <= 4096) and two copies of D beside it.
+    """
+    n, (M, N) = len(x), D.shape
+    work = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(D.to(work), dim=0)
+    unit = D.to(work) / length
+    gram = unit.T @ unit if N <= SMALL else None
+    rows = unit.T.contiguous()
+    codes = torch.zeros(n, N, dtype=x.dtype, device=x.device)
+    steps = torch.zeros(n, dtype=torch.long, device=x.device)
+    each = work.itemsize * (4 * N + 3 * K * K + 8 * K + 4 * M + (0 if gram is not None else K * M))
+    for block in torch.arange(n, device=x.device).split(max(1, memory // each)):
+        found = _Pursuit(unit, rows, gram, x[block].to(work), K, nonnegative)
+        found.run()
+        codes[block] = (found.dense() / length).to(x.dtype)
+        steps[block] = found.count
+    flops = n * (K * 2 * M * N + sum(2 * k * M + 8 * k * k for k in range(1, K + 1)))
+    flops += 2 * M * N * N if gram is not None else n * K * K * M
+    return uncertified(D, x, codes, n_steps=steps, flops=flops, method="batched_omp")
+
+
+class _Pursuit:
+    """n samples on their way.  Slots (n, K) hold the atoms taken; k of them are in use.
+
+    atom, s, b = D'x: of the slots; active: those with a coefficient; barred: taken, but dependent on the active;
+    G, H (n, K, K): inner products of the slots' atoms, and the inverse over the active ones, zero elsewhere.
+    """
+
+    def __init__(
+        self, unit: Tensor, rows: Tensor, gram: Tensor | None, x: Tensor, K: int, nonnegative: bool
+    ) -> None:
+        self.unit, self.rows, self.gram, self.x, self.K = unit, rows, gram, x, K
+        self.nonnegative = nonnegative
+        n, eps = len(x), torch.finfo(x.dtype).eps
+        self.floor = 10 * eps * torch.linalg.vector_norm(x, dim=1)  # below, a match is rounding of x
+        self.singular = 100 * eps
+        self.r, self.count = x, torch.zeros(n, dtype=torch.long, device=x.device)
+        self.s, self.b = x.new_zeros(n, K), x.new_zeros(n, K)
+        self.atom = torch.zeros(n, K, dtype=torch.long, device=x.device)
+        self.active, self.barred = torch.zeros_like(self.s, dtype=torch.bool), torch.zeros_like(self.s).bool()
+        self.G, self.H = x.new_zeros(n, K, K), x.new_zeros(n, K, K)
+        self.columns = x.new_zeros(n, K, x.shape[1]) if gram is None else None
+        self.every, self.slots = torch.arange(n, device=x.device), torch.arange(K, device=x.device)
+        self.dropped = False  # whether any sample has an atom that left
+
+    def run(self) -> None:
+        for step in range(4 * self.K + 4 if self.nonnegative else self.K):
+            k = min(step + 1, self.K)
+            if step >= self.K and not self.dropped:
+                break
+            grows = self._enter(k)
+            if step >= self.K and not bool(grows.any()):
+                break
+            self._fit(k)
+            self.r = self.x - embedding_bag(
+                self.atom[:, :k], self.rows, mode="sum", per_sample_weights=self.s[:, :k]
+            )
+        self._fit(self.K)  # refinement
+
+    def dense(self) -> Tensor:
+        """The codes (n, N), for unit columns."""
+        return self.x.new_zeros(len(self.x), self.unit.shape[1]).scatter_add_(
+            1, self.atom, self.s * self.active
+        )
+
+    def _error(self, k: int) -> Tensor:
+        """Correlations of the slots' atoms with the residual, (n, k)."""
+        return self.b[:, :k] - times(self.G[:, :k, :k], self.s[:, :k])
+
+    def _enter(self, k: int) -> Tensor:
+        """Every sample takes the atom that matches best, or one of its own that has left and is wanted again."""
+        match = self.r @ self.unit
+        if not self.nonnegative:
+            match = match.abs_()
+        if k > 1:  # an empty slot points at the first atom that was taken
+            match.scatter_(1, self.atom[:, : k - 1], -torch.inf)
+        best = match.max(1)
+        slot, atom = self.count, best.indices
+        enters = (best.values > self.floor) & (self.count < self.K)
+        if self.dropped:
+            left = (self.slots[:k] < self.count[:, None]) & ~self.active[:, :k] & ~self.barred[:, :k]
+            wanted = torch.where(left, self._error(k), -torch.inf).max(1)
+            back = wanted.values > self.floor
+            slot = torch.where(back, wanted.indices, slot)
+            atom = torch.where(back, self.atom.gather(1, wanted.indices[:, None])[:, 0], atom)
+            new, enters = enters & ~back, enters | back
+        else:
+            new = enters
+        self.count = self.count + new
+        here = (self.slots[:k] == slot[:, None]) & enters[:, None]
+        if k == 1:
+            self.atom[:] = atom[:, None]
+        self.atom[:, :k] = torch.where(here, atom[:, None], self.atom[:, :k])
+        column = self.rows[atom]
+        self.b[:, :k] = torch.where(here, (self.x * column).sum(1, keepdim=True), self.b[:, :k])
+        if self.gram is not None:
+            g = self.gram[atom[:, None], self.atom[:, :k]]
+        else:
+            assert self.columns is not None
+            part = self.columns[:, :k]
+            part.copy_(torch.where(here[:, :, None], column[:, None], part))
+            g = times(part, column)
+        G, H = self.G[:, :k, :k], self.H[:, :k, :k]
+        G.copy_(torch.where(here[:, :, None], g[:, None], torch.where(here[:, None], g[:, :, None], G)))
+        g = g * self.active[:, :k]
+        u = times(H, g)
+        schur = 1 - (g * u).sum(1)
+        good = enters & (schur > self.singular)
+        u = u - here.to(u)
+        H += (good / schur.clamp_min(self.singular))[:, None, None] * (u[:, :, None] * u[:, None, :])
+        self.active[:, :k] |= here & good[:, None]
+        self.barred[:, :k] |= here & ~good[:, None]
+        return enters
+
+    def _fit(self, k: int) -> None:
+        """To the least squares on the active atoms; s >= 0: atoms leave where they meet zero on the way."""
+        s, active, H = self.s[:, :k], self.active[:, :k], self.H[:, :k, :k]
+        error = self._error(k) * active
+        move = times(H, error)
+        while self.nonnegative:
+            reach = torch.where(active & (move < 0), -s / move, torch.inf).min(1)
+            blocked = reach.values < 1
+            if not bool(blocked.any()):
+                break
+            self.dropped = True
+            part = reach.values.clamp_max(1)[:, None]
+            leaves = (self.slots[:k] == reach.indices[:, None]) & blocked[:, None]
+            s.copy_(torch.where(leaves, 0, s + part * move).clamp_min(0))
+            error = torch.where(leaves, 0, (1 - part) * error)
+            active &= ~leaves
+            h = (H * leaves[:, None]).sum(2)
+            pivot = torch.where(blocked, (h * leaves).sum(1), 1)
+            H -= (blocked / pivot)[:, None, None] * (h[:, :, None] * h[:, None, :])
+            H *= ~(leaves[:, :, None] | leaves[:, None])
+            move = times(H, error)
+        s += move
+        if self.nonnegative:
+            s.clamp_min_(0)
