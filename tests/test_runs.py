@@ -18,6 +18,7 @@ from amortgap._files import lock, write_text
 from amortgap.kit.tables import read_table
 from amortgap.runs.execute import execute
 from amortgap.runs.jobs import is_done, make_job, state
+from amortgap.runs.key import Inputs, differences, drawn_otherwise, run_key
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
 from amortgap.runs.project import Project, find_project
@@ -124,25 +125,169 @@ def test_the_project_is_found_from_any_folder_in_it(tmp_path: Path) -> None:
         find_project(tmp_path)
 
 
-def test_the_key_knows_what_decides_a_result(tmp_path: Path) -> None:
-    project = make_project(tmp_path, "", a=["# text", "P: seeds: int = 2  # n"])
-    science, footer = tmp_path / "lib/amortgap/metrics.py", tmp_path / "lib/amortgap/pages/page.py"
-    write_text(science, "1")
+LIBRARY = {
+    "__init__.py": '"""The package."""',
+    "metrics.py": '''"""Scores."""
+import numpy as np
+from amortgap.tools import HALF, unused
 
-    def key(**given: object) -> str:
-        return make_job(project, "a", project.reports / "quick", given, 1).key()
+def score(x):
+    """The score."""
+    return np.mean(x) * HALF + helper(x)
 
-    first = key()
-    assert key(seeds=2) == first
-    assert make_job(project, "a", project.reports / "paper", {}, 1).key() == first
-    assert key(seeds=3) != first
-    write_text(footer, "changed")
-    assert key() == first
-    write_text(science, "2")
-    second = key()
-    assert second != first
-    write_notebook(project.notebooks / "a.ipynb", ["# other text", "P: seeds: int = 2  # n"])
-    assert key() != second
+def helper(x):
+    return x  # as it is
+
+def other(x):
+    return x
+
+def lazily():
+    import sklearn
+    return sklearn
+''',
+    "tools.py": "HALF = 0.5\n\ndef unused():\n    return 1\n",
+    "solvers/__init__.py": """
+from amortgap.solvers._registry import METHODS
+
+def solve(x, method):
+    return METHODS[method](x)
+""",
+    "solvers/_registry.py": """
+METHODS = {}
+
+def register(method):
+    METHODS[method.__name__] = method
+    return method
+""",
+    "solvers/fista.py": """
+from amortgap.solvers._registry import register
+
+@register
+def fista(x):
+    return x
+""",
+    "llm.py": """
+from pathlib import Path
+PINS = Path(__file__).with_name("packages.txt").read_text()
+""",
+    "packages.txt": "a==1",
+    "pages/page.py": "TITLE = 1\n",
+    "kit/__init__.py": "from amortgap.kit.record import Record\n",
+    "kit/record.py": """
+from amortgap.kit.svg import draw
+from amortgap.kit.tables import write
+
+class Record:
+    def table(self): write()
+    def figure(self): draw()
+""",
+    "kit/svg.py": "def draw(): pass\n",
+    "kit/tables.py": "def write(): return round(1.5)\n",
+}
+CELLS = [
+    "# text",
+    "P: n: int = 2  # number",
+    'P: source: str = "numbers.txt"  # data',
+    "import amortgap.solvers.fista\nfrom amortgap import llm, metrics\n"
+    "from amortgap.kit import Record\nfrom amortgap.solvers import solve",
+    "metrics.score(2), solve(1, 'fista'), llm.PINS, Record",
+]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Project:
+    project = make_project(tmp_path, "", a=CELLS)
+    for name, text in LIBRARY.items():
+        write_text(tmp_path / "lib/amortgap" / name, text)
+    write_text(project.notebooks / "numbers.txt", "1")
+    return project
+
+
+def changes(project: Project, then: Inputs) -> list[str]:
+    return differences(then, job(project, "a").inputs())
+
+
+def edit(project: Project, file: str, old: str, new: str) -> None:
+    path = project.root / "lib/amortgap" / file
+    assert old in path.read_text()
+    write_text(path, path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reason"),
+    [
+        ("metrics.py", "return x  # as it is", "return +x", "metrics.py: helper changed"),
+        ("metrics.py", "* HALF", "* HALF * 2", "metrics.py: score changed"),
+        ("tools.py", "0.5", "0.25", "tools.py: HALF changed"),
+        ("solvers/fista.py", "return x", "return 2 * x", "solvers/fista.py: fista changed"),
+        ("solvers/_registry.py", "{}", "dict()", "solvers/_registry.py: METHODS changed"),
+        ("packages.txt", "1", "2", "data file packages.txt changed"),
+        ("kit/tables.py", "1.5", "1.25", "kit/tables.py: write changed"),
+        ("metrics.py", "# as it is", "# a comment", None),
+        ("metrics.py", "The score.", "Another docstring.", None),
+        ("metrics.py", "Scores.", "Another docstring.", None),
+        ("metrics.py", "import sklearn", "import torch", None),
+        ("metrics.py", "def other(x):\n    return x", "def other(x):\n    return 2", None),
+        ("tools.py", "return 1", "return 2", None),
+        ("pages/page.py", "1", "2", None),
+        ("kit/svg.py", "pass", "return 1", None),
+    ],
+)
+def test_a_run_depends_on_what_its_notebook_reaches(
+    library: Project, file: str, old: str, new: str, reason: str | None
+) -> None:
+    then = job(library, "a").inputs()
+    edit(library, file, old, new)
+    assert changes(library, then) == ([reason] if reason else [])
+    assert (run_key(then) == run_key(job(library, "a").inputs())) == (reason is None)
+
+
+def test_drawing_is_told_apart_from_results(library: Project) -> None:
+    then = job(library, "a").inputs()
+    edit(library, "kit/svg.py", "pass", "return 1")
+    now = job(library, "a").inputs()
+    assert drawn_otherwise(then["drawing"], now["drawing"]) == ["kit/svg.py: draw changed"]
+
+
+def test_a_run_depends_on_its_notebook_parameters_and_data(library: Project) -> None:
+    then = job(library, "a").inputs()
+    write_notebook(library.notebooks / "a.ipynb", ["# other text", *CELLS[1:-1], CELLS[-1] + "  # note"])
+    assert changes(library, then) == []
+    write_notebook(library.notebooks / "a.ipynb", [*CELLS, "print(1)"])
+    assert changes(library, then) == ["code cell 3 of the notebook changed"]
+    write_notebook(library.notebooks / "a.ipynb", CELLS)
+    write_text(library.notebooks / "numbers.txt", "2")
+    assert changes(library, then) == ["data file numbers.txt changed"]
+    assert differences(then, job(library, "a", n=3).inputs())[0] == "parameter n is 3, was 2"
+    other = make_job(library, "a", library.reports / "paper", {}, 1)
+    assert run_key(other.inputs()) == run_key(job(library, "a").inputs())
+
+
+def test_a_run_depends_on_the_versions_of_the_packages_it_uses(
+    library: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from amortgap.runs import key
+
+    then = job(library, "a").inputs()
+    monkeypatch.setattr(key, "version", lambda _: "99")
+    numpy = then["packages"]["numpy"]
+    # scikit-learn is used by a function that the notebook does not call.
+    assert changes(library, then) == [f"numpy 99, was {numpy}"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "getattr(metrics, name)",
+        "import importlib; importlib.import_module('amortgap.metrics')",
+        "from amortgap.metrics import *; other(1)",
+        "f'amortgap.{name}'",
+        "name = 'amortgap.metrics:other'",
+    ],
+)
+def test_where_a_name_cannot_be_followed_the_whole_module_counts(library: Project, use: str) -> None:
+    write_notebook(library.notebooks / "a.ipynb", [*CELLS, use])
+    assert {"score", "other", "lazily"} <= job(library, "a").inputs()["code"]["metrics.py"].keys()
 
 
 # --- running ----------------------------------------------------------------------------------------------

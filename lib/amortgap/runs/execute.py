@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amortgap._files import LOCK, lock, read_json, write_json, write_text
-from amortgap.runs.jobs import Job
+from amortgap._errors import Refused
+from amortgap._files import LOCK, lock, read_json, write_text
+from amortgap.runs.backup import back_up, forget, put_back, remove
+from amortgap.runs.jobs import Job, state, write_state
+from amortgap.runs.key import Inputs, changed_values, run_key
 from amortgap.runs.parts import parts_folder
 from amortgap.runs.provenance import commit, provenance
 
@@ -20,41 +22,69 @@ from amortgap.runs.provenance import commit, provenance
 def execute(job: Job) -> dict[str, Any]:
     """Run the notebook and return what was written to `run.json`; an error in it is recorded, not raised.
 
-    Raises `Refused` when another process is running into the same folder.
+    A job to redraw keeps its tables, and all of its old files when it fails. Raises `Refused` when another
+    process is running into the same folder.
     """
-    key = job.key()
-    with lock(job.folder), _environment(job.threads, key):
-        return _execute(job, key)
+    with lock(job.folder):
+        put_back(job.folder)
+        return _redraw(job) if job.redraw else _run(job)
 
 
-def _execute(job: Job, key: str) -> dict[str, Any]:
-    source_state, started = commit(job.project.root), datetime.now(UTC)
-    parts = parts_folder(job.folder, key)
-    (job.folder / "run.json").unlink(missing_ok=True)  # first: without it the folder counts as not run
+def _run(job: Job) -> dict[str, Any]:
+    inputs = job.inputs()
+    parts = parts_folder(job.folder, run_key(inputs))
+    # First of all: without it the folder counts as not run.
+    remove(job.folder / "run.json")
     for old in job.folder.iterdir():
         # A run that was killed left parts, which a run with the same key uses.
         if old != parts and old.name != LOCK:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+            remove(old)
+    result = _execute(job, inputs)
+    if result["status"] == "done":
+        remove(parts)
+    return write_state(job.folder, result)
+
+
+def _redraw(job: Job) -> dict[str, Any]:
+    """Draw a page that is done again. What made its tables stays on record, but for the notebook's cells."""
+    last = state(job.folder)
+    if last is None or last["status"] != "done" or "inputs" not in last:
+        raise Refused(f"{job.name} cannot be drawn again, because it is not done; run it")
+    now = job.inputs()
+    if changed := changed_values(last["inputs"]["parameters"], now["parameters"]):
+        raise Refused(f"{job.name} cannot be drawn again: {changed[0]}; run it")
+    inputs = last["inputs"] | {"cells": now["cells"], "drawing": now["drawing"]}
+    back_up(job.folder)
+    result = _execute(job, inputs)
+    if result["status"] == "failed":
+        put_back(job.folder)
+        return result
+    result["provenance"] = last["provenance"] | {"drawn": result["provenance"]["commit"]}
+    written = write_state(job.folder, result)
+    forget(job.folder)
+    return written
+
+
+def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
+    source_state, started = commit(job.project.root), datetime.now(UTC)
     partial, error = job.folder / "partial.ipynb", None
     try:
-        _papermill(job, partial)
+        with _environment(job, run_key(inputs)):
+            _papermill(job, partial)
     except Exception as problem:
         error = describe(problem, partial)
         error["kept"] = _keep(partial, "failed.ipynb")
     else:
         _keep(partial, "run.ipynb")
-        shutil.rmtree(parts, ignore_errors=True)
     facts = job.folder / "facts.json"
     known = read_json(facts) if facts.exists() else {}
-    result = {
+    return {
         "status": "failed" if error else "done",
-        "key": key,
         "notebook": job.name,
         "parameters": job.parameters,
-        "provenance": provenance(source_state, job.parameters, known, started, datetime.now(UTC)),
+        "provenance": provenance(source_state, inputs, known, started, datetime.now(UTC)),
+        "inputs": inputs,
     } | ({"error": error} if error else {})
-    write_json(job.folder / "run.json", result)
-    return result
 
 
 def _keep(partial: Path, name: str) -> str:
@@ -115,12 +145,13 @@ def describe(problem: Exception, partial: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _environment(threads: int, key: str) -> Iterator[None]:
-    """Tell the kernel which run it is, and to use `threads` threads: parallel kernels must not fight for cores."""
+def _environment(job: Job, key: str) -> Iterator[None]:
+    """Tell the kernel which run it is, and how many threads to use: parallel kernels must not fight for cores."""
     wanted = {
         "AMORTGAP_RUN": key,
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
+        "AMORTGAP_REDRAW": "1" if job.redraw else "",
+        "OMP_NUM_THREADS": str(job.threads),
+        "MKL_NUM_THREADS": str(job.threads),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         # glibc gives large arrays back to the system after each use; keeping them saves a third of the time
         "MALLOC_TRIM_THRESHOLD_": "1000000000",

@@ -2,25 +2,31 @@
 
 A data folder `<report>/data/<name>` holds the tables, `claims.json` and `facts.json` that the notebook
 wrote, `run.ipynb` (or `failed.ipynb`), and `run.json`, which is written last: a folder without it
-belongs to a run that was killed.
+belongs to a run that was killed. `run.json` holds a digest of itself and of every other file.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amortgap._files import read_json
-from amortgap.runs.key import run_key
+from amortgap._files import read_json, write_json
+from amortgap.runs.backup import copy_of
+from amortgap.runs.key import Inputs, differences, digest, drawn_otherwise, find_inputs
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run with all its parameters, into `<report>/data/<name>`."""
+    """One notebook to run with all its parameters, into `<report>/data/<name>`.
+
+    With `redraw` it is drawn again from the tables of its last run.
+    """
 
     project: Project
     name: str
@@ -28,15 +34,16 @@ class Job:
     parameters: dict[str, Any]
     minutes: float
     threads: int = 1
+    redraw: bool = False
 
     @property
     def folder(self) -> Path:
         """The data folder."""
         return self.report / "data" / self.name
 
-    def key(self) -> str:
-        """The key of this run; see `amortgap.runs.key`."""
-        return run_key(self.project, Notebook(self.project.notebook(self.name)), self.parameters)
+    def inputs(self) -> Inputs:
+        """What a run is made from now; see `amortgap.runs.key`."""
+        return find_inputs(self.project, Notebook(self.project.notebook(self.name)), self.parameters)
 
 
 def make_job(project: Project, name: str, report: Path, given: dict[str, Any], minutes: float) -> Job:
@@ -47,13 +54,80 @@ def make_job(project: Project, name: str, report: Path, given: dict[str, Any], m
     return Job(project, name, report, parameters, minutes)
 
 
-def state(folder: Path) -> dict[str, Any] | None:
-    """What `run.json` says of the last run in `folder`; None when none has ended there."""
+def write_state(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """Write `run.json` with the digests of all files of `folder`, and return what was written."""
+    files = {path.relative_to(folder).as_posix(): digest(path) for path in _made(folder)}
+    run = run | {"files": files}
+    write_json(folder / "run.json", run | {"sealed": _seal(run)})
+    return run
+
+
+def read_state(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """What `run.json` says of the last run, and why it is not to be used, one of the two empty."""
+    if copy_of(folder).is_dir():
+        return None, "was stopped while it was drawn again"
     file = folder / "run.json"
-    return read_json(file) if file.exists() else None
+    if not os.path.lexists(file):
+        return None, "was stopped before its end" if any(folder.glob("*")) else "not run yet"
+    try:
+        run = read_json(file)
+        if "sealed" in run and run.pop("sealed") != _seal(run):
+            raise ValueError("another digest")
+        # Written by the first edition, without digests.
+        files = run.get("files", {})
+        if not {"status", "notebook", "parameters", "provenance"} <= run.keys():
+            raise ValueError("no run")
+    except (ValueError, AttributeError, TypeError, OSError):
+        return None, "run.json is damaged"
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            return None, f"data file {name} is missing"
+        try:
+            damaged = digest(path) != expected
+        except OSError:
+            damaged = True
+        if damaged:
+            return None, f"data file {name} is damaged"
+    return run, ""
+
+
+def state(folder: Path) -> dict[str, Any] | None:
+    """The last run in `folder`; None when none has ended there or a file of it is damaged."""
+    return read_state(folder)[0]
+
+
+def why_due(job: Job) -> list[str]:
+    """Why the job must run: what has changed since its last run, is missing or damaged. Empty when it is done."""
+    run, trouble = read_state(job.folder)
+    if run is None:
+        return [trouble]
+    if run["status"] != "done":
+        return [f"failed: {run['error']['kind']}: {run['error']['message']}"]
+    if "inputs" not in run:
+        return ["made by an earlier edition, which kept no list of what it used"]
+    return differences(run["inputs"], job.inputs())
+
+
+def drawing_changes(job: Job) -> list[str]:
+    """What has changed since the job was drawn, of what shapes its figures and claims but not its results."""
+    run = state(job.folder)
+    return (
+        drawn_otherwise(run["inputs"]["drawing"], job.inputs()["drawing"]) if run and "inputs" in run else []
+    )
 
 
 def is_done(job: Job) -> bool:
-    """Whether a run with the same key has already succeeded."""
-    last = state(job.folder)
-    return last is not None and last["status"] == "done" and last["key"] == job.key()
+    """Whether the job has run to its end, from the same inputs, and nothing of it is damaged."""
+    return not why_due(job)
+
+
+def _made(folder: Path) -> list[Path]:
+    """Files that a run leaves; hidden ones and its parts are not among them."""
+    inside = (path for path in folder.rglob("*") if path.is_file() and path != folder / "run.json")
+    relative = {path: path.relative_to(folder).parts for path in inside}
+    return sorted(path for path, parts in relative.items() if not parts[0].startswith(("parts_", ".")))
+
+
+def _seal(run: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,49 +1,191 @@
-"""The key of a run: two runs with one key would give one result, so the second is not needed."""
+"""What a run was made from. Two runs made from the same would give the same result, so the second is not needed.
+
+The inputs of a run are kept in its `run.json`, each with a digest, so that a later difference can be named:
+
+    parameters   name -> value, without `out`
+    cells        a digest for each code cell; Markdown and the parameters' cell have none
+    code         file of the library -> definition reached -> digest
+    data         file read -> digest
+    packages     Python and the packages that the reached code uses -> version
+    drawing      code, data and packages that only draw: they do not count as a result
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
+import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from amortgap.runs.notebook import Notebook, source
+from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
+from amortgap.runs.reach import Library, Reached
 
-PACKAGES = ("torch", "numpy", "scipy")
-#: Parts of the library that carry no result: what they change is shown again without a new run.
-EXCLUDED = {"runs", "pages", "kit", "cli.py", "__pycache__"}
+Inputs = dict[str, Any]
+#: Import name -> name of the distribution, where they differ.
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+#: Parts of the library and packages that neither make nor draw a result.
+PAPERWORK = {"runs", "pages", "cli", "_files", "_errors"}
+PAPERWORK_PACKAGES = {"IPython", "tqdm", "filelock", "papermill"}
+#: What `kit` holds beside the drawing of figures and claims.
+RESULTS_OF_KIT = {"tables", "parts", "summary", "intervals"}
+DRAWING_PACKAGES = {"matplotlib", "cycler"}
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results, read without importing them."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
+def find_inputs(project: Project, notebook: Notebook, parameters: dict[str, Any]) -> Inputs:
+    """What a run of `notebook` with all its `parameters` is made from, as it is now."""
+    library = Library(project.root / "lib" / "amortgap")
+    reached = library.reach(notebook.code)
+    given = {name: value for name, value in parameters.items() if name != "out"}
+    packages = {name.partition(".")[0] for name in reached.packages}
+    texts: dict[str, set[str]] = {"result": {text for cell in notebook.code for text in cell.whole.texts}}
+    for module, found in reached.texts.items():
+        texts.setdefault(_kind(module), set()).update(found)
+    return {
+        "parameters": given,
+        "cells": [cell.whole.digest for cell in notebook.code],
+        "code": _code(library, reached, "result"),
+        "data": _given(project, given) | _named_files(project, texts["result"]) | _beside(library, reached),
+        "packages": {"python": platform.python_version()}
+        | _versions(packages - DRAWING_PACKAGES)
+        | _versions(_told_to_use(reached.packages)),
+        "drawing": {
+            "code": _code(library, reached, "drawing"),
+            "data": _named_files(project, texts.get("drawing", set())),
+            "packages": _versions(packages & DRAWING_PACKAGES),
+        },
+    }
+
+
+def run_key(inputs: Inputs) -> str:
+    """One digest of all inputs that decide the result."""
+    counted = {name: value for name, value in inputs.items() if name != "drawing"}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+
+
+def differences(then: Inputs, now: Inputs) -> list[str]:
+    """What changed between two runs' inputs, each as a few words."""
+    return [
+        *changed_values(then["parameters"], now["parameters"]),
+        *_changed_cells(then["cells"], now["cells"]),
+        *drawn_otherwise(then, now),
+    ]
+
+
+def drawn_otherwise(then: Inputs, now: Inputs) -> list[str]:
+    """What changed of code, data and packages, of two runs' inputs or of their parts `drawing`."""
+    return [
+        *_changed_code(then["code"], now["code"]),
+        *(f"data file {name} changed" for name, old, _ in _changed(then["data"], now["data"]) if old),
+        *_changed_versions(then["packages"], now["packages"]),
+    ]
+
+
+def _changed(then: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            yield name, then.get(name), now.get(name)
+
+
+def changed_values(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The parameters that differ, each as a few words."""
+    return [f"parameter {name} is {new!r}, was {old!r}" for name, old, new in _changed(then, now)]
+
+
+def _changed_cells(then: list[str], now: list[str]) -> Iterator[str]:
+    changed = [number for number, digest in enumerate(now, start=1) if digest not in then]
+    if changed:
+        yield f"code cell {', '.join(map(str, changed))} of the notebook changed"
+    elif then != now:
+        yield "code cells of the notebook were removed or moved"
+
+
+def _changed_code(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    for file, before, after in _changed(then, now):
+        for name, old, new in _changed(before or {}, after or {}):
+            how = "is used now" if old is None else "is not used any more" if new is None else "changed"
+            yield f"{file}: {name} {how}"
+
+
+def _changed_versions(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:
+    for package, old, new in _changed(then, now):
+        # A package that came since is used by code that has changed, or was not missed.
+        if old is not None:
+            yield f"{package} {new or 'is gone'}, was {old}"
+
+
+def _code(library: Library, reached: Reached, kind: str) -> dict[str, dict[str, str]]:
+    """The reached definitions of this kind: file -> name -> digest."""
+    return {
+        library.files[module].relative_to(library.root).as_posix(): dict(sorted(found.items()))
+        for module, found in sorted(reached.code.items())
+        if _kind(module) == kind
+    }
+
+
+def _kind(module: str) -> str:
+    """What a module of the library is for: "result", "drawing" or "paperwork"."""
+    _, part, *rest = *module.split("."), ""
+    if part in PAPERWORK:
+        return "paperwork"
+    return "drawing" if part == "kit" and not RESULTS_OF_KIT.intersection(rest) else "result"
+
+
+def _given(project: Project, parameters: dict[str, Any]) -> dict[str, str]:
+    """The files that parameters name, and those in the folders that they name.
+
+    Folders in which runs keep what they make are no input.
+    """
+    values = [one for value in parameters.values() for one in (value if isinstance(value, list) else [value])]
+    texts = {value for value in values if isinstance(value, str)}
+    found = _named_files(project, texts)
+    for text in sorted(texts - found.keys()):
+        folder = (project.notebooks / text).resolve()
+        if text and folder.is_dir() and not {".cache", "reports"}.intersection(folder.parts):
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            found |= {(Path(text) / path.relative_to(folder)).as_posix(): digest(path) for path in files}
     return found
 
 
-def run_key(project: Project, notebook: Notebook, parameters: dict[str, Any]) -> str:
-    """sha256 over cell sources, resolved parameters (without `out`), library sources and versions."""
-    facts = {
-        "cells": [[cell["cell_type"], source(cell)] for cell in notebook.cells],
-        "parameters": {name: value for name, value in parameters.items() if name != "out"},
-        "library": _library(project.root / "lib" / "amortgap"),
-        "versions": versions(),
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _named_files(project: Project, texts: set[str]) -> dict[str, str]:
+    """The files among `texts`, seen from the folder of the notebooks, in which notebooks run."""
+    names = sorted(text for text in texts if "." in text and text.isprintable() and len(text) < 256)
+    return {name: digest(path) for name in names if (path := project.notebooks / name).is_file()}
 
 
-def _library(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    relative = ((path.relative_to(folder), path) for path in sorted(files))
+def _beside(library: Library, reached: Reached) -> dict[str, str]:
+    """Data files of the library beside the modules that ask where they lie."""
+    folders = {library.files[module].parent for module in reached.readers}
+    files = (path for folder in folders for path in folder.iterdir() if path.is_file())
     return {
-        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in relative
-        if name.parts[0] not in EXCLUDED and "__pycache__" not in name.parts
+        path.relative_to(library.root).as_posix(): digest(path)
+        for path in sorted(files)
+        if path.suffix != ".py"
     }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, 16 digits of it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _told_to_use(names: set[str]) -> set[str]:
+    """Packages that another one is told to use by a constant in capitals, as in `cvxpy.CLARABEL`."""
+    return {part.lower() for name in names for part in name.split(".")[1:] if part.isupper()}
+
+
+def _versions(packages: set[str]) -> dict[str, str]:
+    """The installed ones among `packages` with their versions, read without importing them."""
+    found = {}
+    for package in sorted(packages - PAPERWORK_PACKAGES - sys.stdlib_module_names):
+        name = DISTRIBUTIONS.get(package, package)
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # an optional package that the run does without, or no package at all
+    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from amortgap._errors import Refused
+from amortgap.runs.sources import Source, read_cell
 
 TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
@@ -103,6 +104,16 @@ class Notebook:
                 f"{self.name}: the parameters cell holds more than plain values: {error}"
             ) from error
         return found
+
+    @cached_property
+    def code(self) -> list[Source]:
+        """The code cells that do something, in order; the cell of the parameters is left out."""
+        cells = [
+            cell
+            for cell in self.cells
+            if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])
+        ]
+        return [read for cell in cells if (read := read_cell(source(cell))).whole]
 
     def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
         """All parameters with their values: the defaults, replaced by those in `given`.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amortgap.runs.key import versions
+from amortgap.runs.key import Inputs
 
 #: Only these decide a result; made reports and notes beside them do not make a commit "modified".
 SOURCES = ("lib", "notebooks", "proofs", "pyproject.toml", "constraints.txt")
@@ -50,12 +50,13 @@ def cores() -> int:
 
 
 def provenance(
-    commit: str, parameters: dict[str, Any], facts: dict[str, Any], started: datetime, ended: datetime
+    commit: str, inputs: Inputs, facts: dict[str, Any], started: datetime, ended: datetime
 ) -> dict[str, Any]:
     """Everything the page's footer states.
 
     `commit` is that of the start of the run; `facts` come from the notebook (`Record.provenance`).
     """
+    parameters = inputs["parameters"]
     known: dict[str, Any] = {
         name: parameters[name] for name in ("seed", "seeds", "device") if name in parameters
     }
@@ -64,7 +65,7 @@ def provenance(
         **known,
         **facts,
         "cpu": cpu(),
-        **versions(),
+        **inputs["packages"],
         "started": started.astimezone(UTC).isoformat(timespec="seconds"),
         "ended": ended.astimezone(UTC).isoformat(timespec="seconds"),
         "seconds": round((ended - started).total_seconds(), 1),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from amortgap._errors import Refused
+from amortgap._files import lock
+from amortgap.runs.backup import copy_of, put_back
 from amortgap.runs.execute import execute
-from amortgap.runs.jobs import Job, is_done
+from amortgap.runs.jobs import Job, why_due
 from amortgap.runs.provenance import cores
 
 
@@ -17,26 +21,42 @@ def run_all(jobs: Sequence[Job], parallel: int, force: bool = False) -> list[dic
 
     A notebook that fails does not stop the others. With `force`, notebooks that are done run again.
     """
+    for job in jobs:
+        # An earlier redraw was killed. When another process is drawing it right now, the copy is not ours.
+        if copy_of(job.folder).is_dir():
+            with contextlib.suppress(Refused), lock(job.folder):
+                put_back(job.folder)
+    due = [job for job in jobs if force or job.redraw or _announce(job)]
+    return _run(due, max(1, min(parallel, len(due)))) if due else []
+
+
+def _announce(job: Job) -> bool:
+    """Say whether the job must run and why, in one sentence."""
+    reasons = why_due(job)
+    _say(f"{job.name}: {short(reasons) or 'already done'}")
+    return bool(reasons)
+
+
+def _run(jobs: list[Job], parallel: int) -> list[dict[str, Any]]:
     import joblib
     from tqdm import tqdm
 
-    due = [job for job in jobs if force or not is_done(job)]
-    for job in jobs:
-        if job not in due:
-            _say(f"{job.name}: already done")
-    if not due:
-        return []
-    parallel = max(1, min(parallel, len(due)))
     threads = max(1, cores() // parallel)
     results = []
-    with tqdm(total=len(due), unit="notebook", file=sys.stderr, disable=None) as bar:
+    with tqdm(total=len(jobs), unit="notebook", file=sys.stderr, disable=None) as bar:
         # Each notebook is a process of its own beside its kernel: papermill changes the working folder.
         runner = joblib.Parallel(n_jobs=parallel, return_as="generator_unordered", batch_size=1)
-        for result in runner(joblib.delayed(execute)(replace(job, threads=threads)) for job in due):
+        for result in runner(joblib.delayed(execute)(replace(job, threads=threads)) for job in jobs):
             results.append(result)
             bar.update()
             _say(sentence(result))
     return results
+
+
+def short(reasons: list[str]) -> str:
+    """The first reasons, in one line."""
+    more = f", and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+    return "; ".join(reasons[:2]) + more
 
 
 def sentence(result: dict[str, Any]) -> str:
