@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from amortgap._files import write_text
-from amortgap.kit import Record, Refused, band, dots, heat_map, interval, legend, published, style, summarise
+from amortgap.kit import (
+    Record,
+    Refused,
+    band,
+    beside,
+    dots,
+    heat_map,
+    interval,
+    legend,
+    published,
+    style,
+    summarise,
+)
 from amortgap.kit.claims import Claim, merge
 from amortgap.kit.intervals import prediction
 from amortgap.kit.svg import to_svg
@@ -422,6 +434,16 @@ def test_published_numbers_are_selected_and_each_says_where_it_stands() -> None:
         published(colour="red")
     with pytest.raises(Refused, match="no number"):
         published(method="none")
+
+
+def test_published_numbers_stand_beside_ours() -> None:
+    numbers = published(experiment="E2", quantity="mcc")
+    mine = {"SAE": [0.6, 0.61, 0.62], "MLP 32": [0.1, 0.11, 0.12]}
+    found = beside(numbers, lambda row: mine.get(row["method"], [])).set_index("key")
+    assert found.index.tolist() == ["E2.1", "E2.4"]
+    assert found.agrees.tolist() == [True, False]
+    assert found.paper.tolist() == [0.609, 0.7805]
+    assert found.low["E2.1"] < 0.609 < found.high["E2.1"]
 
 
 def test_a_summary_has_a_row_a_group_in_order() -> None:

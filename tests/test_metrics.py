@@ -15,6 +15,7 @@ from amortgap.metrics import (
     chance_corrected,
     chance_dictionary_mcc,
     chance_mcc,
+    code_scores,
     correlations,
     dead_latents,
     dictionary_cosine,
@@ -254,3 +255,17 @@ def test_scores_on_cuda_are_those_on_the_cpu():
     torch.testing.assert_close(mcc(s.cuda(), s_hat.cuda()), mcc(s, s_hat), rtol=0, atol=1e-12)
     torch.testing.assert_close(fvu(s.cuda(), s_hat.cuda()), fvu(s, s_hat))
     assert not mcc(s.cuda(), s_hat.cuda()).is_cuda
+
+
+def test_the_scores_of_the_true_codes_and_of_codes_in_another_order():
+    t = SparseProblem(n=200, seed=3)
+    true = code_scores(t, t.D, t.codes)
+    assert true["mcc"] == pytest.approx(1)
+    assert true["dict_mcc"] == pytest.approx(1)
+    assert true["cosine"] == pytest.approx(1)
+    # float32: a rounding error of each product
+    assert true["mse"] < 1e-12
+    shuffled = code_scores(t, t.D, t.codes.roll(1, 0))
+    # codes of another sample know nothing: as good as chance, up to its spread over shuffles of 200 samples
+    assert shuffled["mcc"] == pytest.approx(shuffled["chance"], abs=0.03)
+    assert shuffled["mse"] == pytest.approx((t.x - t.x.roll(1, 0)).square().mean().item(), rel=1e-5)

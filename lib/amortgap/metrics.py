@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from amortgap._check import as_tensor
-from amortgap.problem import unit_columns
+from amortgap.problem import SparseProblem, unit_columns
 
 CONSTANT = 1e-12  # a latent with less variance than this correlates with nothing (the paper's rule)
 
@@ -104,6 +104,22 @@ def chance_dictionary_mcc(
 def chance_corrected(score: Any, chance: Any) -> Any:
     """(m - c) / (1 - c): 0 at the chance level c, 1 for a perfect score."""
     return (score - chance) / (1 - chance)
+
+
+def code_scores(t: SparseProblem, D: Tensor, s: Tensor, draws: int = 3) -> dict[str, float]:
+    """Codes s (n, N_hat) on a learned dictionary D (M, N_hat), against the samples t and their dictionary.
+
+    mcc of the codes, chance (theirs in shuffled order, `draws` times), dict_mcc and cosine of the columns, and mse,
+    the mean of (x - D s)^2 over samples and measurements.
+    """
+    D, s = D.detach(), s.detach()
+    return {
+        "mcc": mcc(t.codes, s).item(),
+        "chance": chance_mcc(t.codes, s, draws=draws).item(),
+        "dict_mcc": dictionary_mcc(t.D, D).item(),
+        "cosine": dictionary_cosine(t.D, D).item(),
+        "mse": (t.x - s @ D.T).square().mean().item(),
+    }
 
 
 class SupportScores(NamedTuple):

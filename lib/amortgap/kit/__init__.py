@@ -53,7 +53,7 @@ number is.
 from amortgap._errors import Refused
 from amortgap.kit.draw import CHANCE, PAPER, band, dots, heat_map, legend, log_ticks, marks, style
 from amortgap.kit.intervals import interval
-from amortgap.kit.published import published
+from amortgap.kit.published import beside, published
 from amortgap.kit.record import Record
 from amortgap.kit.summary import summarise
 
@@ -63,6 +63,7 @@ __all__ = [
     "Record",
     "Refused",
     "band",
+    "beside",
     "dots",
     "heat_map",
     "interval",

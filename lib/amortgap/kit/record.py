@@ -147,8 +147,8 @@ class Record:
     ) -> None:
         """Judge one claim by the rule of `amortgap.kit.verdict`, store it and show it as one line.
 
-        `values`: one a dictionary or seed; a single number is an exact count; an `Interval` found otherwise is taken
-        as it is. `published`: the paper's number, or
+        `values`: one a dictionary or seed; a single number is an exact count; an `Interval` found otherwise is
+        taken as it is. `published`: the paper's number, or
         a row of `kit.published`, which brings `where` along; "above" or "below" where the paper states only on
         which side of `against` the value lies; None where it says nothing. `against`: the alternative by name,
         {"chance": 0.16}. `scale`: "score" for correlations and other scores up to 1 (Fisher z), "log" for
