@@ -1,0 +1,18 @@
+"""celer: coordinate descent on working sets with dual extrapolation, one sample after another."""
+
+import numpy as np
+from celer import Lasso
+from torch import Tensor
+
+from . import Peer, Run
+
+
+def prepare(D: Tensor, x: Tensor, alpha: float, tol: float) -> Run:
+    def run():
+        model = Lasso(alpha / len(D), fit_intercept=False, positive=True, tol=tol, max_iter=1000)
+        return np.stack([model.fit(D.numpy(), row).coef_ for row in x.numpy()])
+
+    return run
+
+
+PEERS = [Peer("celer", prepare, {"W1": 100, "W2": 50, "W3": 30, "W4": 10})]
