@@ -17,7 +17,7 @@ dictionaries (protocols.py, tried.py), sparse coding by block descent. It is mea
 logged evaluations as theirs. Accuracy is the criterion that each experiment trains on, and the MCC, both on
 fresh test samples; theirs is that after their full number of steps at their constant rate (full_protocol.py).
 
-Theirs run on one thread, where torch is faster on models this small than with its default; so do ours, unless
---threads gives our training more. Where the paper leaves a choice it is theirs that gains: a logged point every
-500 steps (the last in E3 is 39 501) and numpy's correlation in the metric.
+All run on one thread, where torch is faster on models this small than with its default. Where the paper leaves a
+choice it is theirs that gains: a logged point every 500 steps (the last in E3 is 39 501) and numpy's correlation
+in the metric.
 """

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import torch
 
-from amortgap._files import write_text
-from amortgap.runs.provenance import cpu
-
-from . import full_protocol, race, tables, whole
+from ..output import REPORTS, about, write
+from . import race, tables, whole
 from .setting import WIDTHS, Data, arm_name
 
 
@@ -20,55 +18,32 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=200, help="steps measured of theirs (default 200)")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats (default 3)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of our training (default 1)")
-    parser.add_argument(
-        "--widths", type=int, nargs="*", default=[0, 32, 256, 1024], help="hidden units; 0 is the SAE"
-    )
-    parser.add_argument(
-        "--accuracy",
-        type=Path,
-        default=full_protocol.OUT,
-        help="made by tests.benchmarks.paper.full_protocol",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("reports/bench/paper.json"), help="a .md goes beside it"
-    )
+    parser.add_argument("--out", type=Path, default=REPORTS / "paper.json", help="a .md goes beside it")
     options = parser.parse_args()
-    if min(options.steps, options.repeats, options.threads) < 1:
-        parser.error("--steps, --repeats and --threads must be at least 1")
-    if not options.accuracy.exists():
-        parser.error(
-            f"{options.accuracy} is missing: run python -m tests.benchmarks.paper.full_protocol first"
-        )
-    theirs = json.loads(options.accuracy.read_text())
-    torch.manual_seed(0)
+    if min(options.steps, options.repeats) < 1:
+        parser.error("--steps and --repeats must be at least 1")
+    full = options.out.with_name("paper_full_protocol.json")
+    if not full.exists():
+        parser.error(f"{full} is missing: run python -m tests.benchmarks.paper.full_protocol first")
+    theirs = json.loads(full.read_text())
+    torch.set_num_threads(1)
     data, parts, arms = Data(), [], []
     for experiment, widths in WIDTHS.items():
         for h in widths:
-            if h in options.widths:
-                parts += race.encoder_parts(
-                    data, experiment, h, options.steps, options.repeats, options.threads
-                )
-                arms += whole.encoder_arms(data, experiment, h, options.threads)
-                print(experiment, arm_name(h), "measured", flush=True)
-    parts += race.code_parts(data, options.steps, options.repeats, options.threads)
+            parts += race.encoder_parts(data, experiment, h, options.steps, options.repeats)
+            arms += whole.encoder_arms(data, experiment, h)
+            print(experiment, arm_name(h), "measured", flush=True)
+    parts += race.code_parts(data, options.steps, options.repeats)
     arms.append(whole.sparse_coding_arm(data))
     totals = race.totals(parts)
     arms = whole.beside(arms, theirs, totals)
     sums = whole.sums(arms)
-    about = {
-        "machine": cpu(),
-        "torch": torch.__version__,
-        "steps": options.steps,
-        "repeats": options.repeats,
-        "threads": options.threads,
-    }
+    made = about() | {"steps": options.steps, "repeats": options.repeats, "threads": 1}
     found = {"equal_accuracy": arms, "equal_accuracy_totals": sums, "totals": totals, "parts": parts}
-    lines = [f"{cpu()}, torch {torch.__version__}, our training on {options.threads} thread(s)", ""]
-    lines += [*tables.equal_accuracy(arms, sums), "", *tables.equal_steps(parts, totals)]
-    write_text(options.out.with_suffix(".json"), json.dumps(about | found, indent=1) + "\n")
-    write_text(options.out.with_suffix(".md"), "\n".join(lines) + "\n")
-    print("\n".join(lines))
+    text = f"{made['machine']}, torch {made['torch']}, our training on 1 thread(s)\n\n"
+    text += tables.equal_accuracy(arms, sums) + "\n" + tables.equal_steps(parts, totals)
+    write(options.out, made | found, text)
+    print(text)
 
 
 if __name__ == "__main__":

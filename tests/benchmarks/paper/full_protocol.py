@@ -1,8 +1,8 @@
 """python -m tests.benchmarks.paper.full_protocol: how accurate the authors' arms are after all their steps.
 
 Their full-batch steps at their constant learning rate are made by our `fit` and `log_adam`, which take the same
-steps as their loops (tests/test_bench_paper.py); 10 minutes of one core. Arms that the output holds are not run
-again, and a long one goes on from its checkpoint.
+steps as their loops (tests/test_benchmark_of_the_paper.py); 10 minutes of one core. Arms that the output holds are
+not run again, and a long one goes on from its checkpoint.
 """
 
 import argparse
@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._files import write_text
+from amortgap._files import write_json
 from amortgap.dictionaries import log_adam_dictionary
 from amortgap.solvers import solve
 from amortgap.training import fit, stack
 
+from ..output import REPORTS
 from .setting import (
     ALPHA,
     L1,
@@ -31,7 +32,6 @@ from .setting import (
     supervision,
 )
 
-OUT = Path("reports/bench/paper_full_protocol.json")
 INFERENCE = {"E2": (20_000, 1e-3), "E3": (10_000, 3e-3)}  # steps and learning rate on log-codes
 Accuracy = dict[str, list[float]]
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=REPORTS / "paper_full_protocol.json")
     out = parser.parse_args().out
     torch.set_num_threads(1)
     data, found = Data(), json.loads(out.read_text()) if out.exists() else {}
@@ -83,10 +83,10 @@ def main() -> None:
             if f"{experiment} {arm_name(h)}" not in found:
                 checkpoint = out.with_suffix(f".{experiment}.{h}.pt")
                 found |= encoder(data, experiment, h, checkpoint)
-                write_text(out, json.dumps(found, indent=1) + "\n")
+                write_json(out, found)
                 checkpoint.unlink()
     if "E3 sparse coding" not in found:
-        write_text(out, json.dumps(found | sparse_coding(data), indent=1) + "\n")
+        write_json(out, found | sparse_coding(data))
 
 
 if __name__ == "__main__":

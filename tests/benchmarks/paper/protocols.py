@@ -1,6 +1,6 @@
 """How we train the paper's arms ourselves, and how long. Chosen on other dictionaries: see tried.py."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,9 +9,7 @@ from torch import Tensor
 from amortgap.dictionaries import LEARNERS, STARTS
 from amortgap.training import History, fit, stack
 
-from .setting import ALPHA, L1, Data, N, starts, supervision
-
-POINTS = {"E1": 40, "E2": 40, "E3": 80}  # logged, as often as theirs
+from .setting import ALPHA, L1, LOGGED, Data, N, starts, supervision
 
 # Adam with the cosine schedule; steps are mini-batches (1024 / 128 of them look at each sample once)
 ENCODERS: dict[tuple[str, int], dict[str, Any]] = {
@@ -29,35 +27,12 @@ ENCODERS: dict[tuple[str, int], dict[str, Any]] = {
 SPARSE_CODING: dict[str, Any] = {"alpha": 0.3, "falling": 0.8, "rounds": 2}
 
 
-def train(
-    data: Data,
-    experiment: str,
-    h: int,
-    *,
-    steps: int,
-    lr: float,
-    batch_size: int | None,
-    log_at: Iterable[int] = (),
-    measure: Callable[[Any], dict[str, Any]] | None = None,
-    keep: Iterable[int] = (),
-) -> tuple[Any, History]:
-    """The encoders of all runs as one stack, by our protocol."""
+def train(data: Data, experiment: str, h: int, **options: Any) -> tuple[Any, History]:
+    """The encoders of all runs as one stack, by our protocol; `options` are those of `fit`."""
     model = stack(starts(data, experiment, h))
-    history = fit(
-        model,
-        data.x,
-        codes=supervision(data, experiment),
-        l1_weight=L1,
-        schedule="cosine",
-        steps=steps,
-        lr=lr,
-        batch_size=batch_size,
-        log_at=log_at,
-        measure=measure,
-        keep=keep,
-        label=f"{experiment}, h = {h}",
-    )
-    return model, history
+    label = f"{experiment}, h = {h}"
+    given: dict[str, Any] = {"codes": supervision(data, experiment), "l1_weight": L1, "label": label}
+    return model, fit(model, data.x, schedule="cosine", **given, **options)
 
 
 @torch.no_grad()
@@ -76,8 +51,8 @@ def sparse_coding(
     `rounds` rounds at each; measure(D) after each.
     """
     D = STARTS["gaussian"](x, N, torch.Generator().manual_seed(seed))
-    for point in range(POINTS["E3"]):
-        now = alpha * (ALPHA / alpha) ** min(1.0, point / (falling * POINTS["E3"]))
+    for point in range(LOGGED["E3"]):
+        now = alpha * (ALPHA / alpha) ** min(1.0, point / (falling * LOGGED["E3"]))
         D = LEARNERS["block_descent"](x, D, now, rounds=rounds, tol=0.0, nonnegative=True).D
         if measure is not None:
             measure(D)

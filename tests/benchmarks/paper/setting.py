@@ -14,6 +14,7 @@ from amortgap.problem import SparseProblem
 
 M, N, RUNS, LOG_EVERY, L1 = 8, 16, 5, 500, 0.01
 STEPS = {"E1": 20_000, "E2": 20_000, "E3": 40_000}
+LOGGED = {experiment: steps // LOG_EVERY for experiment, steps in STEPS.items()}
 WIDTHS = {"E1": (0, 32, 256, 1024), "E2": (0, 32, 256), "E3": (0, 32, 256)}  # hidden units; 0: the SAE
 ALPHA = alpha_from_mean_loss(L1, M, N)
 

@@ -21,15 +21,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from amortgap._files import write_text
-from amortgap.solvers import solve
+from amortgap._files import write_json
 
+from ..output import REPORTS, markdown, write
 from .protocols import ENCODERS, sparse_coding, train
-from .setting import ALPHA, Data, accuracy, arm_name
+from .race import exact
+from .setting import Data, accuracy, arm_name
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 BATCH, SAMPLES = 128, 1024
-COLUMNS = (
+COLUMNS = [
     "experiment",
     "arm",
     "protocol",
@@ -38,7 +39,7 @@ COLUMNS = (
     "mcc",
     "dictionary_mcc",
     "cpu_seconds",
-)
+]
 
 
 def validation(h: int) -> Data:
@@ -59,7 +60,7 @@ def codes(protocol: dict[str, Any]) -> dict[str, Any]:
     data, start = validation(0), time.process_time()
     D = torch.stack([sparse_coding(x, i, **protocol) for i, x in enumerate(data.x)])
     cpu = time.process_time() - start
-    s = torch.stack([solve(d, x, ALPHA, tol=1e-4).codes for d, x in zip(D, data.x_test, strict=True)])
+    s = torch.stack([exact(d, x) for d, x in zip(D, data.x_test, strict=True)])
     return row(data, "E3", s, D, cpu)
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("reports/bench/paper_tried.json"))
+    parser.add_argument("--out", type=Path, default=REPORTS / "paper_tried.json")
     out = parser.parse_args().out
     torch.set_num_threads(1)
     rows = json.loads(out.read_text()) if out.exists() else []
@@ -95,14 +96,14 @@ def main() -> None:
         [t for t in tries() if t[0] not in done], desc="protocols", file=sys.stderr, delay=2
     ):
         rows.append(name | run())
-        write_text(out, json.dumps(rows, indent=1) + "\n")
+        write_json(out, rows)
     rows.sort(key=lambda r: (r["experiment"], r["arm"]))
-    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    cells = []
     for r in rows:
         told = dict(r, protocol=", ".join(f"{k} {v}" for k, v in r["protocol"].items()))
-        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in (told.get(k, "") for k in COLUMNS)]
-        lines.append(f"| {' | '.join(cells)} |")
-    write_text(out.with_suffix(".md"), "\n".join(lines) + "\n")
+        values = (told.get(k, "") for k in COLUMNS)
+        cells.append([f"{v:.4g}" if isinstance(v, float) else v for v in values])
+    write(out, rows, markdown(COLUMNS, cells))
 
 
 if __name__ == "__main__":

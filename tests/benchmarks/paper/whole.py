@@ -8,39 +8,31 @@ import torch
 from torch import Tensor
 
 from amortgap.metrics import interval
-from amortgap.solvers import solve
 
-from .protocols import ENCODERS, POINTS, SPARSE_CODING, sparse_coding, train
-from .race import CLOCKS, timed
-from .setting import ALPHA, Data, accuracy, arm_name, our_scores
+from .protocols import ENCODERS, SPARSE_CODING, sparse_coding, train
+from .race import CLOCKS, Row, exact, ratios, timed
+from .setting import LOGGED, Data, accuracy, arm_name, our_scores
 
 Accuracy = dict[str, list[float]]
 
 
 def codes(D: Tensor, x: Tensor) -> Tensor:
     """Exact codes (runs, n, N) for dictionaries D (runs, M, N) and samples x (runs, n, M)."""
-    return torch.stack([solve(d, samples, ALPHA, tol=1e-4).codes for d, samples in zip(D, x, strict=True)])
+    return torch.stack([exact(d, samples) for d, samples in zip(D, x, strict=True)])
 
 
-def clocked(run: Callable[[], Any], threads: int) -> tuple[Any, dict[str, float]]:
-    """What run() returns, and its seconds."""
-    found: list[Any] = []
-    seconds = timed(lambda: found.append(run()), 1, threads)
-    return found[0], {f"ours_{clock}": value for clock, value in zip(CLOCKS, seconds, strict=True)}
-
-
-def measured(
-    data: Data, experiment: str, arm: str, run: Callable[[], tuple[Tensor, Tensor]], threads: int
-) -> dict[str, Any]:
+def measured(data: Data, experiment: str, arm: str, run: Callable[[], tuple[Tensor, Tensor]]) -> Row:
     """The accuracy of run() -> test codes, dictionaries, and its seconds."""
-    (s, D), seconds = clocked(run, threads)
-    return {"experiment": experiment, "arm": arm, "ours": accuracy(data, experiment, s, D)} | seconds
+    found: list[tuple[Tensor, Tensor]] = []
+    cpu, wall = timed(lambda: found.append(run()))
+    ours = accuracy(data, experiment, *found[0])
+    return {"experiment": experiment, "arm": arm, "ours": ours, "ours_cpu": cpu, "ours_wall": wall}
 
 
-def encoder_arms(data: Data, experiment: str, h: int, threads: int) -> list[dict[str, Any]]:
+def encoder_arms(data: Data, experiment: str, h: int) -> list[Row]:
     """An encoder of all runs; of the SAE of E2 and E3 also exact codes in place of its own (ITO)."""
     protocol = ENCODERS[experiment, h]
-    points = [protocol["steps"] * (i + 1) // POINTS[experiment] for i in range(POINTS[experiment])]
+    points = [protocol["steps"] * (i + 1) // LOGGED[experiment] for i in range(LOGGED[experiment])]
     past: list[Tensor] = []
 
     @torch.no_grad()
@@ -64,15 +56,15 @@ def encoder_arms(data: Data, experiment: str, h: int, threads: int) -> list[dict
         return s, D
 
     train(data, experiment, h, **(protocol | {"steps": 1}))  # loads the compiled kernel
-    rows = [measured(data, experiment, arm_name(h), run, threads) | {"protocol": protocol}]
+    rows = [measured(data, experiment, arm_name(h), run) | {"protocol": protocol}]
     if h == 0 and experiment != "E1":
         codes(past[-1], data.x_test[:, :2])
         how = {"tol": 1e-4}
-        rows.append(measured(data, experiment, "SAE+ITO", infer, 1) | {"protocol": how})
+        rows.append(measured(data, experiment, "SAE+ITO", infer) | {"protocol": how})
     return rows
 
 
-def sparse_coding_arm(data: Data) -> dict[str, Any]:
+def sparse_coding_arm(data: Data) -> Row:
     """Dictionary and codes by block descent, the test samples' exact codes and both scores at each logged point."""
 
     def run() -> tuple[Tensor, Tensor]:
@@ -80,7 +72,7 @@ def sparse_coding_arm(data: Data) -> dict[str, Any]:
         for i, seed in enumerate(data.seeds):
 
             def measure(D: Tensor, i: int = i) -> None:
-                s = solve(D, data.x_test[i], ALPHA, tol=1e-4).codes
+                s = exact(D, data.x_test[i])
                 our_scores(data, "E3", s[None], D[None])
 
             found.append(sparse_coding(data.x[i], seed, measure=measure, **SPARSE_CODING))
@@ -88,12 +80,10 @@ def sparse_coding_arm(data: Data) -> dict[str, Any]:
         return codes(D, data.x_test), D
 
     codes(data.D, data.x_test[:, :2])
-    return measured(data, "E3", "sparse coding", run, 1) | {"protocol": SPARSE_CODING}
+    return measured(data, "E3", "sparse coding", run) | {"protocol": SPARSE_CODING}
 
 
-def beside(
-    rows: list[dict[str, Any]], theirs: dict[str, Accuracy], seconds: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def beside(rows: list[Row], theirs: dict[str, Accuracy], seconds: list[Row]) -> list[Row]:
     """The rows of our arms with their seconds (the totals of race.py), their accuracy and paired differences."""
     found = []
     for row in rows:
@@ -102,12 +92,11 @@ def beside(
         known = theirs.get(" ".join(key), {})  # none yet for an arm that full_protocol.py has not reached
         row = row | {f"theirs_{c}": time[f"theirs_{c}"] for c in CLOCKS} | {"theirs": known}
         differences = {k: interval(np.subtract(row["ours"][k], known[k]))._asdict() for k in known}
-        ratios = {f"ratio_{c}": row[f"theirs_{c}"] / row[f"ours_{c}"] for c in CLOCKS}
-        found.append(row | {"ours_less_theirs": differences} | ratios)
+        found.append(row | {"ours_less_theirs": differences} | ratios(row))
     return found
 
 
-def sums(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def sums(rows: list[Row]) -> list[Row]:
     """Seconds of E1, E2, E3 and all three."""
     found = []
     for experiment in [*dict.fromkeys(r["experiment"] for r in rows), "E1-E3"]:
@@ -115,6 +104,5 @@ def sums(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         total = {
             f"{who}_{c}": sum(r[f"{who}_{c}"] for r in here) for c in CLOCKS for who in ("theirs", "ours")
         }
-        ratios = {f"ratio_{c}": total[f"theirs_{c}"] / total[f"ours_{c}"] for c in CLOCKS}
-        found.append({"experiment": experiment} | total | ratios)
+        found.append({"experiment": experiment} | total | ratios(total))
     return found

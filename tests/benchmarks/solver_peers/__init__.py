@@ -43,7 +43,8 @@ class Peer:
     """A method to compare with.
 
     samples: workload -> how many samples it is given, None for all, or why it is skipped.
-    ours: our call for the same task. tolerance: it is asked for a smaller one until its gap is met. single: it computes in float32 where asked.
+    ours: our call for the same task. tolerance: it is asked for a smaller one until its gap is met.
+    single: it computes in float32 where asked.
     scale: its time is multiplied by this function of N, because it makes fewer steps than the task asks for.
     """
 

@@ -10,7 +10,7 @@ from amortgap.encoders import MLPEncoder, ReLUEncoder
 from amortgap.metrics import interval, mcc, paired_correlation
 from amortgap.solvers import solve
 from amortgap.training import fit
-from benchmarks.paper import __main__, authors, full_protocol, protocols, tried, whole
+from benchmarks.paper import __main__, authors, full_protocol, protocols, setting, tried, whole
 from benchmarks.paper.setting import ALPHA, L1, Data, M, N, accuracy
 
 
@@ -56,7 +56,7 @@ def test_the_criterion_is_what_the_solver_minimises():
 
 
 def test_sparse_coding_lowers_the_criterion(monkeypatch):
-    monkeypatch.setattr(protocols, "POINTS", {"E3": 8})
+    monkeypatch.setitem(setting.LOGGED, "E3", 8)
     x, seen = Data(range(1)).x[0], []
     D = protocols.sparse_coding(x, 0, alpha=0.3, falling=0.5, rounds=2, measure=seen.append)
     first, last = (solve(d, x, ALPHA).objective.mean() for d in (seen[0], D))
@@ -79,27 +79,15 @@ def test_the_full_protocol_is_constant_full_batch(tmp_path, monkeypatch):
 
 
 def test_totals_are_sums_and_the_file_says_so(tmp_path, monkeypatch):
-    out, theirs = tmp_path / "paper.json", tmp_path / "theirs.json"
+    out, theirs = tmp_path / "paper.json", tmp_path / "paper_full_protocol.json"
     arms = ("E3 SAE", "E3 SAE+ITO", "E3 sparse coding")
     scores = {"criterion": [0.1] * 5, "mcc": [0.5] * 5, "dictionary_mcc": [0.7, 0.6, 0.5, 0.4, 0.3]}
     theirs.write_text(json.dumps(dict.fromkeys(arms, scores)))
     monkeypatch.setattr(__main__, "WIDTHS", {"E3": (0,)})
-    monkeypatch.setattr(protocols, "POINTS", {"E3": 2})
-    monkeypatch.setattr(whole, "POINTS", {"E3": 2})
+    monkeypatch.setitem(setting.LOGGED, "E3", 2)
     monkeypatch.setattr(whole, "ENCODERS", {("E3", 0): {"steps": 8, "lr": 0.01, "batch_size": 128}})
-    options = [
-        "--steps",
-        "1",
-        "--repeats",
-        "1",
-        "--widths",
-        "0",
-        "--accuracy",
-        str(theirs),
-        "--out",
-        str(out),
-    ]
-    monkeypatch.setattr(sys, "argv", ["bench_paper", *options])
+    options = ["--steps", "1", "--repeats", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["paper", *options])
     __main__.main()
     found, text = json.loads(out.read_text()), out.with_suffix(".md").read_text()
     assert {r["part"] for r in found["parts"]} == {"step", "evaluation", "inference"}
@@ -122,7 +110,7 @@ def test_totals_are_sums_and_the_file_says_so(tmp_path, monkeypatch):
 
 
 def test_theirs_must_be_known(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["bench_paper", "--accuracy", str(tmp_path / "none.json")])
+    monkeypatch.setattr(sys, "argv", ["paper", "--out", str(tmp_path / "paper.json")])
     with pytest.raises(SystemExit):
         __main__.main()
     assert "full_protocol" in capsys.readouterr().err
