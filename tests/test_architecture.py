@@ -13,9 +13,9 @@ SOURCES = {
     path.relative_to(LIB).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(LIB.rglob("*.py"))
 }
 
-# each part and the parts it may know; _check and _subsets are tools of all of the science
+# each part and the parts it may know; _check, _largest and _subsets are tools of all of the science
 FILES = {"_files", "_errors"}  # whole writes and locks, and the error for bad use
-BASE = FILES | {"_check", "_subsets", "problem", "objectives", "metrics", "flops"}
+BASE = FILES | {"_check", "_largest", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap"}
 OUTER = {"llm", "interop"}
@@ -23,6 +23,7 @@ PAPERWORK = {"runs", "kit", "pages"}  # each knows those before it
 KERNELS = {"_kernels"}  # numba code that solvers, dictionaries and training share
 MAY_KNOW = (
     dict.fromkeys(BASE, BASE)
+    | {"flops": BASE | {"encoders"}}  # each encoder says what its products cost
     | dict.fromkeys(KERNELS, BASE | KERNELS)
     | dict.fromkeys(MIDDLE, BASE | KERNELS)
     | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)

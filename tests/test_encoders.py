@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from amortgap._largest import largest
 from amortgap.encoders import ENCODERS, topk
 from amortgap.encoders._decoder import linear_weight
 from amortgap.encoders._sparse import FLOPS
-from amortgap.encoders.topk import largest
 from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue
 from amortgap.training import fit, reconstruction_loss, resample_dead, stack

@@ -9,7 +9,8 @@ The paper counts differently; its formulas are in `paper`, so that its axes can 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+
+from amortgap.encoders import ENCODERS, Encoder
 
 
 def encode(name: str, M: int, N: int, *, hidden: int | Sequence[int] = 0, steps: int = 3) -> int:
@@ -18,20 +19,13 @@ def encode(name: str, M: int, N: int, *, hidden: int | Sequence[int] = 0, steps:
     2MN for one linear map; one product a layer for an mlp (hidden: its width or widths); 2MN and `steps` products
     2N^2 for lista; `steps` products 2MN for matching_pursuit. Raises ValueError for an unknown encoder.
     """
-    return sum(_products(name, M, N, hidden, steps))
+    return sum(_kind(name).products(M, N, hidden, steps))
 
 
-def _products(name: str, M: int, N: int, hidden: int | Sequence[int], steps: int) -> list[int]:
-    """The products of one encoding in their order, the first of which meets x."""
-    if name == "mlp":
-        return [2 * a * b for a, b in pairwise([M, *([hidden] if isinstance(hidden, int) else hidden), N])]
-    if name == "lista":
-        return [2 * M * N] + steps * [2 * N * N]
-    if name == "matching_pursuit":
-        return steps * [2 * M * N]
-    if name in ("relu", "topk", "batch_topk", "jumprelu", "gated", "pointwise"):
-        return [2 * M * N]
-    raise ValueError(f"no counting rule for encoder {name!r}")
+def _kind(name: str) -> type[Encoder]:
+    if name not in ENCODERS:
+        raise ValueError(f"no counting rule for encoder {name!r}; use one of {', '.join(ENCODERS)}")
+    return ENCODERS[name]
 
 
 def training_step(
@@ -51,17 +45,18 @@ def training_step(
     dictionary (2MN). Gated decodes a second time through its frozen decoder (4MN). The weights of
     matching_pursuit are the dictionary, so they need no product where it is given.
     """
-    first, *others = _products(name, M, N, hidden, steps)
+    kind = _kind(name)
+    first, *others = kind.products(M, N, hidden, steps)
     forward = first + sum(others)
-    weights = 0 if name == "matching_pursuit" and not learned else forward
+    weights = forward if kind.own_weights or learned else 0
     backward = weights + sum(others) + (first if pre_bias else 0)
-    decoding = 2 * M * N * (3 if learned else 2) + (4 * M * N if name == "gated" else 0)
+    decoding = 2 * M * N * (3 if learned else 2) + 4 * M * N * kind.frozen_decodings
     return forward + backward + decoding
 
 
 def supervised_step(name: str, M: int, N: int, *, hidden: int | Sequence[int] = 0, steps: int = 3) -> int:
     """Operations of one training step for one sample when codes are the target: no decoder takes part."""
-    first, *others = _products(name, M, N, hidden, steps)
+    first, *others = _kind(name).products(M, N, hidden, steps)
     return 2 * (first + sum(others)) + sum(others)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap import flops
 from amortgap._check import as_tensor
+from amortgap._largest import largest
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
 from amortgap.audit.rows import BATCH, score
@@ -57,9 +57,14 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     group = (second if given.document is None else given.document[second]).to(x.device)
     began = time.perf_counter()
     codes = sae.encode(z)
-    cost = {"flops": flops.encode("relu", sae.M, sae.N), "seconds": (time.perf_counter() - began) / len(z)}
+    cost = {
+        "flops": sum(sae.kind.products(sae.M, sae.N, 0, 0)),
+        "seconds": (time.perf_counter() - began) / len(z),
+    }
     rows: list[dict[str, Any]] = []
-    for name, D, s in (("random", random, _top(z - sae.b_dec, random, sparsity)), ("SAE", sae.D, codes)):
+    # a reading that nobody trained
+    untrained = largest(torch.relu((z - sae.b_dec) @ random), max(1, round(sparsity)))
+    for name, D, s in (("random", random, untrained), ("SAE", sae.D, codes)):
         try:
             alpha = alpha_for(D, z_first - sae.b_dec, l0=sparsity)
         except ValueError as error:
@@ -116,10 +121,3 @@ def _halves(document: Tensor | None, n: int, seed: int) -> tuple[Tensor, Tensor]
     names = document.unique()
     mine = torch.isin(document[order], names[torch.randperm(len(names), generator=draw)][: len(names) // 2])
     return order[mine], order[~mine]
-
-
-def _top(x: Tensor, D: Tensor, k: float) -> Tensor:
-    """A reading that nobody trained: the k largest of relu(D'x)."""
-    s = torch.relu(x @ D)
-    values, places = s.topk(max(1, round(k)), dim=1)
-    return torch.zeros_like(s).scatter_(1, places, values)

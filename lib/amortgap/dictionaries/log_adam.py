@@ -14,6 +14,7 @@ from torch import Tensor
 
 from amortgap._check import as_tensor
 from amortgap._kernels.blocks import blocks, suits, unblocks
+from amortgap._largest import first_largest
 from amortgap.problem import unit_columns
 from amortgap.solvers.log_adam import START
 from amortgap.training.steps import KernelSteps, TorchSteps, take
@@ -84,7 +85,8 @@ def log_code_steps(
         return KernelSteps(train_codes, packed), packed.codes
 
     def codes() -> Tensor:
-        return first_largest(logs.exp(), keep)
+        s = logs.exp()
+        return first_largest(s, keep) if keep else s
 
     scale = 2 / (x.shape[-2] * x.shape[-1])
 
@@ -126,12 +128,5 @@ class PackedCodes:
         """D is the kernel's own; `codes` reads the rest."""
 
     def codes(self) -> Tensor:
-        return first_largest(unblocks(self.logs, self.N).exp(), self.keep)
-
-
-def first_largest(s: Tensor, keep: int) -> Tensor:
-    """s (..., N) with all but the `keep` largest of the last dimension zero, of equals the first; keep = 0: s."""
-    if keep == 0:
-        return s
-    order = torch.sort(s, dim=-1, descending=True, stable=True).indices[..., :keep]
-    return torch.zeros_like(s).scatter(-1, order, s.gather(-1, order))
+        s = unblocks(self.logs, self.N).exp()
+        return first_largest(s, self.keep) if self.keep else s

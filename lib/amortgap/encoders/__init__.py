@@ -1,14 +1,12 @@
-"""Encoders that read a code off x in one pass. Each is an nn.Module with encode (n, M) -> (n, N) and decode.
+"""Encoders that read a code off x in one pass. Each is an nn.Module with encode (n, M) -> (n, N) and decode,
+and says of itself what the other parts need (`Encoder`).
 
 To add one, write its file and one line here; the contract tests loop over ENCODERS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import nn
-
+from amortgap.encoders._encoder import Encoder
 from amortgap.encoders.batch_topk import BatchTopKEncoder
 from amortgap.encoders.gated import GatedEncoder
 from amortgap.encoders.jumprelu import JumpReLUEncoder
@@ -22,6 +20,7 @@ from amortgap.encoders.topk import TopKEncoder
 __all__ = [
     "ENCODERS",
     "BatchTopKEncoder",
+    "Encoder",
     "GatedEncoder",
     "JumpReLUEncoder",
     "LISTAEncoder",
@@ -32,7 +31,7 @@ __all__ = [
     "TopKEncoder",
 ]
 
-ENCODERS: dict[str, Callable[..., nn.Module]] = {
+ENCODERS: dict[str, type[Encoder]] = {
     "relu": ReLUEncoder,
     "topk": TopKEncoder,
     "batch_topk": BatchTopKEncoder,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from amortgap._largest import largest
 from amortgap.encoders.topk import TopKEncoder
 
 RATE = 0.01  # of the running mean of the threshold
@@ -21,6 +22,9 @@ class BatchTopKEncoder(TopKEncoder):
     Bussmann, Leask & Nanda, BatchTopK Sparse Autoencoders (2024), eqs. 4-7.
     """
 
+    variants: ClassVar = {"BatchTopK": {"bias": True}}
+    exchange = "batchtopk"
+
     def __init__(self, M: int, N: int, **options: Any) -> None:
         super().__init__(M, N, **options)
         self.theta = nn.Parameter(torch.zeros(()), requires_grad=False)
@@ -28,6 +32,18 @@ class BatchTopKEncoder(TopKEncoder):
     def encode(self, x: Tensor) -> Tensor:
         pre = self._positive(x)
         return pre * (pre > self.theta[..., None, None])
+
+    @staticmethod
+    def select(h: Tensor, amplitude: Tensor, k: float | None, threshold: Tensor | None) -> Tensor:
+        """A file without a threshold keeps the n k largest of the batch, k on average."""
+        s = torch.relu(h)
+        if threshold is not None:
+            return s * (h > threshold)
+        assert k is not None
+        return largest(s.reshape(1, -1), int(k * len(s))).reshape(s.shape)
+
+    def exchanged(self) -> dict[str, Any]:
+        return super().exchanged() | {"threshold": self.theta.detach().expand(self.W.shape[-2]).clone()}
 
     def _keep(self, pre: Tensor) -> Tensor:
         """Where the n k largest entries of pre (.., n, N) are, in the flattened pre, row by row."""

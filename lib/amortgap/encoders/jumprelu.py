@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from amortgap.encoders._decoder import Decoder
+from amortgap.encoders._encoder import Encoder, LastLayer
 
 
-class JumpReLUEncoder(nn.Module):
+class JumpReLUEncoder(Encoder):
     """s = pi H(pi - theta),   pi = W (x - b_pre) + b,   theta = exp(log_theta) > 0,   x_hat = D s + b_pre.
 
     W (N, M) starts as D', theta (N,) at `threshold`; x (n, M) -> s (n, N). Trained with the L0 penalty
@@ -20,6 +22,11 @@ class JumpReLUEncoder(nn.Module):
     Both lengths are in units of s. Rajamanoharan et al., Jumping Ahead (2024), eqs. 8-12.
     Raises ValueError unless threshold and bandwidth are positive.
     """
+
+    sparsity = "L0"
+    variants: ClassVar = {"JumpReLU": {"bias": True, "threshold": 1.0, "bandwidth": 1.0}}
+    exchange = "jumprelu"
+    thresholded = True
 
     def __init__(
         self,
@@ -54,13 +61,22 @@ class JumpReLUEncoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         return _jump(*self._gate(x))
 
+    @staticmethod
+    def select(h: Tensor, amplitude: Tensor, k: float | None, threshold: Tensor | None) -> Tensor:
+        assert threshold is not None
+        return torch.relu(h) * (h > threshold)
+
+    def exchanged(self) -> dict[str, Any]:
+        return super().exchanged() | {"threshold": self.log_theta.detach().exp()}
+
+    def last_layer(self, centred: Tensor) -> LastLayer:
+        biases = [] if self.b is None else [self.b]
+        return LastLayer(centred, self.W, biases, [self.log_theta])
+
     def training_pass(self, x: Tensor) -> tuple[Tensor, Tensor, float]:
         """x_hat, the L0 penalty mean H(pi - theta), and no further loss (see training.reconstruction_loss)."""
         pi, theta, gate = self._gate(x)
         return self.decode(_jump(pi, theta, gate)), gate.mean((-2, -1)), 0.0
-
-    def decode(self, s: Tensor) -> Tensor:
-        return self.decoder(s)
 
 
 def _jump(pi: Tensor, theta: Tensor, gate: Tensor) -> Tensor:

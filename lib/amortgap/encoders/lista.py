@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from amortgap.encoders._decoder import Decoder
+from amortgap.encoders._encoder import Encoder, LastLayer
 
 
-class LISTAEncoder(nn.Module):
+class LISTAEncoder(Encoder):
     """s_0 = relu(u - theta),   s_t = relu(u + S s_{t-1} - theta)  for t = 1..layers,   u = W (x - b_pre).
 
     W (N, M), S (N, N), theta (N,), shared by all layers; x (n, M) -> s (n, N). They start as nonnegative ISTA
@@ -16,6 +19,8 @@ class LISTAEncoder(nn.Module):
     Gregor & LeCun, Learning Fast Approximations of Sparse Coding, ICML 2010, eq. 6, with relu for shrinkage.
     Raises ValueError for layers < 0 or alpha < 0.
     """
+
+    variants: ClassVar = {"LISTA": {"layers": 1}}
 
     def __init__(
         self,
@@ -46,5 +51,9 @@ class LISTAEncoder(nn.Module):
             s = torch.relu(u + s @ self.S.mT)
         return s
 
-    def decode(self, s: Tensor) -> Tensor:
-        return self.decoder(s)
+    @classmethod
+    def products(cls, M: int, N: int, hidden: Any, steps: int) -> list[int]:
+        return [2 * M * N] + steps * [2 * N * N]
+
+    def last_layer(self, centred: Tensor) -> LastLayer:
+        return LastLayer(centred, self.W, [], [self.theta], self.S)

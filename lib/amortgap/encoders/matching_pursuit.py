@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amortgap._check import check_sparsity
 from amortgap.encoders._decoder import Decoder
+from amortgap.encoders._encoder import Encoder
 
 
-class MatchingPursuitEncoder(nn.Module):
+class MatchingPursuitEncoder(Encoder):
     """r = x - b_pre; k times:  i = argmax d_i.r,  z = relu(d_i.r),  s_i <- s_i + z,  r <- r - z d_i.
 
     It has no weights but the decoder's D (M, N), so with D given there is nothing to learn. x (n, M) -> s (n, N)
@@ -17,6 +20,9 @@ class MatchingPursuitEncoder(nn.Module):
     Costa et al., From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit (2025),
     algorithm 1; relu keeps codes nonnegative. Raises ValueError unless 1 <= k <= N.
     """
+
+    sparsity = "k"
+    own_weights = False
 
     def __init__(
         self, M: int, N: int, *, k: int = 3, D: Tensor | None = None, pre_bias: bool = False, seed: int = 0
@@ -40,5 +46,9 @@ class MatchingPursuitEncoder(nn.Module):
         assert s is not None  # k >= 1
         return s
 
-    def decode(self, s: Tensor) -> Tensor:
-        return self.decoder(s)
+    @classmethod
+    def products(cls, M: int, N: int, hidden: Any, steps: int) -> list[int]:
+        return steps * [2 * M * N]
+
+    def last_layer(self, centred: Tensor) -> None:
+        return None

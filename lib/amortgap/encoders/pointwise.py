@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from amortgap.encoders._decoder import Decoder, linear_weight
+from amortgap.encoders._encoder import Encoder
 
 
-class PointwiseEncoder(nn.Module):
+class PointwiseEncoder(Encoder):
     """s_i = sigma_i(u_i),  u = W (x - b_pre),  sigma_i(u) = c_i u + sum_p v_ip relu(u - t_ip) + b_i.
 
     W (N, M); c, b (N,); v, t (N, knots); x (n, M) -> s (n, N). sigma_i is any piecewise-linear function with
@@ -46,5 +47,5 @@ class PointwiseEncoder(nn.Module):
         kinks = torch.relu(u.unsqueeze(-1) - self.t.unsqueeze(-3))
         return self.c.unsqueeze(-2) * u + (kinks * self.v.unsqueeze(-3)).sum(-1) + self.b.unsqueeze(-2)
 
-    def decode(self, s: Tensor) -> Tensor:
-        return self.decoder(s)
+    def last_layer(self, centred: Tensor) -> None:
+        return None

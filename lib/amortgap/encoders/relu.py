@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from amortgap.encoders._decoder import Decoder, linear_weight
+from amortgap.encoders._encoder import Encoder
 
 
-class ReLUEncoder(nn.Module):
+class ReLUEncoder(Encoder):
     """s = relu(W (x - b_pre) + b),   x_hat = D s + b_pre.
 
     W (N, M), b (N,) if bias, D (M, N); x (n, M) -> s (n, N). Parameters may carry leading dimensions (stacked
@@ -16,6 +19,9 @@ class ReLUEncoder(nn.Module):
     tied: at the start only, the two are trained apart.
     Bricken et al., Towards Monosemanticity (2023); arXiv 2411.13117, eq. 3.
     """
+
+    variants: ClassVar = {"ReLU": {"tied": True, "bias": True}}
+    exchange = "standard"
 
     def __init__(
         self,
@@ -38,6 +44,3 @@ class ReLUEncoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         s = self.decoder.centre(x) @ self.W.mT
         return torch.relu(s if self.b is None else s + self.b.unsqueeze(-2))
-
-    def decode(self, s: Tensor) -> Tensor:
-        return self.decoder(s)

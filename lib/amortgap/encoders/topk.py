@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from amortgap._check import check_sparsity
+from amortgap._largest import largest
 from amortgap.encoders._decoder import Decoder
+from amortgap.encoders._encoder import Encoder
 from amortgap.encoders._sparse import LATENTS_PER_ENTRY, reconstruct
 
 AUX_WEIGHT = 1 / 32  # Gao et al., appendix A.2
 
 
-class TopKEncoder(nn.Module):
+class TopKEncoder(Encoder):
     """s = TopK_k(relu(W (x - b_pre) + b)),   x_hat = D s + b_pre.
 
     W (N, M) starts as D', which keeps dead latents rare. x (n, M) -> s (n, N) with at most k non-zeros.
@@ -22,6 +26,13 @@ class TopKEncoder(nn.Module):
     Gao et al., Scaling and evaluating sparse autoencoders (2024), eq. 4 and appendix A.
     Raises ValueError unless 1 <= k <= N, 0 <= aux_k <= N and dead_after >= 1.
     """
+
+    sparsity = "k"
+    variants: ClassVar = {
+        "TopK": {"bias": True},
+        "TopK + AuxK": {"bias": True, "aux_k": 64, "dead_after": 50_000},
+    }
+    exchange = "topk"
 
     def __init__(
         self,
@@ -52,6 +63,14 @@ class TopKEncoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         return largest(self._positive(x), self.k)
+
+    @staticmethod
+    def select(h: Tensor, amplitude: Tensor, k: float | None, threshold: Tensor | None) -> Tensor:
+        assert k is not None
+        return largest(torch.relu(h), int(k))
+
+    def exchanged(self) -> dict[str, Any]:
+        return super().exchanged() | {"k": self.k}
 
     def training_pass(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
         """The reconstruction, mean |s| and the AuxK loss (see training.reconstruction_loss)."""
@@ -91,12 +110,3 @@ class TopKEncoder(nn.Module):
         z = largest(z, min(self.aux_k, len(some)))
         e = (x - x_hat).detach()
         return AUX_WEIGHT * (e - z @ self.decoder.D[..., some].mT).square().mean((-2, -1)) * dead.any(-1)
-
-    def decode(self, s: Tensor) -> Tensor:
-        return self.decoder(s)
-
-
-def largest(s: Tensor, k: int) -> Tensor:
-    """s (..., N) with all but the k largest entries of the last dimension set to zero."""
-    values, indices = s.topk(k, dim=-1)
-    return torch.zeros_like(s).scatter(-1, indices, values)

@@ -22,11 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from amortgap._check import as_tensor, check_dictionary
-from amortgap.encoders import BatchTopKEncoder, GatedEncoder, JumpReLUEncoder, ReLUEncoder, TopKEncoder
+from amortgap.encoders import ENCODERS, Encoder
 from amortgap.problem import unit_columns
 
-ARCHITECTURES = ("standard", "topk", "batchtopk", "jumprelu", "gated")
 NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
+
+
+def architectures() -> dict[str, type[Encoder]]:
+    """Name in files -> the encoder that says how such an SAE selects its latents."""
+    return {kind.exchange: kind for kind in ENCODERS.values() if kind.exchange is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +59,15 @@ class SAE:
     metadata: dict[str, Any] = field(default_factory=dict)  # model, hook ...
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
+        if self.architecture not in architectures():
+            known = ", ".join(architectures())
+            raise ValueError(f"architecture {self.architecture!r} is not one of {known}")
         if self.normalise not in NORMALISATIONS:
             raise ValueError(f"normalisation {self.normalise!r} is not one of {', '.join(NORMALISATIONS)}")
         check_dictionary(self.W_dec.T)
         N, M = self.W_dec.shape
         needed = {"W_enc": (M, N), "b_enc": (N,), "b_dec": (M,)}
-        needed |= {"threshold": (N,)} if self.architecture == "jumprelu" else {}
-        needed |= {"r_mag": (N,), "b_mag": (N,)} if self.architecture == "gated" else {}
+        needed |= dict.fromkeys(vectors(self.kind), (N,))
         for name, shape in needed.items():
             value = getattr(self, name)
             if value is None:
@@ -72,11 +76,15 @@ class SAE:
                 raise ValueError(
                     f"{name} must have shape {shape} to fit W_dec {(N, M)}, not {tuple(value.shape)}"
                 )
-        counted = self.architecture == "topk" or (self.architecture == "batchtopk" and self.threshold is None)
-        if counted and not (self.k and 0 < self.k <= N):
+        if self.kind.sparsity == "k" and self.threshold is None and not (self.k and 0 < self.k <= N):
             raise ValueError(f"a {self.architecture} SAE needs k between 1 and N = {N}, not {self.k}")
         if self.architecture == "topk" and self.k != int(self.k or 0):
             raise ValueError(f"a topk SAE keeps a whole number of latents, not k = {self.k}")
+
+    @property
+    def kind(self) -> type[Encoder]:
+        """The encoder whose rule selects the latents."""
+        return architectures()[self.architecture]
 
     @property
     def M(self) -> int:
@@ -145,26 +153,12 @@ class SAE:
         z = self._checked(z)
         c = (z - self.b_dec if self.subtract_b_dec else z) @ self.W_enc
         h = c + self.b_enc
-        if self.architecture == "gated":
-            assert self.r_mag is not None
-            assert self.b_mag is not None
-            return torch.relu(self.r_mag.exp() * c + self.b_mag) * (h > 0) * self.norms
-        if self.rescaled:
-            h = h * self.norms
-        s = self._select(h)
-        return s if self.rescaled else s * self.norms
-
-    def _select(self, h: Tensor) -> Tensor:
-        s = torch.relu(h)
-        if self.threshold is not None:
-            return s * (h > self.threshold)
-        if self.architecture == "standard":
-            return s
-        assert self.k is not None
-        flat = s if self.architecture == "topk" else s.reshape(1, -1)
-        count = int(self.k) if self.architecture == "topk" else int(self.k * len(s))
-        values, places = flat.topk(count, dim=1)
-        return torch.zeros_like(flat).scatter_(1, places, values).reshape(s.shape)
+        amplitude = h
+        if self.r_mag is not None and self.b_mag is not None:
+            amplitude = self.r_mag.exp() * c + self.b_mag
+        if not self.rescaled:
+            return self.kind.select(h, amplitude, self.k, self.threshold) * self.norms
+        return self.kind.select(h * self.norms, amplitude * self.norms, self.k, self.threshold)
 
     def _checked(self, z: Tensor) -> Tensor:
         if z.ndim != 2 or z.shape[1] != self.M:
@@ -172,34 +166,20 @@ class SAE:
         return z
 
 
+def vectors(kind: type[Encoder]) -> tuple[str, ...]:
+    """Names of the vectors (N,) that a file of this architecture holds besides its biases."""
+    return (("threshold",) if kind.thresholded else ()) + (("r_mag", "b_mag") if kind.maps == 2 else ())
+
+
 def from_encoder(model: nn.Module, **metadata: Any) -> SAE:
     """A trained encoder of this project as an SAE. Raises ValueError for one that other projects have no name for.
 
     The encoders subtract b_pre and have unit columns, so nothing has to be converted.
     """
-    W = model.get_parameter("W").detach() if hasattr(model, "W") else torch.empty(0)
-    if type(model) not in NAMES or W.ndim != 2:
-        kinds = ", ".join(kind.__name__ for kind in NAMES)
+    if not isinstance(model, Encoder) or model.exchange is None or model.decoder.D.ndim != 2:
+        kinds = ", ".join(kind.__name__ for kind in architectures().values())
         raise ValueError(f"only a single (not stacked) {kinds} can be written, not a {type(model).__name__}")
-    parts = {name: value.detach() for name, value in model.named_parameters()}
-    N, M = W.shape
-    given: dict[str, Any] = {"b_enc": parts.get("b", W.new_zeros(N))}
-    if isinstance(model, GatedEncoder):
-        given = {"b_enc": parts["b_gate"], "r_mag": parts["r"], "b_mag": parts["b_mag"]}
-    elif isinstance(model, JumpReLUEncoder):
-        given["threshold"] = parts["log_theta"].exp()
-    elif isinstance(model, BatchTopKEncoder):
-        given |= {"k": model.k, "threshold": parts["theta"].expand(N).clone()}
-    elif isinstance(model, TopKEncoder):
-        given["k"] = model.k
-    b_dec = parts.get("decoder.b_pre", W.new_zeros(M))
-    return SAE(NAMES[type(model)], W.T, W_dec=parts["decoder.D"].T, b_dec=b_dec, metadata=metadata, **given)
-
-
-NAMES: dict[type[nn.Module], str] = {
-    ReLUEncoder: "standard",
-    TopKEncoder: "topk",
-    BatchTopKEncoder: "batchtopk",
-    JumpReLUEncoder: "jumprelu",
-    GatedEncoder: "gated",
-}
+    D, b_pre = model.decoder.D.detach(), model.decoder.b_pre
+    b_dec = D.new_zeros(len(D)) if b_pre is None else b_pre.detach()
+    W = model.get_parameter("W").detach()
+    return SAE(model.exchange, W.T, W_dec=D.T, b_dec=b_dec, metadata=metadata, **model.exchanged())

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from amortgap._files import whole, write_json
-from amortgap.interop.sae import SAE
+from amortgap.interop.sae import SAE, architectures, vectors
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 #: names of a torch module -> ours; the matrices are transposed
@@ -61,8 +61,9 @@ def write(sae: SAE, folder: str | Path) -> None:
     folder = Path(folder)
     kind = "jumprelu" if sae.architecture == "batchtopk" and sae.threshold is not None else sae.architecture
     tensors = {"W_enc": sae.W_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
-    tensors["b_gate" if kind == "gated" else "b_enc"] = sae.b_enc
-    for name in {"jumprelu": ("threshold",), "gated": ("r_mag", "b_mag")}.get(kind, ()):
+    rule = architectures()[kind]
+    tensors["b_gate" if rule.maps == 2 else "b_enc"] = sae.b_enc
+    for name in vectors(rule):
         tensors[name] = getattr(sae, name)
     config: dict[str, Any] = {
         "architecture": kind,
@@ -75,7 +76,7 @@ def write(sae: SAE, folder: str | Path) -> None:
         "reshape_activations": "none",
         "metadata": sae.metadata,
     }
-    if kind in ("topk", "batchtopk"):
+    if rule.sparsity == "k":
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": sae.rescaled}
     with whole(folder / WEIGHTS) as temporary:
         save_file(
@@ -121,7 +122,10 @@ def _assemble(
         kind = "topk"
     elif function not in ("relu", "topk"):
         raise ValueError(f"activation function {function!r} is not known; relu and topk are")
-    bias = "b_gate" if kind == "gated" else "b_enc"
+    rule = architectures().get(kind)
+    if rule is None:
+        raise ValueError(f"architecture {kind!r} is not one of {', '.join(architectures())}")
+    bias = "b_gate" if rule.maps == 2 else "b_enc"
     missing = [name for name in ("W_enc", "W_dec", bias) if name not in tensors]
     if missing:
         raise ValueError(f"it has no {', '.join(missing)}; it has {', '.join(sorted(tensors)) or 'nothing'}")
@@ -145,9 +149,9 @@ def _assemble(
         W_dec,
         tensors.get("b_dec", torch.zeros(W_dec.shape[1])),
         k=float(number) if number is not None else None,
-        threshold=threshold if kind in ("jumprelu", "batchtopk") else None,
-        r_mag=tensors.get("r_mag") if kind == "gated" else None,
-        b_mag=tensors.get("b_mag") if kind == "gated" else None,
+        threshold=threshold if rule.thresholded or kind == "batchtopk" else None,
+        r_mag=tensors.get("r_mag") if rule.maps == 2 else None,
+        b_mag=tensors.get("b_mag") if rule.maps == 2 else None,
         subtract_b_dec=bool(config.get("apply_b_dec_to_input", True)),
         rescaled=bool(config.get("rescale_acts_by_decoder_norm", False)),
         normalise=_normalisation(config.get("normalize_activations", "none")),

@@ -14,49 +14,38 @@ import torch
 from torch import Tensor, nn
 
 from amortgap._check import check_alpha
-from amortgap.encoders import ENCODERS, MLPEncoder
+from amortgap.encoders import ENCODERS, Encoder
 from amortgap.encoders._decoder import Decoder
 from amortgap.llm.stream import Stream
-from amortgap.problem import unit_columns
 from amortgap.solvers import solve
 from amortgap.training import History, fit_in_stages
 
 PROBE = 8192  # training vectors on which a latent must be silent to count as dead
 
-#: Name -> encoder, its options, and what sets its sparsity: "k", or the weight of an L1 or L0 penalty.
-ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "ReLU": ("relu", {"tied": True}, "L1"),
-    "TopK": ("topk", {}, "k"),
-    "TopK + AuxK": ("topk", {"aux_k": 64, "dead_after": 50_000}, "k"),
-    "BatchTopK": ("batch_topk", {}, "k"),
-    "JumpReLU": ("jumprelu", {"threshold": 1.0, "bandwidth": 1.0}, "L0"),
-    "Gated": ("gated", {}, "L1"),
-    "MLP": ("mlp", {}, "L1"),
-    "MLP, equal compute": ("mlp", {}, "L1"),
-    "LISTA": ("lista", {"layers": 1}, "L1"),
-}
+
+def architectures() -> dict[str, tuple[str, dict[str, Any], str]]:
+    """Name -> encoder, its options, and what sets its sparsity: "k", or the weight of an L1 or L0 penalty."""
+    return {
+        name: (key, options, kind.sparsity)
+        for key, kind in ENCODERS.items()
+        for name, options in kind.variants.items()
+    }
 
 
-def build(name: str, M: int, N: int, *, k: int = 32, seed: int = 0) -> nn.Module:
-    """The encoder called `name` in ARCHITECTURES, tied to its decoder, with bias and pre-bias.
+ARCHITECTURES = architectures()
+
+
+def build(name: str, M: int, N: int, *, k: int = 32, seed: int = 0) -> Encoder:
+    """The encoder called `name` in `architectures`, tied to its decoder, with bias and pre-bias.
 
     "MLP" has the paper's hidden width N/2; "MLP, equal compute" has h = MN/(M + N), at which its two layers cost
-    what one linear map costs. An MLP cannot be the decoder's transpose, so its decoder starts as the transpose of
-    the encoder with the ReLUs left out, W1'W2', columns scaled to length one. Raises KeyError for another name.
+    what one linear map costs. Raises KeyError for another name.
     """
-    kind, options, sparsity = ARCHITECTURES[name]
-    options = options | {"pre_bias": True, "seed": seed}
-    if kind not in ("gated", "lista"):
-        options["bias"] = True
-    if kind == "mlp":
-        options["hidden"] = N // 2 if name == "MLP" else round(M * N / (M + N))
+    key, options, sparsity = architectures()[name]
+    given = {option: value(M, N) if callable(value) else value for option, value in options.items()}
     if sparsity == "k":
-        options["k"] = k
-    model = ENCODERS[kind](M, N, **options)
-    if isinstance(model, MLPEncoder):
-        with torch.no_grad():
-            model.decoder.D.copy_(unit_columns((model.get_parameter("W2") @ model.get_parameter("W1")).mT))
-    return model
+        given["k"] = k
+    return ENCODERS[key](M, N, pre_bias=True, seed=seed, **given)
 
 
 def train(

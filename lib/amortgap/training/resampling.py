@@ -13,9 +13,6 @@ from amortgap.problem import unit_columns
 SCALE = 0.2  # of the mean length of the other encoder rows
 
 
-KINDS = tuple(f"{kind}Encoder" for kind in ["ReLU", "TopK", "BatchTopK", "JumpReLU", "Gated", "MLP", "LISTA"])
-
-
 @torch.no_grad()
 def resample_dead(model: Any, x: Tensor, *, seed: int = 0) -> Tensor:
     """Restart the latents that no row of x (n, M) activates. Changes the model; returns bool (N,), which ones.
@@ -24,18 +21,15 @@ def resample_dead(model: Any, x: Tensor, *, seed: int = 0) -> Tensor:
     scaled to unit length, is its dictionary column. Its encoder row is the direction in which the encoder's last
     layer sees that row of x (the same for most, the last hidden activations for mlp), with .2 times the mean
     length of the living encoder rows. Biases become zero, thresholds the living latents' mean, and lista's S
-    forgets it. For a single (not stacked) relu, topk, batch_topk, jumprelu, gated, mlp or lista encoder whose
-    dictionary is learned. Adam's moments of what is replaced mean nothing any more: train in stages, one `fit`
-    (with a fresh Adam) after each resampling.
+    forgets it. For a single (not stacked) encoder that has a `last_layer`, and whose dictionary is learned.
+    Adam's moments of what is replaced mean nothing any more: `fit_in_stages` begins with a fresh Adam after it.
     Bricken et al., Towards Monosemanticity (2023), appendix "Neuron resampling".
 
     Raises ValueError for an encoder of another kind, a given dictionary, NaN or inf in x, or x of another width.
     """
     D = model.decoder.D
-    if type(model).__name__ not in KINDS or D.ndim != 2:
-        raise ValueError(
-            f"resampling knows a single encoder of {', '.join(KINDS)}, not {type(model).__name__}"
-        )
+    if D.ndim != 2:
+        raise ValueError("dead latents are resampled in single models, not in stacked ones")
     if not model.decoder.learned:
         raise ValueError("a given dictionary cannot be resampled")
     x = as_tensor(x, "x")
@@ -44,7 +38,10 @@ def resample_dead(model: Any, x: Tensor, *, seed: int = 0) -> Tensor:
     codes = model.encode(x)
     dead = (codes == 0).all(0)
     centred = model.decoder.centre(x)
-    seen, weight, biases = _last_layer(model, centred)
+    last = model.last_layer(centred)
+    if last is None:
+        raise ValueError(f"dead latents of a {type(model).__name__} cannot be resampled")
+    seen = last.input
     # a row that equals b_pre, or that the last layer does not see, has no direction
     some = (centred.square().sum(1) > 0) & (seen.square().sum(1) > 0)
     error = (x - model.decode(codes)).square().sum(1) * some
@@ -56,27 +53,12 @@ def resample_dead(model: Any, x: Tensor, *, seed: int = 0) -> Tensor:
     )
     living = ~dead if (~dead).any() else dead
     D[:, dead] = unit_columns(centred[rows].T)
-    weight[dead] = (
-        SCALE * torch.linalg.vector_norm(weight[living], dim=1).mean() * unit_columns(seen[rows].T).T
-    )
-    for bias in biases:
+    length = SCALE * torch.linalg.vector_norm(last.weight[living], dim=1).mean()
+    last.weight[dead] = length * unit_columns(seen[rows].T).T
+    for bias in last.biases:
         bias[dead] = 0
-    for threshold in (getattr(model, "log_theta", None), getattr(model, "theta", None)):
-        if threshold is not None and threshold.ndim:  # batch_topk has one threshold for all
-            threshold[dead] = threshold[living].mean()
-    if hasattr(model, "S"):
-        model.S[dead], model.S[:, dead] = 0, 0
+    for threshold in last.thresholds:
+        threshold[dead] = threshold[living].mean()
+    if last.between is not None:
+        last.between[dead], last.between[:, dead] = 0, 0
     return dead
-
-
-def _last_layer(model: Any, centred: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """What the encoder's last layer reads (n, inputs), its weight (N, inputs) and its biases (N,)."""
-    if hasattr(model, "W"):
-        named = [getattr(model, name, None) for name in ("b", "r", "b_gate", "b_mag")]
-        return centred, model.W, [b for b in named if b is not None]
-    h = centred
-    for i in range(1, model.layers):
-        h, b = h @ getattr(model, f"W{i}").mT, getattr(model, f"b{i}")
-        h = torch.relu(h if b is None else h + b)
-    last = getattr(model, f"b{model.layers}")
-    return h, getattr(model, f"W{model.layers}"), [] if last is None else [last]
