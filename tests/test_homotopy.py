@@ -6,7 +6,8 @@ import torch
 from amortgap.problem import SparseProblem
 from amortgap.solvers import basis_pursuit, basis_pursuit_lp, solve
 from amortgap.solvers.homotopy import follow_path, homotopy
-from amortgap.solvers.omp import _together, omp
+from amortgap.solvers.batched_omp import batched_omp
+from amortgap.solvers.omp import omp
 
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
 
@@ -64,13 +65,11 @@ def test_the_omp_kernel_takes_the_steps_of_the_batched_form(nonnegative, dtype):
     D = D * torch.logspace(-1, 1, 48, dtype=dtype)
     # noise, so that no sample is fitted exactly and what follows is no matching of rounding
     x = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    floor = 10 * torch.finfo(dtype).eps * x.norm(dim=1)
-    codes, steps = _together(D, D / D.norm(dim=0), x, 7, floor, nonnegative)
-    ours = omp(D, x, 7, nonnegative=nonnegative)
-    # codes grow like 1 / length, up to 10 here, and the least squares loses its condition, about 100; the batched
-    # form adds 1e-12 to its Gram matrices
-    torch.testing.assert_close(ours.codes, codes, rtol=0, atol=max(1e4 * torch.finfo(dtype).eps, 1e-9))
-    assert torch.equal(ours.n_steps, steps)
+    together, ours = (pursuit(D, x, 7, nonnegative=nonnegative) for pursuit in (batched_omp, omp))
+    # codes grow like 1 / length, up to 10 here, and the least squares loses its condition, about 100
+    torch.testing.assert_close(ours.codes, together.codes, rtol=0, atol=1e4 * torch.finfo(dtype).eps)
+    assert torch.equal(ours.n_steps, together.n_steps)
+    assert (ours.stop == together.stop).all()
 
 
 def test_threads_change_nothing():

@@ -27,6 +27,8 @@ from amortgap.solvers.log_adam import START
 SLOW = ["coordinate_descent", "ista", "lca"]
 CONVERGING = [name for name in SOLVERS if name not in ("log_adam", *SLOW)]
 EASY = ("dense signals", "more measurements than latents", "one latent", "some zero signals", "large alpha")
+# exact in exact arithmetic: where the active atoms are nearly dependent they say that rounding stopped them
+STOPPED_BY_ROUNDING = ("pivoting", "homotopy")
 TOL = 1e-6
 # Clarabel's codes are as good as fista's at 1e-9, but their proof is not: the dual point is a multiple of the
 # residual, which feels errors of the codes to first order
@@ -82,7 +84,7 @@ def truth():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @both_signs
 @per_case
-@pytest.mark.parametrize("name", CONVERGING)
+@pytest.mark.parametrize("name", ["auto", *CONVERGING])
 def test_every_solver_reaches_the_optimum_with_a_proof(name, case, nonnegative, dtype, truth):
     D, x, alpha = CASES[case]
     D, x = D.to(dtype), x.to(dtype)
@@ -103,20 +105,26 @@ def test_every_solver_reaches_the_optimum_with_a_proof(name, case, nonnegative, 
     assert not solution.n_steps.is_floating_point()
     assert isinstance(solution.flops, int)
     assert solution.flops >= 0
-    assert solution.method in SOLVERS
+    assert np.isin(solution.method, list(SOLVERS) if name == "auto" else [name]).all()
+    assert ((solution.stop == "gap reached") == solution.converged.numpy()).all()
     if nonnegative:
         assert (solution.codes >= 0).all()
 
-    assert solution.converged.all()
-    assert (solution.duality_gap <= TOL).all()
+    proved = solution.converged
+    assert (solution.duality_gap[proved] <= TOL).all()
+    if name in STOPPED_BY_ROUNDING:
+        assert (solution.stop[~proved.numpy()] == "limited by rounding").all()
+        assert proved.sum() >= 4  # of six
+    else:
+        assert proved.all()
     D64, x64, codes = D.double(), x.double(), solution.codes.double()
     # rounding the codes to float32 costs P the square of the error (4e-15, times squared lengths of up to 100)
     torch.testing.assert_close(solution.objective, objective(D64, x64, codes, alpha), rtol=1e-10, atol=0)
     if dtype == torch.float64:
         # the gap of float32 codes is proved by the codes before rounding, so it is not checked from them
-        assert (duality_gap(D64, x64, codes, alpha, nonnegative) <= TOL * 1.01).all()
+        assert (duality_gap(D64, x64, codes, alpha, nonnegative) <= TOL * 1.01)[proved].all()
         reference = truth(case, nonnegative).objective
-        torch.testing.assert_close(solution.objective, reference, rtol=1.1e-6, atol=0)
+        torch.testing.assert_close(solution.objective[proved], reference[proved], rtol=1.1e-6, atol=0)
 
 
 @both_signs
@@ -125,7 +133,7 @@ def test_every_solver_reaches_the_optimum_with_a_proof(name, case, nonnegative, 
 def test_slow_solvers_reach_the_same_optimum_alone_and_in_a_batch(name, case, nonnegative, truth):
     D, x, alpha = CASES[case]
     solution = solve(D, x, alpha, name, tol=TOL, nonnegative=nonnegative)
-    assert solution.method == name
+    assert (solution.method == name).all()
     assert solution.converged.all()
     assert (duality_gap(D, x, solution.codes, alpha, nonnegative) <= TOL * 1.01).all()
     torch.testing.assert_close(solution.objective, truth(case, nonnegative).objective, rtol=1.1e-6, atol=0)
@@ -142,7 +150,7 @@ def test_slow_solvers_reach_the_same_optimum_alone_and_in_a_batch(name, case, no
 def test_optimality_conditions_of_every_converged_solution(name, case, nonnegative):
     D, x, alpha = CASES[case]
     solution = solve(D, x[:3], alpha, name, tol=TIGHT[name], nonnegative=nonnegative)
-    assert solution.converged.all()
+    assert solution.converged.all() or name in STOPPED_BY_ROUNDING
     # A violation v at column d could be turned into a decrease of P by min(v^2 / 2 ||d||^2, v |s_i| / 2), the
     # second where s_i meets zero first, and the gap bounds every decrease. So v is small, or s_i is.
     D64, x64, codes = D, x[:3], solution.codes
@@ -262,12 +270,14 @@ def test_all_solvers_meet_at_one_optimum(seed, M, N, log_alpha, nonnegative, int
         D[0, (D == 0).all(0)] = 1
     values = {
         name: solve(D, x, 10**log_alpha, name, tol=1e-7, nonnegative=nonnegative)
-        for name in CONVERGING
+        for name in ("auto", *CONVERGING)
         if name != "lasso_cvxpy"
     }
     for name, solution in values.items():
-        assert solution.converged.all(), name
-        torch.testing.assert_close(solution.objective, values["fista"].objective, rtol=2e-7, atol=1e-14)
+        proved, best = solution.converged, values["fista"].objective
+        assert proved.all() or name in STOPPED_BY_ROUNDING, name
+        torch.testing.assert_close(solution.objective[proved], best[proved], rtol=2e-7, atol=1e-14)
+        assert (solution.objective >= best * (1 - 2e-7) - 1e-14).all(), name
 
 
 @both_signs
@@ -300,6 +310,7 @@ def test_what_did_not_converge_says_so():
     none = fista(p.D, p.x, 0.0025, max_steps=0)
     assert (none.n_steps == 0).all()
     assert (none.codes == 0).all()
+    assert (short.stop == "step limit").all()
 
 
 def test_samples_stop_one_by_one():
@@ -334,10 +345,14 @@ def test_float32_mixed_with_float64_takes_the_type_of_x():
 
 @pytest.mark.gpu
 @both_signs
-@pytest.mark.parametrize("name", [n for n in CONVERGING if n != "lasso_cvxpy"])
-def test_cuda_agrees_with_the_cpu(name, nonnegative):
+@pytest.mark.parametrize("name", ["auto", *(n for n in CONVERGING if n != "lasso_cvxpy")])
+def test_cuda_agrees_with_the_cpu_or_is_refused(name, nonnegative):
     p = SparseProblem(n=200, dtype=torch.double)
     cpu = solve(p.D, p.x, 0.0025, name, tol=TOL, nonnegative=nonnegative)
+    if name in ("pivoting", "working_set", "homotopy"):
+        with pytest.raises(ValueError, match="runs on a CPU"):
+            solve(p.D.cuda(), p.x.cuda(), 0.0025, name, nonnegative=nonnegative)
+        return
     gpu = solve(p.D.cuda(), p.x.cuda(), 0.0025, name, tol=TOL, nonnegative=nonnegative)
     assert gpu.codes.is_cuda
     assert gpu.converged.all()
@@ -432,6 +447,9 @@ BAD = {
     "tol one": (D0, X0, ALPHA, {"tol": 1}),
     "tol NaN": (D0, X0, ALPHA, {"tol": math.nan}),
     "unknown method": (D0, X0, ALPHA, {"method": "newton"}),
+    "options without a method": (D0, X0, ALPHA, {"max_steps": 5}),
+    "pivoting of many columns": (torch.eye(40), torch.ones(3, 40), ALPHA, {"method": "pivoting"}),
+    "working_set in half precision": (D0.half(), X0.half(), ALPHA, {"method": "working_set"}),
     "infeasible start": (D0, X0, ALPHA, {"init": -torch.ones(3, 6)}),
     "start of the wrong shape": (D0, X0, ALPHA, {"init": torch.ones(3, 5)}),
     "NaN in the start": (D0, X0, ALPHA, {"init": torch.full((3, 6), math.nan)}),
@@ -444,6 +462,13 @@ def test_solve_refuses_with_one_sentence(wrong):
     with pytest.raises(ValueError, match=r"\w+ .+") as refusal:
         solve(D, x, alpha, **options)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["pivoting", "working_set", "homotopy"])
+def test_kernels_refuse_other_devices_in_their_own_words(name):
+    # solve() reads its inputs first, which a tensor without data cannot be
+    with pytest.raises(ValueError, match=f"{name} runs on a CPU, but x is on meta"):
+        SOLVERS[name](D0.to("meta"), X0.to("meta"), ALPHA)
 
 
 def test_signed_problems_may_start_anywhere():
@@ -484,7 +509,8 @@ def test_every_pursuit_returns_at_most_k_and_an_honest_objective(name, case, non
         assert solution.codes.dtype == dtype
         assert ((solution.codes != 0).sum(1) <= K).all()
         assert (solution.codes >= 0).all() or not nonnegative
-        assert solution.method in PURSUITS
+        assert (solution.method == name).all()
+        assert solution.stop.shape == (len(x),)
         assert isinstance(solution.flops, int)
         residual = x.double() - solution.codes.double() @ D.double().T
         # float32 residuals carry rounding of x, relative to ||x||

@@ -16,7 +16,6 @@ import torch
 
 from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity
 from amortgap.solvers._solution import Solution
-from amortgap.solvers.basis_pursuit import basis_pursuit
 from amortgap.solvers.batched import batched
 from amortgap.solvers.batched_omp import batched_omp
 from amortgap.solvers.coordinate_descent import coordinate_descent
@@ -32,7 +31,8 @@ from amortgap.solvers.matching_pursuit import matching_pursuit
 from amortgap.solvers.nnls import refit
 from amortgap.solvers.omp import omp
 from amortgap.solvers.path import alpha_for, alpha_max, path, screened
-from amortgap.solvers.pivoting import LARGEST, pivoting
+from amortgap.solvers.pivoting import pivoting
+from amortgap.solvers.policy import basis_pursuit, greedy, lasso
 from amortgap.solvers.reference import basis_pursuit_lp, lasso_cvxpy
 from amortgap.solvers.working_set import working_set
 
@@ -87,13 +87,13 @@ def solve(
     """min_s 1/2 ||x - D s||^2 + alpha ||s||_1  (s >= 0)  for every row x of (n, M).
 
     D (M, N), x (n, M), init (n, N) or None: tensors or numpy arrays; the answer is of the same kind, dtype
-    and device as x.  tol: relative duality gap each sample must reach.  method: a name in SOLVERS.
-    options go to the method (max_steps, n_steps, lr).  "auto" takes pivoting or, for N > 32, working_set on a CPU
-    and fista elsewhere; Solution.method says which, `_automatic` why.  init, such as an encoder's codes (the warm
+    and device as x.  tol: relative duality gap each sample must reach.  method: "auto", the methods of `policy` in
+    turn, or one name in SOLVERS, which alone does all; Solution.method says for each sample whose code it is.
+    options go to the one method (max_steps, n_steps, lr).  init, such as an encoder's codes (the warm
     start of LISTA), saves steps of fista, ista, lca, coordinate_descent and working_set.
 
     Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, tol <= 0, an unknown
-    method, or starting codes that are infeasible.
+    method, what the method does not do, options of "auto", or starting codes that are infeasible.
     """
     D_, x_ = check_problem(D, x)
     alpha = check_alpha(alpha)
@@ -105,29 +105,23 @@ def solve(
             raise ValueError(f"init must have shape {(len(x_), D_.shape[1])}, not {tuple(init.shape)}")
         if nonnegative and (init < 0).any():
             raise ValueError("init has negative entries, but nonnegative codes were asked for")
-    solver = _choose(SOLVERS, _automatic(D_, nonnegative) if method == "auto" else method, "solver")
+    if method == "auto" and options:
+        raise ValueError(f"{', '.join(options)} belong to one method; name it instead of 'auto'")
+    solver = lasso if method == "auto" else _choose(SOLVERS, method, "solver")
     solution = solver(D_, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **options)
     return _like(x, solution)
 
 
 @torch.no_grad()
-def pursue(D: Any, x: Any, K: int, method: str = "omp", nonnegative: bool = True) -> Solution:
-    """min_s ||x - D s||  with at most K non-zeros (s >= 0).  Arguments and errors as in `solve`."""
+def pursue(D: Any, x: Any, K: int, method: str = "auto", nonnegative: bool = True) -> Solution:
+    """min_s ||x - D s||  with at most K non-zeros (s >= 0).  Arguments and errors as in `solve`.
+
+    method: a name in PURSUITS, or "auto", which is orthogonal matching pursuit in the form that suits the device.
+    """
     D_, x_ = check_problem(D, x)
     K = check_sparsity(K, D_.shape[1], D_.shape[0])
-    return _like(x, _choose(PURSUITS, method, "pursuit")(D_, x_, K, nonnegative=nonnegative))
-
-
-def _automatic(D: torch.Tensor, nonnegative: bool) -> str:
-    """The fastest method of `python -m tests.benchmarks.solvers` for this device and size.
-
-    Elsewhere than on a CPU fista, because it consists of matrix products alone. On a CPU the tableau of a tiny
-    problem stays in the cache, which pivoting uses; beyond that only work on the active atoms is cheap, which is
-    what working_set does.
-    """
-    if D.device.type != "cpu":
-        return "fista"
-    return "pivoting" if D.shape[1] * (1 if nonnegative else 2) <= LARGEST else "working_set"
+    pursuit = greedy(D_, x_) if method == "auto" else _choose(PURSUITS, method, "pursuit")
+    return _like(x, pursuit(D_, x_, K, nonnegative=nonnegative))
 
 
 def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:

@@ -65,7 +65,16 @@ def iterate(
                 active, target, state = active[keep], target[keep], tuple(part[keep] for part in state)
     codes[active], n_steps[active] = state[0], max_steps
     return certify(
-        D, x, codes, alpha, nonnegative=nonnegative, tol=tol, n_steps=n_steps, flops=flops, method=method
+        D,
+        x,
+        codes,
+        alpha,
+        nonnegative=nonnegative,
+        tol=tol,
+        n_steps=n_steps,
+        at_limit=n_steps >= max_steps,
+        flops=flops,
+        method=method,
     )
 
 

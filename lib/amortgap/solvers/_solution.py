@@ -1,13 +1,20 @@
-"""What a solver returns, and how it certifies itself."""
+"""What a solver returns, how it certifies itself, and how a second method finishes what a first one left."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from amortgap.objectives import dual_point, objective, relative_gap
+
+REACHED = "gap reached"
+LIMIT = "step limit"
+ROUNDING = "limited by rounding"
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +25,13 @@ class Solution:
     objective (n,): P(codes), float64; 1/2 ||x - D s||^2 for pursuits, ||s||_1 for basis pursuit.
     duality_gap (n,): relative gap, float64, an upper bound on (P - P*) / P. inf where the method has no
         certificate (OMP), 0 where all candidates were enumerated.
-    n_steps (n,): iterations each sample took.
+    n_steps (n,): iterations each sample took, in the unit its method names; of all methods that worked on it.
     converged (n,): duality_gap <= tol. Never "ran n steps".
-    flops: floating-point operations of the matrix products, all samples together (see amortgap.flops), the
-        certificate's 6MN a sample included. 0 for the cvxpy references, whose work is not counted.
-    method: the registry name that was used.
+    flops: operations done for all samples together, by the convention of amortgap.flops.
+    method (n,): array of names, the method that made each sample's code.
+    stop (n,): array of words, why that method stopped: "gap reached", "step limit", or "limited by rounding" where
+        steps were left but the arithmetic could prove no smaller gap. Methods without a certificate name their own
+        end.
     """
 
     codes: Tensor
@@ -31,7 +40,39 @@ class Solution:
     n_steps: Tensor
     converged: Tensor
     flops: int
-    method: str
+    method: np.ndarray
+    stop: np.ndarray
+
+
+def each(word: str, n: int) -> np.ndarray:
+    """The same word for n samples; an array of objects, as words differ in length."""
+    return np.full(n, word, dtype=object)
+
+
+def stop_words(converged: Tensor, at_limit: Tensor) -> np.ndarray:
+    """Why each sample stopped, (n,): its gap was reached, its steps were used up, or rounding is in the way."""
+    words = each(ROUNDING, len(converged))
+    words[at_limit.numpy(force=True)] = LIMIT
+    words[converged.numpy(force=True)] = REACHED
+    return words
+
+
+def finish(found: Solution, method: Callable[[Tensor], Solution]) -> Solution:
+    """`found` with the samples that are not converged as `method` solves them, given their indices.
+
+    Steps and FLOPs are the sums of both.
+    """
+    rows = (~found.converged).nonzero().squeeze(1)
+    if len(rows) == 0:
+        return found
+    rest = method(rows)
+    for name in ("codes", "objective", "duality_gap", "converged"):
+        old, new = getattr(found, name), getattr(rest, name)
+        old[rows] = new.to(old.dtype)
+    at = rows.numpy(force=True)
+    found.method[at], found.stop[at] = rest.method, rest.stop
+    found.n_steps[rows] += rest.n_steps
+    return dataclasses.replace(found, flops=found.flops + rest.flops)
 
 
 def certify(
@@ -43,6 +84,7 @@ def certify(
     nonnegative: bool,
     tol: float,
     n_steps: Tensor,
+    at_limit: Tensor,
     flops: int,
     method: str,
 ) -> Solution:
@@ -50,6 +92,7 @@ def certify(
 
     The dual point is built from the codes before rounding, in float64: any feasible dual point certifies any
     primal point, and float32 rounding of the codes costs the primal only the square of the rounding error.
+    at_limit (n,): whose steps were used up.
     """
     D64, x64 = D.double(), x.double()
     rounded = codes.to(x.dtype)
@@ -58,11 +101,13 @@ def certify(
     gap = relative_gap(primal, x64, y)
     if nonnegative:
         gap = torch.where((rounded < 0).any(-1), torch.inf, gap)
-    return Solution(rounded, primal, gap, n_steps, gap <= tol, int(flops), method)
+    converged = gap <= tol
+    stop = stop_words(converged, at_limit)
+    return Solution(rounded, primal, gap, n_steps, converged, int(flops), each(method, len(x)), stop)
 
 
 def uncertified(
-    D: Tensor, x: Tensor, codes: Tensor, *, n_steps: int | Tensor, flops: int, method: str
+    D: Tensor, x: Tensor, codes: Tensor, *, n_steps: Tensor, stop: np.ndarray, flops: int, method: str
 ) -> Solution:
     """A Solution of a greedy method: objective 1/2 ||x - D s||^2, gap inf, never called converged."""
     n = len(x)
@@ -71,8 +116,9 @@ def uncertified(
         codes,
         objective=0.5 * residual.square().sum(1),
         duality_gap=torch.full((n,), torch.inf, dtype=torch.float64, device=x.device),
-        n_steps=torch.as_tensor(n_steps, device=x.device).expand(n),
+        n_steps=n_steps,
         converged=torch.zeros(n, dtype=torch.bool, device=x.device),
         flops=int(flops),
-        method=method,
+        method=each(method, n),
+        stop=stop,
     )

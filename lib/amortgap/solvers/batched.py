@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from amortgap.solvers._pivot import pivot
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, each, stop_words
 
 FIRST_SLOTS = 32  # T of the first round
 SLOTS = 64  # T may grow to this; to twice that for the samples whose support outgrows it, and so on
@@ -80,9 +80,9 @@ def batched(
     steps, flops = torch.zeros(n, dtype=torch.long, device=device), 0
     T, todo = min(N, SLOTS), torch.arange(n, device=device)
     while len(todo):
-        each = N * (8 + work.itemsize) + T * M * (8 + 2 * work.itemsize) + 20 * T * T
+        room = N * (8 + work.itemsize) + T * M * (8 + 2 * work.itemsize) + 20 * T * T
         outgrown, last = [], min(N, M + 64, MOST_SLOTS) <= T
-        for rows in todo.split(max(1, memory // each)):
+        for rows in todo.split(max(1, memory // room)):
             state, left, cost = _solve(shared, signals[rows], T)
             rows, flops = rows[state.where], flops + cost
             values = (state.sign * state.s * shared.unit).to(x.dtype)
@@ -94,7 +94,9 @@ def batched(
             outgrown.append(rows[left])
         todo = todo[:0] if last else torch.cat(outgrown)
         T = min(N, 2 * T)
-    return Solution(codes, objective * size * size, gap, steps, gap <= tol, flops, "batched")
+    converged = gap <= tol
+    method, stop = each("batched", n), stop_words(converged, ~converged)
+    return Solution(codes, objective * size * size, gap, steps, converged, flops, method, stop)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.nn.functional import embedding_bag
 
 from amortgap.solvers._pivot import times
 from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers.omp import stop_words
 
 SMALL = 4096  # columns up to which inner products of atoms are looked up in D'D
 MEMORY = 4 * 2**30  # bytes of working memory
@@ -41,7 +42,8 @@ def batched_omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, memor
         steps[block] = found.count
     flops = n * (K * 2 * M * N + sum(2 * k * M + 8 * k * k for k in range(1, K + 1)))
     flops += 2 * M * N * N if gram is not None else n * K * K * M
-    return uncertified(D, x, codes, n_steps=steps, flops=flops, method="batched_omp")
+    stop = stop_words(steps, K)
+    return uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="batched_omp")
 
 
 class _Pursuit:

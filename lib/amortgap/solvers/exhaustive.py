@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from amortgap._check import check_sparsity
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, each
 
 MAX_SUPPORTS = 200_000
 CHUNK = 2**24  # numbers held at once
@@ -57,5 +57,6 @@ def exhaustive(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Sol
         n_steps=torch.full((n,), count, device=x.device),
         converged=zeros == 0,
         flops=flops,
-        method="exhaustive",
+        method=each("exhaustive", n),
+        stop=each("all supports tried", n),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers._solution import LIMIT, Solution, each, uncertified
 
 
 def gradient_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
@@ -39,4 +39,7 @@ def gradient_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) 
         codes = codes + step[:, None] * gradient
         codes = codes.clamp_min(0) if nonnegative else codes  # rounding of the shortened step
     flops = n * 6 * M * N * K
-    return uncertified(D, x, codes / length, n_steps=K, flops=flops, method="gradient_pursuit")
+    steps = torch.full((n,), K, device=x.device)
+    return uncertified(
+        D, x, codes / length, n_steps=steps, stop=each(LIMIT, n), flops=flops, method="gradient_pursuit"
+    )

@@ -20,11 +20,21 @@ import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import Solution, certify
+from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
-from amortgap.solvers.fista import fista
 
-MEMORY = 4 * 2**30  # bytes the Gram matrix may take; beyond that fista, which needs none
-TIES = 1e-10  # relative spread of the weights: far above rounding, far below any tolerance
+# relative spread of the weights: far above rounding, far below any tolerance
+TIES = 1e-10
+
+
+def refusal(x: Tensor, N: int) -> str | None:
+    """Why homotopy does not solve for these signals, in one sentence, or None."""
+    return kernel_refusal("homotopy", x, N, itemsize=8)
+
+
+def step_limit(M: int, N: int) -> int:
+    """Bends after which a path is given up: generic paths have a few for each atom that is active at their end."""
+    return 20 * min(M, N) + 200
 
 
 def homotopy(
@@ -39,34 +49,26 @@ def homotopy(
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
-    n_steps counts the bends of the path (at most max_steps, by default 20 min(M, N) + 200). init is ignored:
-    the path starts at zero. Samples whose end is not certified, because the active Gram is too
-    ill-conditioned, go on to `fista` from there, as do CUDA tensors and Gram matrices
-    (8 N^2 bytes) beyond 4 GiB. Runs on torch.get_num_threads() threads; all arithmetic is float64.
+    n_steps counts the bends of the path, at most max_steps (`step_limit`). init is ignored: the path starts at
+    zero. Where the active Gram matrix is too ill-conditioned, the end is not certified: "limited by rounding".
+    Memory: the Gram matrix, 8 N^2 bytes. Runs on torch.get_num_threads() threads; all arithmetic is float64.
+    Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
     """
     M, N = D.shape
-    if x.device.type != "cpu" or 8 * N * N > MEMORY:
-        return fista(D, x, alpha, nonnegative=nonnegative, tol=tol, init=init)
-    limit = 20 * min(M, N) + 200 if max_steps is None else max_steps
+    refuse(refusal(x, N))
+    limit = step_limit(M, N) if max_steps is None else max_steps
     codes, _, steps, flops = follow_path(D, x, alpha, nonnegative, limit, multipliers=False)
-    found = certify(
-        D, x, codes, alpha, nonnegative=nonnegative, tol=tol, n_steps=steps, flops=flops, method="homotopy"
-    )
-    todo = (~found.converged).nonzero().squeeze(1)
-    if len(todo) == 0 or max_steps is not None:
-        return found
-    rest = fista(D, x[todo], alpha, nonnegative=nonnegative, tol=tol, init=codes[todo].to(x.dtype))
-    found.codes[todo], found.objective[todo] = rest.codes, rest.objective
-    found.duality_gap[todo], found.converged[todo] = rest.duality_gap, rest.converged
-    steps[todo] += rest.n_steps
-    return Solution(
-        found.codes,
-        found.objective,
-        found.duality_gap,
-        steps,
-        found.converged,
-        flops + rest.flops,
-        "homotopy",
+    return certify(
+        D,
+        x,
+        codes,
+        alpha,
+        nonnegative=nonnegative,
+        tol=tol,
+        n_steps=steps,
+        at_limit=steps >= limit,
+        flops=flops,
+        method="homotopy",
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers._solution import LIMIT, Solution, each, uncertified
 from amortgap.solvers.nnls import refit
 
 
@@ -28,4 +28,7 @@ def iht(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, n_steps: int 
         values = values.clamp_min(0) if nonnegative else values
         codes = torch.zeros_like(codes).scatter_(1, kept.indices, values)
     codes = refit(D, x, codes != 0, nonnegative=nonnegative)
-    return uncertified(D, x, codes, n_steps=n_steps, flops=4 * n * M * N * n_steps, method="iht")
+    steps = torch.full((n,), n_steps, device=x.device)
+    return uncertified(
+        D, x, codes, n_steps=steps, stop=each(LIMIT, n), flops=4 * n * M * N * n_steps, method="iht"
+    )

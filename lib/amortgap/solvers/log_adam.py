@@ -9,13 +9,14 @@ gradients (about exp(-10) / n) are as small as Adam's epsilon, the path depends 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, certify
+from amortgap.solvers._solution import LIMIT, Solution, certify, each
 
 START = -10.0  # log-code of every latent at the start
 KERNEL_WEIGHTS = 16_384  # M N above which the general matrix products are as fast
@@ -59,9 +60,20 @@ def log_adam(
             codes = log_codes.exp()
     steps = torch.full((n,), n_steps, dtype=torch.long, device=x.device)
     flops = (4 * n_steps + 6) * M * N * n  # the steps and the certificate
-    return certify(
-        D, x, codes, alpha, nonnegative=True, tol=tol, n_steps=steps, flops=flops, method="log_adam"
+    found = certify(
+        D,
+        x,
+        codes,
+        alpha,
+        nonnegative=True,
+        tol=tol,
+        n_steps=steps,
+        at_limit=torch.ones_like(steps, dtype=torch.bool),
+        flops=flops,
+        method="log_adam",
     )
+    # whatever the gap, it makes all its steps
+    return dataclasses.replace(found, stop=each(LIMIT, n))
 
 
 def _by_kernel(

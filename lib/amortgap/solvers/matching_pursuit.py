@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers._solution import LIMIT, Solution, each, uncertified
 
 
 def matching_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
@@ -28,4 +28,7 @@ def matching_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) 
             amount = amount.clamp_min(0)
         codes[rows, best] += amount / length[best]
         residual -= amount[:, None] * unit.T[best]
-    return uncertified(D, x, codes, n_steps=K, flops=2 * n * M * N * K, method="matching_pursuit")
+    steps = torch.full((n,), K, device=x.device)
+    return uncertified(
+        D, x, codes, n_steps=steps, stop=each(LIMIT, n), flops=2 * n * M * N * K, method="matching_pursuit"
+    )

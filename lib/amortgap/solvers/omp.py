@@ -5,41 +5,45 @@
 Pati, Rezaiifar & Krishnaprasad (1993); nonnegative: Bruckstein, Elad & Zibulevsky, IEEE Trans. Inf. Theory
 54 (2008), section III-C. Greedy: it carries no certificate, so duality_gap is inf and converged False.
 
-On a CPU each sample works on the Gram matrix with the inverse Gram of its atoms kept by rank-one updates
-(Rubinstein, Zibulevsky & Elad, Technion CS-2008-08); elsewhere `batched_omp` takes each step of all samples
-together. The first call on a CPU compiles for about 5 seconds (once per installation).
+Each sample works on the Gram matrix with the inverse Gram of its atoms kept by rank-one updates (Rubinstein,
+Zibulevsky & Elad, Technion CS-2008-08). The first call compiles for about 5 seconds (once per installation).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, each
+from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
-from amortgap.solvers.batched_omp import batched_omp
 
-MEMORY = 4 * 2**30  # bytes the Gram matrix may take on a CPU; beyond that batched_omp, which needs none
+
+def refusal(x: Tensor, N: int) -> str | None:
+    """Why omp does not pursue these signals, in one sentence, or None."""
+    return kernel_refusal("omp", x, N, itemsize=x.dtype.itemsize, instead="batched_omp")
 
 
 def omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
     A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms. n_steps counts the
-    atoms taken. Memory on a CPU: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
+    atoms taken. Memory: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
+    Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
     """
-    N = D.shape[1]
+    refuse(refusal(x, D.shape[1]))
     length = torch.linalg.vector_norm(D, dim=0)
     # below this an inner product with the residual is rounding of x
     floor = 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
-    known = x.dtype in (torch.float32, torch.float64)
-    if x.device.type == "cpu" and known and N * N * x.element_size() <= MEMORY:
-        return _one_by_one(D / length, length, x, K, floor, nonnegative)
-    return dataclasses.replace(batched_omp(D, x, K, nonnegative=nonnegative), method="omp")
+    return _one_by_one(D / length, length, x, K, floor, nonnegative)
+
+
+def stop_words(steps: Tensor, K: int) -> np.ndarray:
+    """Why each pursuit of at most K atoms ended after so many steps, (n,)."""
+    return np.where(steps.numpy(force=True) < K, "no atom improves the fit", "K atoms").astype(object)
 
 
 def _one_by_one(
@@ -70,5 +74,6 @@ def _one_by_one(
         n_steps=steps,
         converged=torch.zeros(n, dtype=torch.bool),
         flops=n * (2 * M * N + sum(2 * k * N + 6 * k * k for k in range(K))) + M * N * N,
-        method="omp",
+        method=each("omp", n),
+        stop=stop_words(steps, K),
     )

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from amortgap._check import check_alpha, check_problem
 from amortgap.objectives import dual_point, objective
+from amortgap.solvers import policy
 from amortgap.solvers._solution import Solution
-from amortgap.solvers.working_set import working_set
 
 
 def alpha_max(D: Tensor, x: Tensor, nonnegative: bool = True) -> Tensor:
@@ -30,14 +30,13 @@ def path(
 ) -> list[Solution]:
     """Solutions at each of `alphas`, in the order given, each started from the one before.
 
-    Decreasing alphas make good starts. By working_set, which gives CUDA tensors to fista. Raises ValueError as
-    `solve`.
+    Decreasing alphas make good starts. Methods are those of `policy` for warm starts. Raises ValueError as `solve`.
     """
     D, x = check_problem(D, x)
     found: list[Solution] = []
     for alpha in [check_alpha(a) for a in alphas]:
         start = found[-1].codes if found else None
-        found.append(working_set(D, x, alpha, nonnegative=nonnegative, tol=tol, init=start))
+        found.append(policy.lasso(D, x, alpha, nonnegative=nonnegative, tol=tol, init=start, warm=True))
     return found
 
 
@@ -74,7 +73,7 @@ def alpha_for(
     while high / low > 1.001:
         # downwards from above until the target is crossed: dense solutions are slow
         alpha = max(least, high / 2) if low == least else (low * high) ** 0.5
-        codes = working_set(D, x, alpha, nonnegative=nonnegative, tol=tol, init=codes).codes
+        codes = policy.lasso(D, x, alpha, nonnegative=nonnegative, tol=tol, init=codes, warm=True).codes
         if l0 is not None:
             target, found = l0, float((codes != 0).sum(1).double().mean())
             too_large = found < l0

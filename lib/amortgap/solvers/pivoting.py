@@ -3,8 +3,8 @@
 The conditions  s >= 0,  c = D'(x - D s) <= alpha,  s (c - alpha) = 0  are a linear complementarity problem in N
 unknowns. Each step exchanges the worst violated index between the support and its complement by sweeping the
 tableau [D'D, D'x - alpha] (Júdice & Pires, Comput. Oper. Res. 21 (1994); Goodnight, Am. Stat. 33 (1979)), many
-samples side by side. The result is refined in float64 and certified; where pivoting failed, because the support
-is numerically dependent or the exchanges cycle, `working_set` takes over. Signed codes: D' = [D, -D].
+samples side by side. The result is refined in float64 and certified. It fails where the support is numerically
+dependent or the exchanges cycle. Signed codes: D' = [D, -D].
 
 The first call compiles for about 5 seconds (once per installation: numba keeps the result on disk).
 """
@@ -17,12 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution
+from amortgap.objectives import duality_gap
+from amortgap.solvers._solution import Solution, each, stop_words
+from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
-from amortgap.solvers.working_set import in_units, working_set
+from amortgap.solvers.working_set import in_units
 
 LANES = 32  # samples side by side
 LARGEST = 32  # columns beyond which working_set is faster and the tableau leaves the cache
+
+
+def refusal(x: Tensor, N: int, nonnegative: bool) -> str | None:
+    """Why pivoting does not solve for these signals, in one sentence, or None."""
+    if (N if nonnegative else 2 * N) > LARGEST:
+        most = LARGEST if nonnegative else LARGEST // 2
+        return f"pivoting is for at most {most} columns, not {N}; use working_set"
+    return kernel_refusal("pivoting", x, N, itemsize=4)
 
 
 def pivoting(
@@ -36,14 +46,12 @@ def pivoting(
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
-    For at most 32 columns (16 in the signed case) on a CPU; everything else goes to `working_set`. init is
-    ignored. n_steps is the limit on exchanges; a sample's code does not depend on its batch. Runs on
+    init is ignored. n_steps is the limit on exchanges; a sample's code does not depend on its batch. Runs on
     torch.get_num_threads() threads.
+    Raises ValueError beyond 32 columns (16 in the signed case), for CUDA tensors and half precision.
     """
     M, N = D.shape
-    known = x.dtype in (torch.float32, torch.float64)
-    if x.device.type != "cpu" or not known or (N if nonnegative else 2 * N) > LARGEST or len(x) == 0:
-        return working_set(D, x, alpha, nonnegative=nonnegative, tol=tol, init=init)
+    refuse(refusal(x, N, nonnegative))
     from amortgap.solvers._pivoting_kernel import solve_lanes  # numba takes half a second to import
 
     n, columns = len(x), D if nonnegative else torch.cat([D, -D], 1)
@@ -64,11 +72,11 @@ def pivoting(
     objective *= size * size
     steps = torch.full((n,), limit)
     flops = n * (2 * limit * width * width + 4 * M * width)
-    todo = torch.from_numpy(~(gap <= tol)).nonzero().squeeze(1)
     objectives, gaps = torch.from_numpy(objective), torch.from_numpy(gap)
-    if len(todo):
-        rest = working_set(D, x[todo], alpha, nonnegative=nonnegative, tol=tol)
-        codes[todo], objectives[todo], gaps[todo] = rest.codes, rest.objective, rest.duality_gap
-        steps[todo] += rest.n_steps
-        flops += rest.flops
-    return Solution(codes, objectives, gaps, steps, gaps <= tol, flops, "pivoting")
+    converged, at_zero = gaps <= tol, 0.5 * x.double().square().sum(1)
+    # nearly dependent columns can blow the code up: zero is better then
+    worse = (~converged & ~(objectives <= at_zero)).nonzero().squeeze(1)
+    codes[worse], objectives[worse] = 0, at_zero[worse]
+    gaps[worse] = duality_gap(D.double(), x[worse].double(), codes[worse].double(), alpha, nonnegative)
+    method, stop = each("pivoting", n), stop_words(converged, steps > limit)
+    return Solution(codes, objectives, gaps, steps, converged, flops, method, stop)

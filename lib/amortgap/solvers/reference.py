@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from amortgap._check import check_problem
-from amortgap.solvers._solution import Solution, certify
+from amortgap.solvers._solution import Solution, certify, each, stop_words
 
 
 def lasso_cvxpy(
@@ -38,6 +38,7 @@ def lasso_cvxpy(
     problem = cp.Problem(cp.Minimize(cp.sum_squares(target - matrix @ code) / 2 + alpha * cp.norm1(code)))
     accuracy = min(1e-10, tol / 10)
     codes, steps = np.zeros((len(targets), D.shape[1])), np.zeros(len(targets), dtype=np.int64)
+    at_limit = np.zeros(len(targets), dtype=bool)
     for i, target.value in enumerate(targets):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "may be inaccurate": the gap below says how accurate
@@ -48,6 +49,7 @@ def lasso_cvxpy(
                 tol_feas=accuracy,
             )
         codes[i], steps[i] = code.value, problem.solver_stats.num_iters or 0
+        at_limit[i] = problem.status == cp.USER_LIMIT
     if nonnegative:
         codes = codes.clip(0)
     # an interior point leaves every zero slightly positive: where zero is no worse, it is the answer, and
@@ -63,6 +65,7 @@ def lasso_cvxpy(
         nonnegative=nonnegative,
         tol=tol,
         n_steps=torch.from_numpy(steps).to(x.device),
+        at_limit=torch.from_numpy(at_limit),
         flops=0,
         method="lasso_cvxpy",
     )
@@ -109,7 +112,8 @@ def basis_pursuit_lp(
         n_steps=torch.from_numpy(steps).to(x.device),
         converged=gap <= tol,
         flops=0,
-        method="basis_pursuit",
+        method=each("basis_pursuit_lp", len(x)),
+        stop=stop_words(gap <= tol, torch.zeros(len(x), dtype=torch.bool)),
     )
 
 

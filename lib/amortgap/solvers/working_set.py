@@ -7,7 +7,7 @@ checked and the code refined in float64 on its support, until the duality gap is
 
 An active-set method (Osborne, Presnell & Turlach, IMA J. Numer. Anal. 20 (2000)) with the working sets of
 celer (Massias, Gramfort & Salmon, ICML 2018). All arithmetic on full vectors is float32; a sample whose active
-Gram is too ill-conditioned for that is solved again in float64, and by `fista` if that fails too.
+Gram is too ill-conditioned for that is solved again in float64.
 
 The first call compiles for about 15 seconds (once per installation: numba keeps the result on disk).
 """
@@ -21,12 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, each, finish, stop_words
+from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import BLOCK, share
-from amortgap.solvers.fista import fista
 
-COMPRESSED = 2048  # columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
-MEMORY = 4 * 2**30  # bytes the Gram matrix may take; beyond that fista, which needs none
+# columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
+COMPRESSED = 2048
+
+
+def refusal(x: Tensor, N: int, dtype: torch.dtype = torch.float32) -> str | None:
+    """Why working_set does not solve for these signals, in one sentence, or None.  dtype: of the screening."""
+    return kernel_refusal("working_set", x, N, itemsize=dtype.itemsize)
 
 
 def working_set(
@@ -41,36 +46,23 @@ def working_set(
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
-    n_steps counts the atoms added and dropped; a sample that exceeds max_pivots (20 min(M, N) + 200) is handed
-    on. The path starts at zero, or at the support of init, which helps where that is close to the solution's:
-    the codes of a neighbouring alpha. Runs on torch.get_num_threads() threads.
+    n_steps counts the atoms added and dropped, at most max_pivots (20 min(M, N) + 200) in either precision. The
+    path starts at zero, or at the support of init, which helps where that is close to the solution's, as are the
+    codes of a neighbouring alpha. Runs on torch.get_num_threads() threads.
     Memory: the Gram matrix, 4 N^2 bytes (2 N^2 from 2048 columns on unless lengths or angles forbid it; 8 N^2
     where samples are solved again in float64), 2 KiB N of correlations a thread,
     4 min(M, N)^2 bytes a thread, and the codes.
     A sample gets the same code alone or in a batch up to the rounding of float32 matrix products, which the
-    certificate covers: objectives agree to tol. CUDA tensors, half precision and Gram matrices beyond 4 GiB go
-    to `fista`.
+    certificate covers: objectives agree to tol.
+    Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
     """
     M, N = D.shape
-    known = x.dtype in (torch.float32, torch.float64)
-    if x.device.type != "cpu" or not known or 4 * N * N > MEMORY:
-        return fista(D, x, alpha, nonnegative=nonnegative, tol=tol, init=init)
+    refuse(refusal(x, N))
     limit = 20 * min(M, N) + 200 if max_pivots is None else max_pivots
-    codes, record = _solve(D, x, alpha, nonnegative, tol, limit, init, torch.float32)
-    todo = (~(record[1] <= tol)).nonzero().squeeze(1)
-    if len(todo) and 8 * N * N <= MEMORY:
-        codes[todo], again = _solve(D, x[todo], alpha, nonnegative, tol, limit, None, torch.float64)
-        record[:2, todo] = again[:2]
-        record[2:, todo] += again[2:]
-        todo = (~(record[1] <= tol)).nonzero().squeeze(1)
-    if len(todo):
-        rest = fista(D, x[todo], alpha, nonnegative=nonnegative, tol=tol, init=codes[todo])
-        codes[todo] = rest.codes
-        record[0, todo], record[1, todo] = rest.objective, rest.duality_gap
-        record[2, todo] += rest.n_steps
-        record[3, todo] += rest.flops / len(todo)
-    flops = int(record[3].sum()) + M * N * N
-    return Solution(codes, record[0], record[1], record[2].long(), record[1] <= tol, flops, "working_set")
+    found = _solve(D, x, alpha, nonnegative, tol, limit, init, torch.float32)
+    if refusal(x, N, torch.float64):
+        return found
+    return finish(found, lambda rows: _solve(D, x[rows], alpha, nonnegative, tol, limit, None, torch.float64))
 
 
 def _solve(
@@ -82,8 +74,8 @@ def _solve(
     limit: int,
     init: Tensor | None,
     dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
-    """Codes (n, N) and their record (4, n): objective, gap, pivots, flops.  Screening in dtype."""
+) -> Solution:
+    """The solution with screening in dtype."""
     from amortgap.solvers._working_set_kernel import solve_rows  # numba takes half a second to import
 
     n, N = len(x), D.shape[1]
@@ -125,8 +117,12 @@ def _solve(
             )
 
     share(n, work)
-    record[0] *= size * size
-    return codes, record
+    objective, gap, pivots, flops = record
+    objective *= size * size
+    converged, steps = gap <= tol, pivots.long()
+    total = int(flops.sum()) + D.shape[0] * N * N
+    method, stop = each("working_set", n), stop_words(converged, steps >= limit)
+    return Solution(codes, objective, gap, steps, converged, total, method, stop)
 
 
 def _half_width() -> bool:

@@ -1,0 +1,99 @@
+"""Which method runs, and who finishes what it leaves. Methods refuse what they do not do; only this file chooses.
+
+    LASSO, CPU, float32 or float64, N <= 32 (16 if signed)     pivoting, then working_set, then fista
+    the same with more columns, or from codes nearby           working_set, then fista
+    Gram matrix beyond 4 GiB, half precision, other devices    fista
+    basis pursuit, CPU, Gram matrix within 4 GiB               the end of homotopy's path, then linear programming
+    basis pursuit elsewhere                                    linear programming
+    at most K atoms, CPU, Gram matrix within 4 GiB             omp
+    at most K atoms elsewhere                                  batched_omp
+
+Each method takes the samples that those before it left unproved. The order is that of the times in reports/bench:
+the tableau of a tiny problem stays in the cache, which pivoting uses; beyond that only work on the active atoms is
+cheap, which is what working_set does. fista consists of products with D alone, which suits other devices, and works
+where the Gram matrix of the active atoms is singular to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from amortgap._check import check_problem
+from amortgap.solvers._solution import Solution, finish
+from amortgap.solvers.basis_pursuit import path_to_zero
+from amortgap.solvers.batched_omp import batched_omp
+from amortgap.solvers.fista import fista
+from amortgap.solvers.homotopy import refusal as no_path
+from amortgap.solvers.omp import omp
+from amortgap.solvers.omp import refusal as no_omp
+from amortgap.solvers.pivoting import pivoting
+from amortgap.solvers.pivoting import refusal as not_tiny
+from amortgap.solvers.reference import basis_pursuit_lp
+from amortgap.solvers.working_set import refusal as no_working_set
+from amortgap.solvers.working_set import working_set
+
+
+def methods(
+    D: Tensor, x: Tensor, nonnegative: bool, *, warm: bool = False
+) -> tuple[Callable[..., Solution], ...]:
+    """The LASSO methods of "auto" in turn.  warm: codes of a neighbouring problem are given, unused by pivoting."""
+    N = D.shape[1]
+    if no_working_set(x, N):
+        return (fista,)
+    if warm or not_tiny(x, N, nonnegative):
+        return working_set, fista
+    return pivoting, working_set, fista
+
+
+def lasso(
+    D: Tensor,
+    x: Tensor,
+    alpha: float,
+    *,
+    nonnegative: bool = True,
+    tol: float = 1e-6,
+    init: Tensor | None = None,
+    warm: bool = False,
+) -> Solution:
+    """Minimise P per sample to relative duality gap tol by `methods`.  D (M, N), x (n, M) -> codes (n, N).
+
+    fista goes on from the codes that it is left; working_set begins anew.
+    """
+    first, *others = methods(D, x, nonnegative, warm=warm)
+    options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol}
+    found = first(D, x, alpha, init=init, **options)
+    for method in others:
+
+        def onward(
+            rows: Tensor, method: Callable[..., Solution] = method, left: Tensor = found.codes
+        ) -> Solution:
+            return method(D, x[rows], alpha, init=left[rows] if method is fista else None, **options)
+
+        found = finish(found, onward)
+    return found
+
+
+def greedy(D: Tensor, x: Tensor) -> Callable[..., Solution]:
+    """The pursuit of "auto": orthogonal matching pursuit, with the Gram matrix where there is room for it."""
+    return batched_omp if no_omp(x, D.shape[1]) else omp
+
+
+@torch.no_grad()
+def basis_pursuit(D: Any, x: Any, *, nonnegative: bool = True, tol: float = 1e-6) -> Solution:
+    """min ||s||_1  subject to  D s = x  (s >= 0).  D (M, N), x (n, M) -> codes (n, N).
+
+    objective is ||s||_1; the gap counts the equality's violation too.
+    Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
+    """
+    D, x = check_problem(D, x)
+
+    def programme(rows: Tensor) -> Solution:
+        return basis_pursuit_lp(D, x[rows], nonnegative=nonnegative, tol=tol, names=rows.tolist())
+
+    if no_path(x, D.shape[1]):
+        return programme(torch.arange(len(x), device=x.device))
+    return finish(path_to_zero(D, x, nonnegative=nonnegative, tol=tol), programme)
