@@ -354,6 +354,17 @@ def test_a_step_goes_on_after_the_last_call_that_ended(rec: Record, monkeypatch:
     assert calls == [0, 1, 2, 2, 3]
 
 
+def test_one_call_of_a_step_may_find_nothing_for_a_table(
+    rec: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMORTGAP_RUN", "key")
+    for _ in range(2):  # computed, then read back from its parts
+        left, right = Record(rec.out).step(
+            ("left", "right"), lambda i: ([{"a": i}], [{"b": i}] * i), over=range(2)
+        )
+        assert (list(left.a), list(right.b)) == ([0, 1], [1])
+
+
 # --- intervals and verdicts -------------------------------------------------------------------------------
 
 

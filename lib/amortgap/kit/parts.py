@@ -28,7 +28,8 @@ class Parts(dict[str, Rows]):
 
     def __setitem__(self, name: str, rows: Rows) -> None:
         if self._folder:
-            write_table(self._folder / f"{name}.json", rows)
+            # one call of a step may find nothing for one of its tables
+            write_table(self._folder / f"{name}.json", rows, may_be_empty=True)
             # to the digits that a run going on would read
             rows = read_rows(self._folder / f"{name}.json")
         super().__setitem__(name, rows)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def write_table(path: Path, rows: DataFrame | Iterable[Mapping[str, Any]]) -> None:
+def write_table(
+    path: Path, rows: DataFrame | Iterable[Mapping[str, Any]], *, may_be_empty: bool = False
+) -> None:
     """Write `rows` to `path`, numbers to nine digits, which hold a float32 exactly. NaN and None become null.
 
     A named index of a DataFrame becomes a column; an unnamed one is dropped. Raises `Refused` for an
-    empty table, for column names that are not text, and for cells that are not a number, text,
+    empty table unless it may be empty, for column names that are not text, and for cells that are not a number, text,
     truth value or None (arrays, lists, infinities).
     """
     name = path.stem
@@ -31,7 +33,7 @@ def write_table(path: Path, rows: DataFrame | Iterable[Mapping[str, Any]]) -> No
         named = any(level is not None for level in frame.index.names)
         rows = (frame.reset_index() if named else frame).to_dict("records")
     records = [{column: _cell(value, name, column) for column, value in row.items()} for row in rows]
-    if not records:
+    if not records and not may_be_empty:
         raise Refused(f"table {name!r} has no rows")
     columns = list(dict.fromkeys(column for row in records for column in row))
     if bad := [column for column in columns if not isinstance(column, str)]:
