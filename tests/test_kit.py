@@ -490,6 +490,20 @@ def test_a_legend_stands_below_the_panels(rec: Record) -> None:
     plt.close(fig)
 
 
+def test_a_legend_takes_as_many_columns_as_fit(rec: Record) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(3, 3))
+    for i in range(3):
+        ax.plot([0, 1], label=f"a label of some length, number {i}")
+    legend(fig)
+    fig.canvas.draw()
+    box = fig.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= fig.bbox.width
+    plt.close(fig)
+
+
 def test_bands_and_heat_maps_show_the_numbers_given(rec: Record) -> None:
     import matplotlib.pyplot as plt
 

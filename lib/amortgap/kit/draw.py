@@ -96,13 +96,19 @@ def band(ax: Axes, rows: DataFrame, across: str, of: str, ends: str = "interval"
     ax.fill_between(middle.index, low.to_numpy(), high.to_numpy(), color=look.get("color"), alpha=0.15, lw=0)
 
 
-def legend(fig: Figure, columns: int = 3) -> None:
-    """One legend below all panels of the figure, each label once."""
+def legend(fig: Figure, columns: int = 4) -> None:
+    """One legend below all panels of the figure, each label once, in as many columns as fit."""
     handles: dict[str, Any] = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    fig.legend(list(handles.values()), list(handles), fontsize=9, loc="outside lower center", ncols=columns)
+    for count in range(columns, 0, -1):
+        box = fig.legend(
+            list(handles.values()), list(handles), fontsize=9, loc="outside lower center", ncols=count
+        )
+        if count == 1 or box.get_window_extent().width <= fig.bbox.width:
+            return
+        box.remove()
 
 
 def log_ticks(ax: Axes, ticks: Sequence[float]) -> None:

@@ -137,7 +137,7 @@ class Record:
         values: Any,
         figure: str,
         data: str,
-        published: float | str | Mapping[str, Any] | None = None,
+        published: Any = None,
         against: Mapping[str, float] | None = None,
         where: str = "",
         scale: str = "plain",
