@@ -25,6 +25,7 @@ LOOKS = {
     "sparse coding": ("C2", "^", "-"),
     "converged": ("C3", "v", "-"),
     "ITO": ("C4", "P", "-"),
+    "MLP 32, 32": ("C1", "p", "-."),
     "TopK": ("C5", "d", "-"),
     "true dictionary": ("C4", "X", "--"),
     "random dictionary": ("C6", "x", "--"),
