@@ -24,8 +24,8 @@ def write_table(
     """Write `rows` to `path`, numbers to nine digits, which hold a float32 exactly. NaN and None become null.
 
     A named index of a DataFrame becomes a column; an unnamed one is dropped. Raises `Refused` for an
-    empty table unless it may be empty, for column names that are not text, and for cells that are not a number, text,
-    truth value or None (arrays, lists, infinities).
+    empty table unless it may be empty, for column names that are not text, and for cells that are not a number,
+    text, truth value or None (arrays, lists, infinities).
     """
     name = path.stem
     if hasattr(rows, "to_dict"):
