@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab bench proofs clean
+.PHONY: help report test lint lab bench gpu proofs clean
 
 help: ## this list
 	@echo "make TARGET:"
@@ -26,6 +26,9 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 bench: $(READY) ## time the solvers against other packages (installs those first)
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]' && $(BIN)/python -m tests.benchmarks.solvers
+
+gpu: $(READY) ## on a CUDA device, in 12 minutes: the GPU tests and timings, to reports/bench/gpu.md
+	@$(BIN)/python -m tests.benchmarks.gpu
 
 proofs: ## compile and check the Coq proofs (installs Coq where it may)
 	@$(MAKE) --no-print-directory -C proofs

@@ -2,7 +2,7 @@
 
     LASSO, CPU, float32 or float64, N <= 32 (16 if signed)     pivoting, then working_set, then fista
     the same with more columns, or from codes nearby           working_set, then fista
-    Gram matrix beyond 4 GiB, half precision, other devices    fista
+    Gram matrix beyond 4 GiB, half precision, other devices    batched, then fista
     basis pursuit, CPU, Gram matrix within 4 GiB               the end of homotopy's path, then linear programming
     basis pursuit elsewhere                                    linear programming
     at most K atoms, CPU, Gram matrix within 4 GiB             omp
@@ -10,8 +10,8 @@
 
 Each method takes the samples that those before it left unproved. The order is that of the times in reports/bench:
 the tableau of a tiny problem stays in the cache, which pivoting uses; beyond that only work on the active atoms is
-cheap, which is what working_set does. fista consists of products with D alone, which suits other devices, and works
-where the Gram matrix of the active atoms is singular to rounding.
+cheap, which is what working_set does. batched does that for all samples together, as other devices want it, and
+needs no N x N matrix. fista works where the Gram matrix of the active atoms is singular to rounding.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch import Tensor
 from amortgap._check import check_problem
 from amortgap.solvers._solution import Solution, finish
 from amortgap.solvers.basis_pursuit import path_to_zero
+from amortgap.solvers.batched import batched
 from amortgap.solvers.batched_omp import batched_omp
 from amortgap.solvers.fista import fista
 from amortgap.solvers.homotopy import refusal as no_path
@@ -43,7 +44,7 @@ def methods(
     """The LASSO methods of "auto" in turn.  warm: codes of a neighbouring problem are given, unused by pivoting."""
     N = D.shape[1]
     if no_working_set(x, N):
-        return (fista,)
+        return batched, fista
     if warm or not_tiny(x, N, nonnegative):
         return working_set, fista
     return pivoting, working_set, fista
