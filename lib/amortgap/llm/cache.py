@@ -1,4 +1,4 @@
-"""Where computed activations and fetched text are kept."""
+"""Where computed activations are kept."""
 
 import os
 from pathlib import Path

