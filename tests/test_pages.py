@@ -17,13 +17,13 @@ from amortgap.pages import build
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
-from amortgap.pages.page import duration
+from amortgap.pages.page import duration, render_page
 from amortgap.pages.tables import tidy_html
 from amortgap.pages.withdrawn import withdrawals
-from amortgap.runs.jobs import make_job
+from amortgap.runs.jobs import make_job, why_due
 from amortgap.runs.project import Project
 from amortgap.runs.schedule import run_all
-from demo_project import FULL, make_project
+from demo_project import FULL, make_project, write_notebook
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -179,10 +179,79 @@ def test_a_failed_page_tells_where(report: Path) -> None:
     assert "papermill" not in text.lower()
 
 
-def test_rebuilding_gives_the_same_bytes(project: Project, report: Path) -> None:
-    before = {path.name: path.read_bytes() for path in report.glob("*.html")}
+def pages(report: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in report.glob("*.html")}
+
+
+def test_a_second_build_renders_only_what_has_changed(
+    project: Project, report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, made = pages(report), []
+
+    def rendered(*arguments: object) -> object:
+        made.append(arguments[2]["notebook"])
+        return render_page(*arguments)
+
+    monkeypatch.setattr("amortgap.pages.page.render_page", rendered)
     build(project, report, NAMES)
-    assert {path.name: path.read_bytes() for path in report.glob("*.html")} == before
+    assert made == []
+    for damage in (b"", before["a.html"].replace(b"summary", b"Summary")):
+        (report / "a.html").write_bytes(damage)
+        build(project, report, NAMES)
+    (report / "c.html").unlink()
+    write_text(report / "data/rendered.json", "null")
+    build(project, report, NAMES)
+    assert made == ["a", "a", "a", "b", "c"]
+    assert pages(report) == before
+
+
+def test_text_is_shown_as_it_is_now_without_a_new_run(project: Project, report: Path) -> None:
+    copy = shutil.copytree(report, project.reports / "text")
+    file = project.notebooks / "c.ipynb"
+    old = file.read_text()
+    try:
+        write_notebook(file, ["# Greater", "print(1)  # as before", "# A new paragraph"])
+        build(project, copy, NAMES)
+        now = (copy / "c.html").read_text()
+        write_notebook(file, ["# Greatest", "print(2)"])
+        build(project, copy, NAMES)
+        other = (copy / "c.html").read_text()
+    finally:
+        file.write_text(old)
+    assert "<h1" in now
+    assert "Greater</h1>" in now
+    assert "A new paragraph</h1>" in now
+    assert "<pre>1\n</pre>" in now
+    assert "Small</h1>" in other, "other code was run than stands in the notebook"
+
+
+@pytest.mark.parametrize("file", ["mcc.json", "run.json", "run.ipynb", "claims.json"])
+@pytest.mark.parametrize("how", ["cut", "emptied", "flipped", "removed", "null", "folder"])
+def test_a_damaged_page_is_left_out_and_named(project: Project, report: Path, file: str, how: str) -> None:
+    copy = shutil.copytree(report, project.reports / f"{file}_{how}")
+    path = copy / "data" / "a" / file
+    data = path.read_bytes()
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how != "removed":
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
+        path.write_bytes({"cut": data[:middle], "emptied": b"", "flipped": flipped, "null": b"null"}[how])
+    build(project, copy, NAMES)
+    assert not (copy / "a.html").exists()
+    index = (copy / "index.html").read_text()
+    gone = "not run" if file == "run.json" and how == "removed" else file
+    assert re.search(f"<li><p>a <span class=.no.>– [^<]*({gone}|stopped)[^<]*</span>", index)
+    (reason,) = why_due(make_job(project, "a", copy, {}, 1))
+    assert "\n" not in reason
+
+
+def test_rebuilding_gives_the_same_bytes(project: Project, report: Path) -> None:
+    before = pages(report)
+    (report / "data/rendered.json").unlink()
+    build(project, report, NAMES)
+    assert pages(report) == before
     assert str(project.root).encode() not in b"".join(before.values())
 
 

@@ -21,12 +21,20 @@ Every number below stands in a data file beside this page, written by the run th
 
 
 def render_index(
-    profile: str, pages: dict[str, Page], runs: dict[str, dict[str, Any] | None], claims: list[dict[str, Any]]
+    profile: str,
+    names: list[str],
+    pages: dict[str, Page],
+    runs: dict[str, dict[str, Any]],
+    absent: dict[str, str],
+    claims: list[dict[str, Any]],
 ) -> str:
-    """The index as an HTML document. `runs` holds every notebook of the profile, None where it has not run."""
+    """The index as an HTML document.
+
+    Each of the notebooks `names` has a page and a run, or is `absent` with the reason.
+    """
     title = f"amortgap: the {profile} report"
-    body = f"<h1>{escape(title)}</h1>\n{INTRODUCTION}{_claims(claims)}\n{_pages(pages, runs)}"
-    ended = [run["provenance"] for run in runs.values() if run]
+    body = f"<h1>{escape(title)}</h1>\n{INTRODUCTION}{_claims(claims)}\n{_pages(names, pages, runs, absent)}"
+    ended = [run["provenance"] for run in runs.values()]
     return frame(title, [], body, footer(_common(profile, ended)) if ended else "")
 
 
@@ -82,13 +90,15 @@ def _claim(claim: dict[str, Any]) -> str:
     )
 
 
-def _pages(pages: dict[str, Page], runs: dict[str, dict[str, Any] | None]) -> str:
+def _pages(
+    names: list[str], pages: dict[str, Page], runs: dict[str, dict[str, Any]], absent: dict[str, str]
+) -> str:
     items = []
-    for name, run in runs.items():
-        if run is None:
-            items.append(f'<li><p>{escape(name)} <span class="no">– not run yet</span></p></li>')
+    for name in names:
+        if name in absent:
+            items.append(f'<li><p>{escape(name)} <span class="no">– {escape(absent[name])}</span></p></li>')
             continue
-        page = pages[name]
+        page, run = pages[name], runs[name]
         state = f'<span class="soft">({duration(run["provenance"]["seconds"])})</span>'
         if run["status"] == "failed":
             error = run["error"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
 from amortgap.pages.font import font_css
@@ -16,6 +16,10 @@ from amortgap.pages.links import relink
 from amortgap.pages.withdrawn import Withdrawal, mark_page, notice
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
+from amortgap.runs.sources import read_cell
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,26 +58,26 @@ def render_page(
     run: dict[str, Any],
     names: list[str],
     titles: dict[str, str],
-    withdrawn: Sequence[Withdrawal] = (),
+    withdrawn: Sequence[Withdrawal],
 ) -> tuple[str, Page]:
     """The page of the notebook of `run` as an HTML document, and what the index needs of it.
 
     `names` are the pages of this report in order, `titles` their plain titles for the links. What is `withdrawn`
-    of this page is marked.
+    of this page is marked. Text comes from the notebook as it is now, where its code is still what was run.
     """
     import nbformat
 
     from amortgap.pages.cells import Cells
 
     name = run["notebook"]
-    withdrawn = [one for one in withdrawn if one.page == name]
     notebook = Notebook(project.notebook(name))
     kept = run["error"]["kept"] if run["status"] == "failed" else "run.ipynb"
     # Nothing is kept of a notebook whose kernel did not start.
     executed = (
         nbformat.read(report / "data" / name / kept, as_version=4) if kept else nbformat.v4.new_notebook()
     )
-    cells = Cells(executed, parameters_table(notebook, run["parameters"]))
+    current = nbformat.read(notebook.path, as_version=4)
+    cells = Cells(with_text_of(current, executed), parameters_table(notebook, run["parameters"]))
     try:
         body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).split(SEPARATOR)
     except Refused as error:
@@ -87,6 +91,26 @@ def render_page(
     body = body[:place] + failure(run) + notice(withdrawn) + contents + body[place:]
     document = frame(titles[name], _links(name, names, titles), body, footer(run["provenance"]))
     return document, Page(name, heading[1] if heading else escape(name), summary)
+
+
+def with_text_of(current: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """The notebook as it is now with the outputs of `executed`; `executed` itself where other code was run."""
+    now, ran = _code(current), _code(executed)
+    if [read_cell(cell.source).whole.digest for cell in now] != [
+        read_cell(cell.source).whole.digest for cell in ran
+    ]:
+        return executed
+    for cell, made in zip(now, ran, strict=True):
+        cell.outputs = made.outputs
+    # The language, by which code is coloured.
+    current.metadata = executed.metadata
+    return current
+
+
+def _code(notebook: NotebookNode) -> list[NotebookNode]:
+    hidden = {"parameters", "injected-parameters"}
+    cells = (cell for cell in notebook.cells if cell.cell_type == "code")
+    return [cell for cell in cells if not hidden.intersection(cell.metadata.get("tags", []))]
 
 
 #: Stands between the body and its table of contents while formulas are filled in.
