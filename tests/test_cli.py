@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from amortgap._check import check_alpha
 from amortgap.cli import COMMANDS, main
 from amortgap.runs.project import Project
-from demo_project import make_project
+from demo_project import make_project, write_notebook
 
 RUNS = "[quick.good]\nseeds = 1\n[quick.bad]\n[paper.good]"
 
@@ -105,6 +108,66 @@ def test_run_takes_parameters_and_a_folder(project: Project, capfd: pytest.Captu
     assert "5 5" in (out / "good.html").read_text()
     assert (out / "data" / "good" / "run.json").is_file()
     assert capfd.readouterr().out.strip() == str(out / "index.html")
+
+
+def test_status_says_why_a_page_is_stale(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    def status() -> list[str]:
+        capfd.readouterr()
+        assert main(["status"]) == 0
+        return capfd.readouterr().out.splitlines()
+
+    assert status() == ["good: stale: not run yet", "bad: stale: not run yet"]
+    assert main(["report"]) == 1
+    assert status() == ["good: current", "bad: stale: failed: ValueError: no luck"]
+    folder = project.reports / "quick/data/good"
+    write_notebook(project.notebooks / "good.ipynb", ["P: seeds: int = 2  # number of seeds", "print(seeds)"])
+    assert (
+        status()[0] == "good: stale: parameter law is None, was 'zipf'; code cell 1 of the notebook changed"
+    )
+    (folder / "run.ipynb").write_text("")
+    assert status()[0] == "good: stale: data file run.ipynb is damaged"
+    run = json.loads((folder / "run.json").read_text())
+    old = {name: run[name] for name in ("status", "notebook", "parameters", "provenance")}
+    (folder / "run.json").write_text(json.dumps(old))
+    assert status()[0].startswith("good: stale: made by an earlier edition")
+
+
+def test_redraw_computes_nothing(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--redraw", "--only", "good"]) == 1
+    assert "good: not run: it must be run, not drawn again: not run yet" in capfd.readouterr().err
+    assert main(["report", "--only", "good"]) == 0
+    assert main(["report", "--redraw", "--only", "good"]) == 0
+    assert "<dt>drawn</dt>" in (project.reports / "quick/good.html").read_text()
+
+
+def bug() -> None:
+    raise ValueError("from elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "traceback"),
+    [
+        (lambda: check_alpha(0.0), 2, False),
+        (lambda: Path("nowhere/x").read_text(), 2, False),
+        (lambda: 1 / 0, 3, True),
+        (bug, 3, True),
+    ],
+)
+def test_only_documented_errors_become_one_sentence(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Callable[[], object],
+    code: int,
+    traceback: bool,
+) -> None:
+    monkeypatch.setattr("amortgap.runs.project.Project.names", property(lambda _: error()))
+    assert main(["list"]) == code
+    shown = capsys.readouterr().err
+    assert ("Traceback" in shown) == traceback
+    assert shown.splitlines()[-1].startswith("amortgap: ")
+    assert main(["list", "--debug"]) == code
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_list(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import papermill
+import psutil
 import pytest
 
 from amortgap._errors import Refused
 from amortgap._files import lock, write_text
 from amortgap.kit.tables import read_table
+from amortgap.runs.backup import back_up
 from amortgap.runs.execute import execute
-from amortgap.runs.jobs import is_done, make_job, state
+from amortgap.runs.jobs import is_done, make_job, state, why_due
 from amortgap.runs.key import Inputs, differences, drawn_otherwise, run_key
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
@@ -339,23 +342,32 @@ def test_a_notebook_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     project = make_project(tmp_path, "", slow=["import time\ntime.sleep(60)"])
     result = execute(job(project, "slow", minutes=1 / 60))
     assert result["status"] == "failed"
-    assert result["error"]["kind"] == "CellTimeoutError"
-    assert "time limit" in result["error"]["message"]
+    assert result["error"]["kind"] == "NoProgress"
+    assert "nothing was written or printed for 0.017 minutes" in result["error"]["message"]
     assert result["error"]["line"] == "import time"
 
 
-def test_a_killed_run_counts_as_not_run_and_the_next_one_repairs_it(tmp_path: Path) -> None:
+def descendants(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_leaves_nothing_behind_and_the_next_one_repairs_it(
+    tmp_path: Path, how: signal.Signals
+) -> None:
     project = make_project(
         tmp_path,
-        "[quick.a]",
+        "[quick.a]\n[quick.b]\n[quick.c]",
         a=[
             "P: pause: float = 60.0  # seconds",
             "from pathlib import Path\nPath(out, 'begun').touch()",
             "import time; time.sleep(pause)",
         ],
+        b=["import time; time.sleep(60)"],
+        c=["# Third"],
     )
     folder = project.reports / "quick" / "data" / "a"
-    command = [sys.executable, "-m", "amortgap.cli", "report", "--jobs", "1"]
+    command = [sys.executable, "-m", "amortgap.cli", "report", "--jobs", "2"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -364,15 +376,84 @@ def test_a_killed_run_counts_as_not_run_and_the_next_one_repairs_it(tmp_path: Pa
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
+    started = descendants(process)
+    assert len(started) >= 4  # two workers, two kernels
     with pytest.raises(Refused, match="the folder a is in use by another process"):
         execute(job(project, "a"))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, how)
+    process.wait(timeout=20)
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert alive == []
+    assert not (folder.parent / "c").exists(), "the killed run has begun another notebook"
     assert state(folder) is None
-    assert not is_done(job(project, "a"))
+    assert why_due(job(project, "a")) == ["was stopped before its end"]
     result = execute(job(project, "a", pause=0.0))
     assert result["status"] == "done"
     assert sorted(path.name for path in folder.glob("[!.]*")) == ["begun", "run.ipynb", "run.json"]
+
+
+def test_a_page_in_use_does_not_block_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    project = make_project(tmp_path, "", a=["1"], b=["2"])
+    jobs = [job(project, name) for name in "ab"]
+    with lock(jobs[0].folder):
+        results = {result["notebook"]: result["status"] for result in run_all(jobs, parallel=1)}
+    assert results == {"a": "refused", "b": "done"}
+    assert "a: not run: the folder a is in use by another process" in capfd.readouterr().err
+
+
+STEPS = [
+    "P: rows: int = 2  # rows",
+    "from pathlib import Path\nfrom amortgap.kit import Record\nrec = Record(out)\n"
+    "def compute():\n    Path('made.txt').open('a').write('x')\n    return [{'x': i} for i in range(rows)]",
+    "table = rec.step('numbers', compute)",
+    "print('shown', table.x.sum())",
+]
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Project:
+    project = make_project(tmp_path, "", a=STEPS)
+    assert execute(job(project, "a"))["status"] == "done"
+    return project
+
+
+def made(project: Project) -> str:
+    return (project.notebooks / "made.txt").read_text()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+
+
+def test_a_page_is_drawn_again_from_its_tables(drawn: Project) -> None:
+    write_notebook(drawn.notebooks / "a.ipynb", [*STEPS[:-1], "print('drawn', table.x.sum())"])
+    one = job(drawn, "a")
+    assert why_due(one) == ["code cell 3 of the notebook changed"]
+    (result,) = run_all([replace(one, redraw=True)], parallel=1)
+    assert result["status"] == "done"
+    assert result["provenance"]["drawn"] == "unknown"
+    assert made(drawn) == "x", "it was computed again"
+    assert "drawn 1" in (one.folder / "run.ipynb").read_text()
+    assert why_due(one) == []
+    (result,) = run_all([replace(job(drawn, "a", rows=3), redraw=True)], parallel=1)
+    assert result["why"] == "it must be run, not drawn again: parameter rows is 3, was 2"
+
+
+def test_a_redraw_that_fails_or_is_killed_changes_nothing(drawn: Project) -> None:
+    one = replace(job(drawn, "a"), redraw=True)
+    before = contents(one.folder)
+    write_notebook(drawn.notebooks / "a.ipynb", [*STEPS, "1 / 0"])
+    assert execute(one)["error"]["kind"] == "ZeroDivisionError"
+    after = contents(one.folder)
+    assert "ZeroDivisionError" in after.pop("failed.ipynb").decode()
+    assert after == before
+    write_notebook(drawn.notebooks / "a.ipynb", STEPS)
+    back_up(one.folder)
+    write_text(one.folder / "numbers.json", "")
+    assert why_due(one) == ["was stopped while it was drawn again"]
+    assert run_all([job(drawn, "a")], parallel=1) == []
+    assert contents(one.folder) == before | {"failed.ipynb": contents(one.folder)["failed.ipynb"]}
+    assert made(drawn) == "x"
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_parts(tmp_path: Path) -> None:

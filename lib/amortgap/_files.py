@@ -13,6 +13,8 @@ from typing import Any
 from amortgap._errors import Refused
 
 LOCK = ".lock"
+#: Seconds to wait for a lock whose holder was just killed; the system needs a moment to free it.
+GRACE = 2.0
 
 
 @contextlib.contextmanager
@@ -75,7 +77,7 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     held = FileLock(folder / LOCK)
     try:
-        held.acquire(timeout=-1 if wait else 0)
+        held.acquire(timeout=-1 if wait else GRACE)
     except Timeout:
         raise Refused(f"the folder {folder.name} is in use by another process") from None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 from amortgap._errors import Refused
 from amortgap._files import LOCK, lock, read_json, write_text
 from amortgap.runs.backup import back_up, forget, put_back, remove
-from amortgap.runs.jobs import Job, state, write_state
-from amortgap.runs.key import Inputs, changed_values, run_key
+from amortgap.runs.idle import stop_when_idle
+from amortgap.runs.jobs import Job, state, why_not_redrawn, write_state
+from amortgap.runs.key import Inputs, run_key
 from amortgap.runs.parts import parts_folder
 from amortgap.runs.provenance import commit, provenance
 
@@ -47,12 +47,10 @@ def _run(job: Job) -> dict[str, Any]:
 
 def _redraw(job: Job) -> dict[str, Any]:
     """Draw a page that is done again. What made its tables stays on record, but for the notebook's cells."""
-    last = state(job.folder)
-    if last is None or last["status"] != "done" or "inputs" not in last:
-        raise Refused(f"{job.name} cannot be drawn again, because it is not done; run it")
+    last, why = state(job.folder), why_not_redrawn(job)
+    if last is None or why:
+        raise Refused(f"it must be run, not drawn again: {why}")
     now = job.inputs()
-    if changed := changed_values(last["inputs"]["parameters"], now["parameters"]):
-        raise Refused(f"{job.name} cannot be drawn again: {changed[0]}; run it")
     inputs = last["inputs"] | {"cells": now["cells"], "drawing": now["drawing"]}
     back_up(job.folder)
     result = _execute(job, inputs)
@@ -69,7 +67,7 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
     source_state, started = commit(job.project.root), datetime.now(UTC)
     partial, error = job.folder / "partial.ipynb", None
     try:
-        with _environment(job, run_key(inputs)):
+        with _environment(job, run_key(inputs)), stop_when_idle(job.folder, 60 * job.minutes):
             _papermill(job, partial)
     except Exception as problem:
         error = describe(problem, partial)
@@ -109,7 +107,6 @@ def _keep(partial: Path, name: str) -> str:
 def _papermill(job: Job, partial: Path) -> None:
     import papermill
 
-    deadline = time.monotonic() + 60 * job.minutes
     papermill.execute_notebook(
         job.project.notebook(job.name),
         partial,
@@ -119,8 +116,6 @@ def _papermill(job: Job, partial: Path) -> None:
         start_timeout=120,
         # Keeps ipykernel's notes about its local TCP port off our stderr; errors still show.
         extra_arguments=["--IPKernelApp.log_level=40"],
-        # nbclient limits a cell, we limit the notebook: a cell may take what is left of it.
-        timeout_func=lambda cell: max(1, round(deadline - time.monotonic())),
     )
 
 
@@ -139,8 +134,6 @@ def describe(problem: Exception, partial: Path) -> dict[str, Any]:
         begun = [c for c in code if c.metadata.get("papermill", {}).get("status", "pending") != "pending"]
         number = len(begun)
         line = next((text for text in begun[-1].source.splitlines() if text.strip()), "") if begun else ""
-    if kind == "CellTimeoutError":
-        message = "the time limit of the profile was reached"
     return {"kind": kind, "message": message.strip(), "cell": number, "line": line.strip()}
 
 

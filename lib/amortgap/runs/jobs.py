@@ -16,7 +16,7 @@ from typing import Any
 
 from amortgap._files import read_json, write_json
 from amortgap.runs.backup import copy_of
-from amortgap.runs.key import Inputs, differences, digest, drawn_otherwise, find_inputs
+from amortgap.runs.key import Inputs, changed_values, differences, digest, drawn_otherwise, find_inputs
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
@@ -68,7 +68,7 @@ def read_state(folder: Path) -> tuple[dict[str, Any] | None, str]:
         return None, "was stopped while it was drawn again"
     file = folder / "run.json"
     if not os.path.lexists(file):
-        return None, "was stopped before its end" if any(folder.glob("*")) else "not run yet"
+        return None, "was stopped before its end" if any(folder.glob("[!.]*")) else "not run yet"
     try:
         run = read_json(file)
         if "sealed" in run and run.pop("sealed") != _seal(run):
@@ -115,6 +115,16 @@ def drawing_changes(job: Job) -> list[str]:
     return (
         drawn_otherwise(run["inputs"]["drawing"], job.inputs()["drawing"]) if run and "inputs" in run else []
     )
+
+
+def why_not_redrawn(job: Job) -> str:
+    """Why the job cannot be drawn again from its tables; empty when it can."""
+    run, trouble = read_state(job.folder)
+    if run is None:
+        return trouble
+    if run["status"] != "done" or "inputs" not in run:
+        return why_due(job)[0]
+    return "; ".join(changed_values(run["inputs"]["parameters"], job.inputs()["parameters"]))
 
 
 def is_done(job: Job) -> bool:

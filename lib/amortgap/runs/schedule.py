@@ -6,20 +6,22 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing.connection import wait
 from typing import Any
 
 from amortgap._errors import Refused
 from amortgap._files import lock
 from amortgap.runs.backup import copy_of, put_back
-from amortgap.runs.execute import execute
 from amortgap.runs.jobs import Job, why_due
 from amortgap.runs.provenance import cores
+from amortgap.runs.worker import Worker
 
 
 def run_all(jobs: Sequence[Job], parallel: int, force: bool = False) -> list[dict[str, Any]]:
     """Run the jobs that are not done yet, `parallel` at a time, and return how each of those ended.
 
-    A notebook that fails does not stop the others. With `force`, notebooks that are done run again.
+    A notebook that fails or cannot begin does not stop the others. With `force`, notebooks that are done run
+    again; jobs to redraw are drawn again, whether or not they are due.
     """
     for job in jobs:
         # An earlier redraw was killed. When another process is drawing it right now, the copy is not ours.
@@ -38,18 +40,23 @@ def _announce(job: Job) -> bool:
 
 
 def _run(jobs: list[Job], parallel: int) -> list[dict[str, Any]]:
-    import joblib
     from tqdm import tqdm
 
     threads = max(1, cores() // parallel)
-    results = []
-    with tqdm(total=len(jobs), unit="notebook", file=sys.stderr, disable=None) as bar:
-        # Each notebook is a process of its own beside its kernel: papermill changes the working folder.
-        runner = joblib.Parallel(n_jobs=parallel, return_as="generator_unordered", batch_size=1)
-        for result in runner(joblib.delayed(execute)(replace(job, threads=threads)) for job in jobs):
-            results.append(result)
-            bar.update()
-            _say(sentence(result))
+    waiting, running, results = list(jobs), dict[Any, Worker](), []
+    try:
+        with tqdm(total=len(jobs), unit="notebook", file=sys.stderr, disable=None) as bar:
+            while waiting or running:
+                while waiting and len(running) < parallel:
+                    worker = Worker(replace(waiting.pop(0), threads=threads))
+                    running[worker.receiver] = worker
+                for receiver in wait(list(running)):
+                    results.append(running.pop(receiver).result())
+                    bar.update()
+                    _say(sentence(results[-1]))
+    finally:
+        for worker in running.values():
+            worker.stop()
     return results
 
 
@@ -61,7 +68,10 @@ def short(reasons: list[str]) -> str:
 
 def sentence(result: dict[str, Any]) -> str:
     """How a run ended, in one sentence."""
-    name, seconds = result["notebook"], result["provenance"]["seconds"]
+    name = result["notebook"]
+    if result["status"] == "refused":
+        return f"{name}: not run: {result['why']}"
+    seconds = result["provenance"]["seconds"]
     if result["status"] == "done":
         return f"{name}: done in {seconds:.0f} s"
     error = result["error"]
