@@ -5,8 +5,8 @@ import torch
 
 from amortgap.problem import SparseProblem
 from amortgap.solvers import basis_pursuit, basis_pursuit_lp, solve
-from amortgap.solvers.homotopy import follow_path, homotopy
 from amortgap.solvers.batched_omp import batched_omp
+from amortgap.solvers.homotopy import follow_path, homotopy
 from amortgap.solvers.omp import omp
 
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
