@@ -1,0 +1,97 @@
+"""Train encoders on activations so that their mean number of active latents comes out as wanted.
+
+Architectures can only be compared at one L0. Those that are given k have it; for the others a penalty is sought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amortgap.llm.train import architectures, build, penalty_for, set_threshold, train
+from amortgap.metrics import l0
+from amortgap.training import History, stack, unstack
+
+MISS = 0.1  # share of the target by which the mean L0 may be off before the penalty is read off again
+
+
+@dataclass
+class Tuned:
+    """Encoders of one architecture at a wanted mean L0.
+
+    model: stacked, one a seed.  l0 (seeds,): mean L0 of each on validation activations.
+    penalty: alpha of 1/2 |x - D s|^2 + alpha |s|_1 (or of the L0 penalty in the same units); 0 for those given k.
+    again: whether the first penalty read off missed, so that all were trained a second time.
+    tried: the single models trained on the way, each with its penalty.
+    """
+
+    model: nn.Module
+    history: History
+    l0: Tensor
+    penalty: float = 0.0
+    again: bool = False
+    tried: list[tuple[float, nn.Module]] = field(default_factory=list)
+
+
+def train_as_one(
+    name: str, models: Sequence[nn.Module], x: Tensor, x_val: Tensor, alpha: Any = 0.0, **options: Any
+) -> Tuned:
+    """Train `models` of architecture `name` as one stack on x (n, M), at alpha (a number, or one a model).
+
+    alpha multiplies |s|_1 beside 1/2 |x - x_hat|^2, so the weight of mean |s| beside mean (x - x_hat)^2 is
+    2 N alpha / M. options go to `llm.train.train`. A BatchTopK encoder then gets the threshold at which its mean L0
+    on x_val is k, because the running mean that it kept while training lags behind.
+    """
+    model = stack(models).to(x.device)
+    M, N = model.get_parameter("decoder.D").shape[-2:]
+    weight = torch.as_tensor(alpha, dtype=torch.double) * (2 * N / M)
+    history = train(model, x, l1_weight=weight.to(x), label=name, **options)
+    if architectures()[name][0] == "batch_topk":
+        set_threshold(model, x_val)
+    with torch.no_grad():
+        return Tuned(model, history, l0(model.encode(x_val)).double().cpu())  # type: ignore[operator]
+
+
+def train_at_l0(
+    name: str,
+    N: int,
+    x: Tensor,
+    x_val: Tensor,
+    target: float,
+    penalties: Sequence[float] = (),
+    *,
+    seeds: int = 1,
+    seed: int = 0,
+    keep: Sequence[int] = (),
+    log_at: Sequence[int] = (),
+    **options: Any,
+) -> Tuned:
+    """`seeds` encoders of architecture `name` with N latents whose mean L0 on x_val (m, M) is `target`.
+
+    Those that are given k get round(target). The others are first trained at each of `penalties`, one seed each;
+    `penalty_for` reads off the penalty, and all seeds are trained with it. Where their mean L0 misses by more than
+    a tenth and tries lie on both sides of the target, the penalty is read off again and they are trained anew.
+    keep and log_at concern the encoders returned. Raises ValueError as `penalty_for` and `train`.
+    """
+    M, k = x.shape[1], round(target)
+    fresh = [build(name, M, N, k=k, seed=seed + s) for s in range(seeds)]
+    options |= {"seed": seed}
+    final = options | {"keep": keep, "log_at": log_at}
+    if architectures()[name][2] == "k":
+        return train_as_one(name, fresh, x, x_val, **final)
+    alphas = torch.tensor(list(penalties), dtype=torch.double)
+    sweep = train_as_one(name, [build(name, M, N, seed=seed) for _ in alphas], x, x_val, alphas, **options)
+    chosen = penalty_for(target, alphas, sweep.l0)
+    result = train_as_one(name, fresh, x, x_val, chosen, **final)
+    found = torch.cat([sweep.l0, result.l0.mean()[None]])
+    again = bool(abs(result.l0.mean() / target - 1) > MISS and found.min() < target < found.max())
+    if again:
+        chosen = penalty_for(target, torch.cat([alphas, alphas.new_tensor([chosen])]), found)
+        result = train_as_one(name, fresh, x, x_val, chosen, **final)
+    result.penalty, result.again = chosen, again
+    result.tried = [(float(a), unstack(sweep.model, i)) for i, a in enumerate(alphas)]
+    return result
