@@ -48,7 +48,6 @@ def test_the_rows_are_those_of_gap(result):
         assert rows[method]["low"] <= rows[method]["fvu"] <= rows[method]["high"]
         assert rows[method]["gain"] == pytest.approx(rows["encoder"]["fvu"] - rows[method]["fvu"])
         assert rows[method]["flops"] > 0
-        assert rows[method]["seconds"] > 0
     assert rows["own support"]["gain"] >= 0
     assert rows["L1 support"]["flops"] > rows["L1"]["flops"]
     # the true dictionary and a solver explain nearly all; a random dictionary does not
