@@ -17,7 +17,15 @@ PROJECT = find_project(Path(__file__).parent)
 NOTEBOOKS = [PROJECT.notebook(name) for name in PROJECT.names]
 LONGEST_BLOCK, LONGEST_CELL = 25, 60
 #: not yet written with the kit, by number
-NOT_YET = [f"{number:02d}" for number in range(20) if number not in (3, 8, 12, 13, 14, 15, 16, 17)]
+NOT_YET = {
+    "01",
+    "07",
+    "09",
+    "10",
+    "11",
+    "18",
+    "19",
+}
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
