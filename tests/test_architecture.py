@@ -29,8 +29,9 @@ MAY_KNOW = (
     | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)
     | {"dictionaries": BASE | MIDDLE | KERNELS | {"training"}}
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
-    | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit"}}
-    | {"audit": BASE | MIDDLE | UPPER | OUTER | PAPERWORK}
+    # Of audit, pages knows the type of its result.
+    | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit", "audit"}}
+    | {"audit": BASE | MIDDLE | UPPER | OUTER}
     | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit"})
 )
 BASE_PACKAGES = {"torch", "numpy", "scipy", "filelock"}

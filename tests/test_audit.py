@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from amortgap.audit import Inputs, audit, findings, from_model, from_path, render
+from amortgap.audit import Inputs, audit, from_model, from_path
 from amortgap.audit.loss import model_loss
 from amortgap.audit.measure import _halves
 from amortgap.cli import main
 from amortgap.gap import on_same_decoder
 from amortgap.interop import SAE, write
 from amortgap.metrics import fvu, l0
+from amortgap.pages.audit import findings, render
 from amortgap.problem import SparseProblem
 from tiny_models import save_gpt2
 
@@ -37,25 +38,25 @@ def result():
 
 
 def test_the_rows_are_those_of_gap(result):
-    rows = {row["method"]: row for row in result["rows"] if row["decoder"] == "SAE"}
+    rows = {row.method: row for row in result.rows if row.decoder == "SAE"}
     scored = _halves(DOCUMENTS, 600, 0)[1][:128].sort()[0]
     x, sae = P.x[scored], reading(P.D)
-    expected = on_same_decoder(sae.D, x, sae.encode(x), result["scored"]["alpha"])
+    expected = on_same_decoder(sae.D, x, sae.encode(x), result.scored.alpha)
     assert list(rows) == list(expected)
     for method, codes in expected.items():
-        assert rows[method]["fvu"] == pytest.approx(float(fvu(x, codes @ sae.D.T)), rel=1e-4)
-        assert rows[method]["l0"] == pytest.approx(float(l0(codes)))
-        assert rows[method]["low"] <= rows[method]["fvu"] <= rows[method]["high"]
-        assert rows[method]["gain"] == pytest.approx(rows["encoder"]["fvu"] - rows[method]["fvu"])
-        assert rows[method]["flops"] > 0
-    assert rows["own support"]["gain"] >= 0
-    assert rows["L1 support"]["flops"] > rows["L1"]["flops"]
+        assert rows[method].fvu == pytest.approx(float(fvu(x, codes @ sae.D.T)), rel=1e-4)
+        assert rows[method].l0 == pytest.approx(float(l0(codes)))
+        assert rows[method].low <= rows[method].fvu <= rows[method].high
+        assert rows[method].gain == pytest.approx(rows["encoder"].fvu - rows[method].fvu)
+        assert rows[method].flops > 0
+    assert rows["own support"].gain >= 0
+    assert rows["L1 support"].flops > rows["L1"].flops
     # the true dictionary and a solver explain nearly all; a random dictionary does not
-    assert rows["OMP"]["fvu"] < 0.05
-    assert min(row["fvu"] for row in result["rows"] if row["decoder"] == "random") > 2 * rows["OMP"]["fvu"]
-    assert result["scored"]["worst duality gap"] <= result["scored"]["tol"]
-    assert result["l0"] == rows["encoder"]["l0"]
-    assert min(result["excess"]) >= -1e-4
+    assert rows["OMP"].fvu < 0.05
+    assert min(row.fvu for row in result.rows if row.decoder == "random") > 2 * rows["OMP"].fvu
+    assert result.scored.worst_gap <= result.scored.tol
+    assert result.l0 == rows["encoder"].l0
+    assert min(result.excess) >= -1e-4
 
 
 def test_tokens_that_set_alpha_are_not_scored():
@@ -69,7 +70,7 @@ def test_tokens_that_set_alpha_are_not_scored():
 def test_dead_latents_are_counted():
     sae = reading(P.D)
     sae.b_enc[:12] = -1e3
-    assert audit(sae, Inputs(P.x), tokens=64)["dead"] == pytest.approx(12 / 48)
+    assert audit(sae, Inputs(P.x), tokens=64).dead == pytest.approx(12 / 48)
 
 
 def test_no_gap_where_the_encoder_is_exact():
@@ -81,10 +82,8 @@ def test_no_gap_where_the_encoder_is_exact():
 
 def test_the_same_seed_gives_the_same_numbers(result):
     again = audit(reading(P.D), Inputs(P.x, DOCUMENTS), tokens=128)
-    for a, b in zip(result["rows"], again["rows"], strict=True):
-        assert {k: v for k, v in a.items() if k != "seconds"} == {
-            k: v for k, v in b.items() if k != "seconds"
-        }
+    for a, b in zip(result.rows, again.rows, strict=True):
+        assert replace(a, seconds=0) == replace(b, seconds=0)
 
 
 def test_the_page_stands_alone_and_escapes_names(result):
@@ -93,8 +92,8 @@ def test_the_page_stands_alone_and_escapes_names(result):
     assert "<my>" not in page
     assert not re.search(r'(src|href)="(?!#|data:|audit\.json)', page)
     assert page.count("<svg") == 3
-    for row in result["rows"]:
-        assert f"{row['fvu']:.4f}" in page
+    for row in result.rows:
+        assert f"{row.fvu:.4f}" in page
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +114,10 @@ def test_the_loss_recovered_in_a_model(gpt2, tmp_path, monkeypatch):
     identity = torch.cat([torch.eye(16), -torch.eye(16)], 1)
     # split into positive and negative parts, nothing is lost, and OMP with M atoms finds as much
     loss = model_loss(reading(identity, bias=0.0), given, alpha=1e-3, k=16, tol=1e-4)
-    assert loss["recovered"]["encoder"] == pytest.approx(1, abs=1e-3)
-    assert loss["recovered"]["OMP"] == pytest.approx(1, abs=1e-3)
-    assert loss["nats"]["encoder"] == pytest.approx(loss["nats"]["untouched"], abs=1e-5)
-    assert loss["nats"]["mean"] != loss["nats"]["untouched"]
+    assert loss.recovered["encoder"] == pytest.approx(1, abs=1e-3)
+    assert loss.recovered["OMP"] == pytest.approx(1, abs=1e-3)
+    assert loss.nats["encoder"] == pytest.approx(loss.nats["untouched"], abs=1e-5)
+    assert loss.nats["mean"] != loss.nats["untouched"]
     with pytest.raises(ValueError, match="no alpha gives the LASSO the encoder's mean L0 of 16"):
         audit(reading(identity, bias=0.0), given, tokens=64)
 

@@ -2,6 +2,6 @@
 
 from amortgap.audit.inputs import Inputs, from_model, from_path
 from amortgap.audit.measure import audit
-from amortgap.audit.page import findings, render
+from amortgap.audit.result import AuditResult, Loss, Row, Scored
 
-__all__ = ["Inputs", "audit", "findings", "from_model", "from_path", "render"]
+__all__ = ["AuditResult", "Inputs", "Loss", "Row", "Scored", "audit", "from_model", "from_path"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from amortgap.audit.inputs import Inputs
+from amortgap.audit.result import Loss
 from amortgap.audit.rows import coded
 from amortgap.interop import SAE
 from amortgap.llm import cross_entropy, read
@@ -15,7 +14,7 @@ LOSS_WINDOWS = 8
 OUTLIER = 3.0  # times the median norm: left alone
 
 
-def model_loss(sae: SAE, given: Inputs, alpha: float, k: int, tol: float) -> dict[str, Any]:
+def model_loss(sae: SAE, given: Inputs, alpha: float, k: int, tol: float) -> Loss:
     """Next-token loss in nats with each row's reconstruction spliced in, and the share of the loss it gives back.
 
     0 is the loss with every activation replaced by the mean, 1 that of the untouched model. Position 0 and massive
@@ -41,10 +40,5 @@ def model_loss(sae: SAE, given: Inputs, alpha: float, k: int, tol: float) -> dic
         pieces = iter(x_hat.reshape(raw.shape).split(16))  # cross_entropy takes 16 windows at a time
         losses[method] = cross_entropy(lm, windows, layer, lambda _: next(pieces).reshape(-1, x.shape[1]))  # noqa: B023
     span = losses["mean"] - losses["untouched"]
-    return {
-        "nats": losses,
-        "tokens": windows[:, 1:].numel(),
-        "recovered": {
-            m: (losses["mean"] - v) / span for m, v in losses.items() if m not in ("mean", "untouched")
-        },
-    }
+    recovered = {m: (losses["mean"] - v) / span for m, v in losses.items() if m not in ("mean", "untouched")}
+    return Loss(losses, recovered, windows[:, 1:].numel())

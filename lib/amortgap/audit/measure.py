@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from amortgap._check import as_tensor
 from amortgap._largest import largest
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
+from amortgap.audit.result import AuditResult, Row, Scored
 from amortgap.audit.rows import BATCH, score
 from amortgap.gap import excess_objective
 from amortgap.interop import SAE
@@ -22,8 +23,8 @@ from amortgap.solvers import alpha_for, solve
 CALIBRATION = 256  # tokens that set alpha, none of them scored
 
 
-def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, seed: int = 0) -> dict[str, Any]:
-    """All numbers of an audit, as JSON can hold them.
+def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, seed: int = 0) -> AuditResult:
+    """All numbers of an audit.
 
     Documents (tokens, where no documents are known) are split in two: alpha is set on one part so that the L1
     codes have the encoder's mean L0, and `tokens` of the other are coded and scored. Intervals are 95 % bootstrap
@@ -57,11 +58,9 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     group = (second if given.document is None else given.document[second]).to(x.device)
     began = time.perf_counter()
     codes = sae.encode(z)
-    cost = {
-        "flops": sum(sae.kind.products(sae.M, sae.N, 0, 0)),
-        "seconds": (time.perf_counter() - began) / len(z),
-    }
-    rows: list[dict[str, Any]] = []
+    flops = sum(sae.kind.products(sae.M, sae.N, 0, 0))
+    seconds = (time.perf_counter() - began) / len(z)
+    rows: list[Row] = []
     # a reading that nobody trained
     untrained = largest(torch.relu((z - sae.b_dec) @ random), max(1, round(sparsity)))
     for name, D, s in (("random", random, untrained), ("SAE", sae.D, codes)):
@@ -72,22 +71,14 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
                 f"no alpha gives the LASSO the encoder's mean L0 of {sparsity:g}: {error}"
             ) from error
         rows = score(name, D, z, sae.b_dec, s, alpha, group, tol, seed) + rows
-    for row in rows:
-        row |= cost if row["method"] == "encoder" else {}
+    rows = [replace(row, flops=flops, seconds=seconds) if row.method == "encoder" else row for row in rows]
     excess = excess_objective(D, z - sae.b_dec, codes, alpha, tol=tol)
     gap = solve(D, z - sae.b_dec, alpha, tol=tol).duality_gap
     k = max(1, round(float(l0(codes))))
     loss = model_loss(sae, given, alpha, k, tol) if given.model is not None else None
-    scored = {
-        "tokens": len(z),
-        "resampled": "tokens" if given.document is None else "documents",
-        "groups": len(group.unique()),
-        "alpha": alpha,
-        "worst duality gap": float(gap.max()),
-        "tol": tol,
-    }
-    return {
-        "sae": {
+    resampled = "tokens" if given.document is None else "documents"
+    return AuditResult(
+        sae={
             "architecture": sae.architecture,
             "M": sae.M,
             "N": sae.N,
@@ -100,16 +91,16 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
                 if isinstance(value, str | int | float)
             },
         },
-        "activations": given.about
+        activations=given.about
         | {"n": len(x), "documents": None if given.document is None else len(given.document.unique())},
-        "scored": scored,
-        "l0": float(l0(codes)),
-        "dead": float((density == 0).double().mean()),
-        "density": density.double().cpu().tolist(),
-        "excess": excess.cpu().tolist(),
-        "rows": rows,
-        "loss": loss,
-    }
+        scored=Scored(len(z), resampled, len(group.unique()), alpha, float(gap.max()), tol),
+        l0=float(l0(codes)),
+        dead=float((density == 0).double().mean()),
+        density=density.double().cpu().tolist(),
+        excess=excess.cpu().tolist(),
+        rows=rows,
+        loss=loss,
+    )
 
 
 def _halves(document: Tensor | None, n: int, seed: int) -> tuple[Tensor, Tensor]:

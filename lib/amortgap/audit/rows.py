@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from amortgap.audit.result import Row
 from amortgap.gap import each_row
 from amortgap.metrics import l0
 
@@ -44,7 +45,7 @@ def score(
     group: Tensor,
     tol: float,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     k = max(1, round(float(l0(codes))))
     error: dict[str, Tensor] = {}
     active: dict[str, Tensor] = {}
@@ -65,19 +66,19 @@ def score(
         gain_low, gain_high = _ends(ratio["encoder"] - ratio[method])
         mean = float(e.sum() / power.sum())
         rows.append(
-            {
-                "decoder": name,
-                "method": method,
-                "fvu": mean,
-                "low": low,
-                "high": high,
-                "gain": float(error["encoder"].sum() / power.sum()) - mean,
-                "gain_low": gain_low,
-                "gain_high": gain_high,
-                "l0": float(active[method].mean()),
-                "flops": spent[method][0] / len(z),
-                "seconds": spent[method][1] / len(z),
-            }
+            Row(
+                decoder=name,
+                method=method,
+                fvu=mean,
+                low=low,
+                high=high,
+                gain=float(error["encoder"].sum() / power.sum()) - mean,
+                gain_low=gain_low,
+                gain_high=gain_high,
+                l0=float(active[method].mean()),
+                flops=spent[method][0] / len(z),
+                seconds=spent[method][1] / len(z),
+            )
         )
     return rows
 

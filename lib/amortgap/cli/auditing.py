@@ -66,6 +66,7 @@ def audit(options: argparse.Namespace) -> int:
     from amortgap import audit as auditing
     from amortgap._check import check_device
     from amortgap.interop import read
+    from amortgap.pages.audit import findings, render
 
     name = options.sae.resolve().stem
     folder = options.out or Path(f"audit_{name}")
@@ -85,9 +86,9 @@ def audit(options: argparse.Namespace) -> int:
         )
     check_folder(folder)
     result = auditing.audit(sae, given.to(options.device), tokens=options.tokens, seed=options.seed)
-    write_json(folder / "audit.json", result)
-    write_text(folder / "index.html", auditing.render(name, result))
-    for sentence in auditing.findings(result):
+    write_json(folder / "audit.json", result.as_dict())
+    write_text(folder / "index.html", render(name, result))
+    for sentence in findings(result):
         print(sentence)
     print(folder / "index.html")
     return 0
