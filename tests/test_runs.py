@@ -17,6 +17,7 @@ import pytest
 
 from amortgap._errors import Refused
 from amortgap._files import lock, write_text
+from amortgap.kit import Record
 from amortgap.kit.tables import read_table
 from amortgap.runs.backup import back_up
 from amortgap.runs.execute import execute
@@ -491,6 +492,22 @@ rec.table("all", found)""",
     assert list(read_table(one.folder / "all.json").third) == [0, 0.333333333, 0.666666667, 1]
     assert execute(one)["status"] == "done"  # the parts went with the run that used them
     assert (project.notebooks / "made").read_text() == "01223" + "0123"
+
+
+@pytest.mark.parametrize(
+    "damage", ["", '{"columns": ["a"],\n"data": [\n[1', '{"columns": ["a"],\n"data": [\n[3]\n]}\n', "null"]
+)
+def test_a_damaged_part_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    monkeypatch.setenv("AMORTGAP_RUN", "key")
+    parts = Record(tmp_path).parts
+    parts["sound"], parts["broken"] = [{"a": 1}], [{"a": 2}]
+    assert Record(tmp_path).parts == {"sound": [{"a": 1}], "broken": [{"a": 2}]}
+    assert capsys.readouterr().err == ""
+    (tmp_path / "parts_key/broken.json").write_text(damage)
+    assert Record(tmp_path).parts == {"sound": [{"a": 1}]}
+    assert capsys.readouterr().err == "part broken is damaged, so it is computed again\n"
 
 
 def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:

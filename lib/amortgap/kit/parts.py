@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+from amortgap._files import digest, write_text
 from amortgap.kit.tables import read_rows, write_table
 from amortgap.runs.parts import parts_folder
 
@@ -22,9 +24,8 @@ class Parts(dict[str, Rows]):
     def __init__(self, out: Path) -> None:
         key = os.environ.get("AMORTGAP_RUN")
         self._folder = parts_folder(out, key) if key else None
-        super().__init__(
-            {file.stem: read_rows(file) for file in self._folder.glob("*.json")} if self._folder else {}
-        )
+        found = sorted(self._folder.glob("*.json")) if self._folder else []
+        super().__init__({file.stem: rows for file in found if (rows := _intact(file)) is not None})
 
     def __setitem__(self, name: str, rows: Rows) -> None:
         if self._folder:
@@ -32,4 +33,20 @@ class Parts(dict[str, Rows]):
             write_table(self._folder / f"{name}.json", rows, may_be_empty=True)
             # to the digits that a run going on would read
             rows = read_rows(self._folder / f"{name}.json")
+            write_text(_seal(self._folder / f"{name}.json"), digest(self._folder / f"{name}.json"))
         super().__setitem__(name, rows)
+
+
+def _seal(file: Path) -> Path:
+    return file.with_suffix(".sha256")
+
+
+def _intact(file: Path) -> Rows | None:
+    """The rows of a part; None, and a sentence on stderr, where it is not as it was written."""
+    try:
+        if _seal(file).read_text(encoding="utf-8") == digest(file):
+            return read_rows(file)
+    except OSError:
+        pass
+    print(f"part {file.stem} is damaged, so it is computed again", file=sys.stderr)
+    return None

@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from amortgap._files import write_json
+from amortgap._files import digest, write_json
 from amortgap.kit.claims import merge
 from amortgap.pages.rendered import Rendered
 from amortgap.pages.withdrawn import Withdrawal, mark_claims, withdrawals
 from amortgap.runs.jobs import read_state
-from amortgap.runs.key import digest
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 

@@ -10,8 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from amortgap._files import read_json, write_json, write_text
-from amortgap.runs.key import digest
+from amortgap._files import digest, read_json, write_json, write_text
 
 #: Packages that shape a page.
 PACKAGES = (

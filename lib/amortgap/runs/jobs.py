@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amortgap._files import read_json, write_json
+from amortgap._files import digest, read_json, write_json
 from amortgap.runs.backup import copy_of
-from amortgap.runs.key import Inputs, changed_values, differences, digest, drawn_otherwise, find_inputs
+from amortgap.runs.key import Inputs, changed_values, differences, drawn_otherwise, find_inputs
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 

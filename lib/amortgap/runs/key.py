@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from amortgap._files import digest
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 from amortgap.runs.reach import Library, Reached
@@ -166,12 +167,6 @@ def _beside(library: Library, reached: Reached) -> dict[str, str]:
         for path in sorted(files)
         if path.suffix != ".py"
     }
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, 16 digits of it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _told_to_use(names: set[str]) -> set[str]:
