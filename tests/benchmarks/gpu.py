@@ -58,8 +58,8 @@ SHAPES = {
 class Report:
     """Rows by section, written whole after every change."""
 
-    def __init__(self, out: Path | None, minutes: float) -> None:
-        self.out, self.stop = out, time.monotonic() + 60 * minutes
+    def __init__(self, out: Path | None, minutes: float, most: float) -> None:
+        self.out, self.stop, self.most = out, time.monotonic() + 60 * minutes, most
         self.began = time.monotonic()
         self.data: dict[str, Any] = {"about": about(), "sections": {}, "errors": {}, "seconds": {}}
 
@@ -221,7 +221,7 @@ def tests(report: Report, small: bool) -> None:
     command += ["-W", "default", "--tb=short", "-m", "gpu", *(f for f in files if Path(f).exists())]
     if small:
         command += ["-k", "solve_on"]
-    limit = max(20.0, min(240.0, report.left() - 60))
+    limit = max(20.0, min(report.most, report.left()) - 10)
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=limit, cwd=here.parent)
         text = run.stdout + run.stderr[-2000:]
@@ -534,7 +534,7 @@ def main() -> None:
     out = options.out or (Path("reports/bench") if CUDA else None)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    report = Report(out, options.minutes)
+    report = Report(out, options.minutes, options.most)
     print(report.data["about"], flush=True)
     signal.signal(signal.SIGALRM, _late)
     for name in options.sections:
