@@ -7,7 +7,8 @@ from typing import Any
 import numba
 import numpy as np
 
-jit: Any = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+# for functions whose sums must not be ordered anew when the kernel around them is loaded from the cache
+inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy", fastmath=FAST)
 ONE, ZERO = np.float32(1), np.float32(0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from amortgap._kernels.blocks import BLOCK
 from amortgap._kernels.jit import ONE, ZERO, jit
 from amortgap._kernels.largest import keep_largest
-from amortgap._kernels.products import adam, add_cross, normalise, product
+from amortgap._kernels.products import Learned, adam, add_cross, normalise, product
 
 
 @jit
@@ -33,24 +33,32 @@ def _exp(z: Any, out: Any, power: Any) -> None:
         out[j] *= two[j]
 
 
-@jit
-def train_codes(
-    D: Any, mD: Any, vD: Any, logs: Any, m: Any, v: Any, x: Any, learned: bool, keep: int, push: float,
-    scale: float, rates: Any, first: int,
-) -> None:  # fmt: skip
-    """len(rates) steps of Adam on log-codes (n N), and on D (M, N) if learned, in place; rates: of each step.
+class Problem(NamedTuple):
+    """Samples, and what is asked for."""
 
-    Gradients: r = scale (D s - x);  r s' for D;  s (D'r + push) for the logarithms of s. keep > 0: s is exp of the
-    `keep` largest log-codes of each sample and zero elsewhere.
+    x: Any  # (n M), as `blocks` lays them out
+    learned: bool  # D is
+    keep: int  # s is exp of the `keep` largest log-codes of each sample and zero elsewhere; 0: of all
+    push: float  # the gradient of the penalty with respect to s
+    scale: float  # of the gradient of the error
+
+
+@jit
+def train_codes(dictionary: Learned, logs: Learned, problem: Problem, rates: Any, first: int) -> None:
+    """len(rates) steps of Adam on log-codes (n N), and on D (M, N) if learned, in place.
+
+    rates: of each step, first: steps made before.  Gradients: r = scale (D s - x);  r s' for D;  s (D'r + push) for
+    the logarithms of s.
     """
+    D, x = dictionary.values, problem.x
     M, N = D.shape
     n = len(x) // M
     gD, DT = np.zeros((M, N), np.float32), np.empty((N, M), np.float32)
     size = min(n, BLOCK)
     store_s, store_g = np.empty(size * N, np.float32), np.empty(size * N, np.float32)
     store_r, power = np.empty(size * M, np.float32), np.empty(size * N, np.int32)
-    top, spare = np.empty((keep + 1, BLOCK), np.float32), np.empty(BLOCK, np.int32)
-    scale32, push32 = np.float32(scale), np.float32(push)
+    top, spare = np.empty((problem.keep + 1, BLOCK), np.float32), np.empty(BLOCK, np.int32)
+    scale, push = np.float32(problem.scale), np.float32(problem.push)
     for number in range(len(rates)):
         lr, step = rates[number], first + number + 1
         gD[:], DT[:] = ZERO, D.T
@@ -60,20 +68,21 @@ def train_codes(
             here = slice(start * N, end * N)
             s, g, r = store_s[: k * N], store_g[: k * N], store_r[: k * M].reshape(M, k)
             S, X = s.reshape(N, k), x[start * M : end * M].reshape(M, k)
-            _exp(logs[here], s, power)
-            if keep:
-                keep_largest(S, keep, top, spare)
+            _exp(logs.values[here], s, power)
+            if problem.keep:
+                keep_largest(S, problem.keep, top, spare)
             product(D, S, r)
             for i in range(M):
                 ri, xi = r[i], X[i]
                 for j in range(k):
-                    ri[j] = scale32 * (ri[j] - xi[j])
-            if learned:
+                    ri[j] = scale * (ri[j] - xi[j])
+            if problem.learned:
                 add_cross(r, S, gD)
             product(DT, r, g.reshape(N, k))
             for j in range(k * N):
-                g[j] = s[j] * (g[j] + push32)
-            adam(logs[here], g, m[here], v[here], lr, step)
-        if learned:
-            adam(D.reshape(-1), gD.reshape(-1), mD.reshape(-1), vD.reshape(-1), lr, step)
+                g[j] = s[j] * (g[j] + push)
+            adam(logs.values[here], g, logs.m[here], logs.v[here], lr, step)
+        if problem.learned:
+            flat = dictionary.m.reshape(-1), dictionary.v.reshape(-1)
+            adam(D.reshape(-1), gD.reshape(-1), flat[0], flat[1], lr, step)
             normalise(D)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from amortgap._kernels.jit import ONE, ZERO, jit
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch.optim.Adam's
+
+
+class Learned(NamedTuple):
+    """What Adam moves, and its moments."""
+
+    values: Any
+    m: Any
+    v: Any
 
 
 @jit

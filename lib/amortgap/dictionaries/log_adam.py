@@ -111,15 +111,22 @@ class PackedCodes:
     at_once = 1 << 20  # the data are the same at every step
 
     def __init__(self, D: Tensor, logs: Tensor, x: Tensor, weight: Tensor, learned: bool, keep: int) -> None:
+        # numba takes half a second to import
+        from amortgap._kernels.log_codes import Problem
+        from amortgap._kernels.products import Learned
+
         (_, M, N), n = D.shape, x.shape[-2]
         self.N, self.logs, self.keep, data = N, blocks(logs), keep, blocks(x)
         D_ = D.numpy()  # shares its memory with D
         (mD, m), (vD, v) = [(np.zeros_like(D_), np.zeros_like(self.logs)) for _ in range(2)]
         self.of = [
-            (D_[i], mD[i], vD[i], self.logs[i], m[i], v[i], data if x.ndim == 2 else data[i],
-             learned, keep, push, 2 / (n * M))
+            (
+                Learned(D_[i], mD[i], vD[i]),
+                Learned(self.logs[i], m[i], v[i]),
+                Problem(data if x.ndim == 2 else data[i], learned, keep, push, 2 / (n * M)),
+            )
             for i, push in enumerate(weight.reshape(-1).expand(len(D)).tolist())
-        ]  # fmt: skip
+        ]
 
     def jobs(self, first: int, count: int) -> list[tuple[Any, ...]]:
         return self.of

@@ -82,17 +82,24 @@ def _by_kernel(
     """The same steps fused into one compiled loop, parts of the samples in parallel."""
     # numba takes half a second to import
     from amortgap._kernels.blocks import BLOCK, blocks, each, unblocks
-    from amortgap._kernels.log_codes import train_codes
+    from amortgap._kernels.log_codes import Problem, train_codes
+    from amortgap._kernels.products import Learned
 
     part = BLOCK * max(1, -(-len(x) // (BLOCK * torch.get_num_threads())))
-    D_, unused, rates = D.detach().contiguous().numpy(), np.zeros((0, 0), np.float32), np.full(steps, lr)
+    unused, rates = np.zeros((0, 0), np.float32), np.full(steps, lr)
+    given = Learned(D.detach().contiguous().numpy(), unused, unused)
     parts = [
         (blocks(a), blocks(b.detach())) for a, b in zip(log_codes.split(part), x.split(part), strict=True)
     ]
-    moments = [(np.zeros_like(a), np.zeros_like(a)) for a, _ in parts]
     jobs = [
-        (D_, unused, unused, a, m, v, b, False, 0, push, scale, rates, 0)
-        for (a, b), (m, v) in zip(parts, moments, strict=True)
+        (
+            given,
+            Learned(a, np.zeros_like(a), np.zeros_like(a)),
+            Problem(b, learned=False, keep=0, push=push, scale=scale),
+            rates,
+            0,
+        )
+        for a, b in parts
     ]
     each(train_codes, jobs)
     return torch.cat([unblocks(a, D.shape[1]) for a, _ in parts])

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from amortgap._kernels.blocks import NOTHING, blocks
+from amortgap._kernels.products import Learned
 from amortgap.encoders import MLPEncoder, ReLUEncoder, TopKEncoder
 from amortgap.training.batches import Rows
+from amortgap.training.kernel import Form, Samples
 from amortgap.training.steps import Moments
 
 KERNEL_WEIGHTS = 600_000  # of one model, if each thread has its own: above, torch is as fast (measured)
@@ -47,7 +49,7 @@ class PackedEncoder:
         self.sizes = [H * M, H, N * (H or M), N, M * N]
         relu, keep = one or model.output == "relu", getattr(model, "k", None) or 0
         self.learned = [p for p in model.parameters() if p.requires_grad]
-        self.shape = (n, M, N, H, weights[3] is not None, relu, D.requires_grad, keep)
+        self.n, self.form = n, Form(M, N, H, weights[3] is not None, relu, D.requires_grad, keep)
         self.gather()
         self.m, self.v = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
         self.batches = batches
@@ -79,7 +81,8 @@ class PackedEncoder:
             torch.stack([torch.as_tensor(self.batches.rows(t)) for t in range(first, first + count)])
         )
         return [
-            (theta[i], m[i], v[i], x[i], codes[i], *self.shape, self.l1_weight[i]) for i in range(len(theta))
+            (Learned(theta[i], m[i], v[i]), Samples(x[i], codes[i], self.n), self.form, self.l1_weight[i])
+            for i in range(len(theta))
         ]
 
     def write_back(self) -> None:
