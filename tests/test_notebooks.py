@@ -23,8 +23,6 @@ NOT_YET = {
     "09",
     "10",
     "11",
-    "18",
-    "19",
 }
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
