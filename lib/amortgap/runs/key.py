@@ -16,7 +16,8 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,18 @@ Inputs = dict[str, Any]
 #: Import name -> name of the distribution, where they differ.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 #: Parts of the library and packages that neither make nor draw a result.
-PAPERWORK = {"runs", "pages", "cli", "_files", "_errors"}
+PAPERWORK = {"runs", "pages", "cli", "_files", "_errors", "kit.parts"}
 PAPERWORK_PACKAGES = {"IPython", "tqdm", "filelock", "papermill"}
 #: What `kit` holds beside the drawing of figures and claims.
-RESULTS_OF_KIT = {"tables", "parts", "summary", "intervals"}
+RESULTS_OF_KIT = {"tables", "summary", "intervals"}
 DRAWING_PACKAGES = {"matplotlib", "cycler"}
 
 
 def find_inputs(project: Project, notebook: Notebook, parameters: dict[str, Any]) -> Inputs:
     """What a run of `notebook` with all its `parameters` is made from, as it is now."""
-    library = Library(project.root / "lib" / "amortgap")
+    root = project.root / "lib" / "amortgap"
+    files = sorted(root.rglob("*.py"))
+    library = _library(root, tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
     reached = library.reach(notebook.code)
     given = {name: value for name, value in parameters.items() if name != "out"}
     packages = {name.partition(".")[0] for name in reached.packages}
@@ -60,6 +63,12 @@ def find_inputs(project: Project, notebook: Notebook, parameters: dict[str, Any]
             "packages": _versions(packages & DRAWING_PACKAGES),
         },
     }
+
+
+@lru_cache(maxsize=1)
+def _library(root: Path, files: tuple[tuple[Path, int, int], ...]) -> Library:
+    """The library, read once while its files stay as they are."""
+    return Library(root, [path for path, _, _ in files])
 
 
 def run_key(inputs: Inputs) -> str:
@@ -131,7 +140,7 @@ def _code(library: Library, reached: Reached, kind: str) -> dict[str, dict[str, 
 def _kind(module: str) -> str:
     """What a module of the library is for: "result", "drawing" or "paperwork"."""
     _, part, *rest = *module.split("."), ""
-    if part in PAPERWORK:
+    if part in PAPERWORK or module.removeprefix("amortgap.") in PAPERWORK:
         return "paperwork"
     return "drawing" if part == "kit" and not RESULTS_OF_KIT.intersection(rest) else "result"
 
@@ -180,7 +189,12 @@ def _versions(packages: set[str]) -> dict[str, str]:
     for package in sorted(packages - PAPERWORK_PACKAGES - sys.stdlib_module_names):
         name = DISTRIBUTIONS.get(package, package)
         try:
-            found[name] = version(name)
+            found[name] = _installed(name, version)
         except PackageNotFoundError:
             continue  # an optional package that the run does without, or no package at all
     return found
+
+
+@cache
+def _installed(name: str, look_up: Callable[[str], str]) -> str:
+    return look_up(name)

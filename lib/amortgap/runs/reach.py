@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from amortgap.runs.sources import Piece, Source, Target, read_source
@@ -30,20 +29,18 @@ class Reached:
 
 
 class Library:
-    """The modules of the package `amortgap` in the folder `root`, each read when it is needed."""
+    """The modules of the package `amortgap`, each read when it is needed.
 
-    def __init__(self, root: Path) -> None:
+    `root` is its folder, `files` the file of each module.
+    """
+
+    def __init__(self, root: Path, files: list[Path]) -> None:
         self.root = root
+        self.files: dict[str, Path] = {}
+        for path in files:
+            parts = path.relative_to(root).with_suffix("").parts
+            self.files[".".join(("amortgap", *(part for part in parts if part != "__init__")))] = path
         self._read: dict[str, Source] = {}
-
-    @cached_property
-    def files(self) -> dict[str, Path]:
-        """Module -> file."""
-        found = {}
-        for path in self.root.rglob("*.py"):
-            parts = path.relative_to(self.root).with_suffix("").parts
-            found[".".join(("amortgap", *(part for part in parts if part != "__init__")))] = path
-        return found
 
     def source(self, module: str) -> Source:
         """The parsed module."""
