@@ -107,18 +107,24 @@ def changed_values(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _changed_cells(then: list[str], now: list[str]) -> Iterator[str]:
-    changed = [number for number, digest in enumerate(now, start=1) if digest not in then]
-    if changed:
-        yield f"code cell {', '.join(map(str, changed))} of the notebook changed"
+    changed = [str(number) for number, digest in enumerate(now, start=1) if digest not in then]
+    if len(changed) > 3:
+        yield f"{len(changed)} code cells of the notebook changed"
+    elif changed:
+        yield f"code cell {', '.join(changed)} of the notebook changed"
     elif then != now:
         yield "code cells of the notebook were removed or moved"
 
 
 def _changed_code(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     for file, before, after in _changed(then, now):
-        for name, old, new in _changed(before or {}, after or {}):
-            how = "is used now" if old is None else "is not used any more" if new is None else "changed"
-            yield f"{file}: {name} {how}"
+        if before is None or after is None:
+            yield f"{file} is {'used now' if before is None else 'not used any more'}"
+            continue
+        names = list(_changed(before, after))
+        yield from (f"{file}: {name} changed" for name, old, new in names if old and new)
+        yield from (f"{file}: {name} is used now" for name, old, _ in names if not old)
+        yield from (f"{file}: {name} is not used any more" for name, _, new in names if not new)
 
 
 def _changed_versions(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:

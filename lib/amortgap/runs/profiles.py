@@ -15,10 +15,12 @@ DEFAULT_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Profile:
-    """A name, the minutes each notebook may take, and the parameters of each notebook, in the order to run."""
+    """What one report runs."""
 
     name: str
+    #: minutes that a notebook may go without writing or printing anything
     timeout: float
+    #: notebook -> its parameters, in the order to run
     notebooks: dict[str, dict[str, Any]]
 
 
