@@ -20,14 +20,17 @@ NAMES = ("activations", "x")
 
 @dataclass(frozen=True)
 class Inputs:
-    """Activations in the model's own units, and where each is from."""
+    """Activations in the model's own units, and where they come from."""
 
-    x: Tensor  # (n, M) float32
-    document: Tensor | None = None  # (n,) int64
+    #: (n, M) float32
+    x: Tensor
+    #: (n,) int64: which document each activation comes from
+    document: Tensor | None = None
     about: dict[str, Any] = field(default_factory=dict)
     model: LanguageModel | None = None
     layer: int | str = 1
-    windows: Tensor | None = None  # (W, context) token ids, to measure the model's loss on
+    #: (W, context) token ids, to measure the model's loss on
+    windows: Tensor | None = None
 
     def to(self, device: str) -> Inputs:
         """The same with the activations on `device`."""

@@ -11,7 +11,8 @@ from amortgap.interop import SAE
 from amortgap.llm import cross_entropy, read
 
 LOSS_WINDOWS = 8
-OUTLIER = 3.0  # times the median norm: left alone
+#: Activations with a norm above this many times the median stay as they are.
+OUTLIER = 3.0
 
 
 def model_loss(sae: SAE, given: Inputs, alpha: float, k: int, tol: float) -> Loss:
@@ -37,7 +38,8 @@ def model_loss(sae: SAE, given: Inputs, alpha: float, k: int, tol: float) -> Los
     losses = {"untouched": cross_entropy(lm, windows, layer)}
     for method, value in columns.items():
         x_hat = torch.where(usual[:, None], value if method == "mean" else undo(value), x)
-        pieces = iter(x_hat.reshape(raw.shape).split(16))  # cross_entropy takes 16 windows at a time
+        # cross_entropy takes 16 windows at a time
+        pieces = iter(x_hat.reshape(raw.shape).split(16))
         losses[method] = cross_entropy(lm, windows, layer, lambda _: next(pieces).reshape(-1, x.shape[1]))  # noqa: B023
     span = losses["mean"] - losses["untouched"]
     recovered = {m: (losses["mean"] - v) / span for m, v in losses.items() if m not in ("mean", "untouched")}

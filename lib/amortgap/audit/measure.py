@@ -20,7 +20,8 @@ from amortgap.metrics import l0
 from amortgap.problem import unit_columns
 from amortgap.solvers import alpha_for, solve
 
-CALIBRATION = 256  # tokens that set alpha, none of them scored
+#: Tokens that set alpha; none of them is scored.
+CALIBRATION = 256
 
 
 def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, seed: int = 0) -> AuditResult:

@@ -15,8 +15,10 @@ from amortgap.gap import each_row
 from amortgap.metrics import l0
 
 BATCH = 1024
-MEMORY = 16_000_000  # float64 numbers of a batch of small least-squares systems
-DRAWS = 1000  # of the bootstrap
+#: float64 numbers that a batch of small least-squares systems may hold
+MEMORY = 16_000_000
+#: resamplings of the bootstrap
+DRAWS = 1000
 
 
 def _parts(codes: Tensor) -> list[slice]:
@@ -46,6 +48,11 @@ def score(
     tol: float,
     seed: int,
 ) -> list[Row]:
+    """The rows on one decoder: each way to code `z`, with bootstrap intervals over `group`.
+
+    D (M, N), z (n, M) in the SAE's input space, b (M,) the decoder's bias, codes (n, N) of the encoder on `D`,
+    group (n,) the documents of the tokens.
+    """
     k = max(1, round(float(l0(codes))))
     error: dict[str, Tensor] = {}
     active: dict[str, Tensor] = {}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from amortgap._errors import Refused
 
-#: Drawn by the browser without standing in the text: radical, accents, the fraction's minus, primes.
+#: Characters that the browser draws although the text does not hold them: radical, accents, primes.
 ALWAYS = "√ˆ˜¯˙¨ˇ´`→^~_¯‾⏞⏟−′ "
 ITALIC_A, ITALIC_ALPHA = 0x1D44E, 0x1D6FC
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def relink(html: str, base: Path, page: Path, pages: Collection[str]) -> str:
-    """`html` whose relative `href`s, meant from the folder `base`, work from the folder `page`.
+    """`html` with every relative `href`, written for the folder `base`, rewritten for the folder `page`.
 
     A link to the notebook `NAME.ipynb` goes to `NAME.html` when NAME is one of `pages`.
     """
@@ -23,5 +23,5 @@ def relink(html: str, base: Path, page: Path, pages: Collection[str]) -> str:
             target = page / f"{target.stem}.html"
         return f'href="{Path(os.path.relpath(target, page)).as_posix()}{mark}{fragment}"'
 
-    # Only of anchors: an SVG's <use href="#..."> points inside the page.
+    # Only in anchors: an SVG's <use href="#..."> points inside the page.
     return re.sub(r"(?<=<a )[^>]*>", lambda tag: re.sub(r'\bhref="([^"]*)"', rewritten, tag[0]), html)

@@ -68,5 +68,5 @@ def _mend(mathml: str) -> str:
     mathml = mathml.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
     # Chromium aligns the cells of a formula only by its own value; others ignore it and keep the first.
     mathml = mathml.replace("text-align: right;", "text-align: right; text-align: -webkit-right;")
-    # "Parallel to" keeps its spaces even as a bracket, "double line" has none: norms are the latter.
+    # pandoc writes a norm with "parallel to", which has spaces around it; "double line" has none.
     return re.sub(r'(form="(?:prefix|postfix)">)∥', r"\1‖", mathml)

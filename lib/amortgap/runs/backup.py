@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from amortgap._files import LOCK
+
 
 def copy_of(folder: Path) -> Path:
     """Where the copy lies. It is there only while the folder may be half changed."""
@@ -15,7 +17,8 @@ def back_up(folder: Path) -> None:
     """Make the copy."""
     unfinished = _unfinished(folder)
     remove(unfinished)
-    shutil.copytree(folder, unfinished)
+    # The lock is held, so Windows would not let it be read.
+    shutil.copytree(folder, unfinished, ignore=shutil.ignore_patterns(LOCK))
     unfinished.replace(copy_of(folder))
 
 

@@ -36,7 +36,7 @@ def _run(job: Job) -> dict[str, Any]:
     # First of all: without it the folder counts as not run.
     remove(job.folder / "run.json")
     for old in job.folder.iterdir():
-        # A run that was killed left parts, which a run with the same key uses.
+        # Parts of a killed run with the same key are used again.
         if old != parts and old.name != LOCK:
             remove(old)
     result = _execute(job, inputs)
@@ -86,13 +86,15 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
 
 
 def _keep(partial: Path, name: str) -> str:
-    """Put the executed notebook in its place, without what names this machine: papermill's notes and stderr.
+    """Move the executed notebook to `name`, without papermill's notes, which name this machine; returns `name`.
 
-    Progress bars and warnings go to stderr; a failed notebook keeps its own, which may say why it failed.
+    Standard error holds progress bars and warnings, and is dropped too. A failed notebook keeps it, because it may
+    say why the notebook failed.
     """
     import nbformat
 
-    if not partial.exists():  # the kernel did not start
+    # Without a file, the kernel did not start.
+    if not partial.exists():
         return ""
     notebook = nbformat.read(partial, as_version=4)
     for part in (notebook, *notebook.cells):
@@ -114,7 +116,7 @@ def _papermill(job: Job, partial: Path) -> None:
         cwd=job.project.notebooks,
         progress_bar=False,
         start_timeout=120,
-        # Keeps ipykernel's notes about its local TCP port off our stderr; errors still show.
+        # ipykernel prints notes about its local TCP port to our stderr; this leaves only its errors.
         extra_arguments=["--IPKernelApp.log_level=40"],
     )
 

@@ -1,4 +1,4 @@
-"""What a notebook says of itself: its title, its parameters, its source."""
+"""A notebook file: its title, its parameters, its code."""
 
 from __future__ import annotations
 

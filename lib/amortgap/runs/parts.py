@@ -1,4 +1,4 @@
-"""Where a long run keeps its parts until it has succeeded, so that a run that was killed goes on from them."""
+"""Where a long run keeps its parts until it has succeeded, so that a killed run can continue from them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from amortgap.runs.key import Inputs
 
-#: Only these decide a result; made reports and notes beside them do not make a commit "modified".
+#: A commit counts as "modified" when one of these differs from it; reports and notes do not matter.
 SOURCES = ("lib", "notebooks", "proofs", "pyproject.toml", "constraints.txt")
 
 
@@ -39,7 +39,8 @@ def cpu() -> str:
                 name = line.partition(":")[2].strip()
                 break
     except OSError:
-        pass  # not Linux
+        # Not Linux.
+        pass
     return f"{name}, {cores()} cores"
 
 

@@ -1,4 +1,4 @@
-"""Run many notebooks, several at a time, and tell on stderr how each ended."""
+"""Run many notebooks, several at a time, and print to stderr how each ended."""
 
 from __future__ import annotations
 
