@@ -84,7 +84,7 @@ def dictionary_cosine(D: Any, D_hat: Any) -> Tensor:
 
 
 def chance_mcc(s: Any, s_hat: Any, draws: int = 20, seed: int = 0) -> Tensor:
-    """MCC expected of codes that know nothing: s_hat's samples shuffled, mean over `draws` shuffles."""
+    """Expected MCC of codes that are independent of s: s_hat with its samples shuffled, mean over `draws`."""
     s_hat = as_tensor(s_hat, "s_hat")
     g = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(s_hat.shape[-2], generator=g).to(s_hat.device) for _ in range(draws)]

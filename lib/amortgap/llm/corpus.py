@@ -60,7 +60,7 @@ def fingerprint(corpus: str) -> str:
 def texts(corpus: str) -> list[Document]:
     """All documents of a corpus, or of several joined by "+". A lone file is cut into pieces, one a document.
 
-    Raises what ``files`` raises, and ValueError for a streamed corpus, which has no end that could be waited for.
+    Raises what ``files`` raises, and ValueError for a streamed corpus, which is too large to be read whole.
     """
     documents: list[Document] = []
     for name in corpus.split("+"):
@@ -110,9 +110,9 @@ def tokens(corpus: str, tokenizer: Any, n_tokens: int, context: int = 128, seed:
     """Draw at least ``n_tokens`` tokens in whole windows of ``context`` consecutive tokens, without BOS.
 
     Pieces of documents are drawn in an order fixed by ``seed`` (streamed documents in their own order) and cut into
-    windows that do not overlap; what remains of a piece is left out, so texts shorter than ``context`` never occur.
-    A larger ``n_tokens`` begins with the same windows. Raises ValueError when sizes make no sense or the corpus is
-    too small.
+    windows that do not overlap; what remains of a piece is left out, so a text shorter than ``context`` gives
+    none. A larger ``n_tokens`` begins with the same windows. Raises ValueError when sizes make no sense or the
+    corpus is too small.
     """
     if context < 2 or n_tokens < 1:
         raise ValueError(f"context={context} must be at least 2 and n_tokens={n_tokens} at least 1.")

@@ -34,7 +34,7 @@ def extract(
     load: Callable[[], LanguageModel],
     take: Callable[[int, slice, Tensor], None],
 ) -> tuple[Tokens, dict[str, Any]]:
-    """Fill ``folder`` with the activations that ``config`` names; the tokens, and the account of the run.
+    """Fill ``folder`` with the activations that ``config`` names; returns the tokens and the manifest.
 
     Each shard, found or computed, is handed over in order: ``take(W, rows of the W windows, (rows,
     context, M))``.
@@ -114,7 +114,7 @@ def _tokens(path: Path, config: dict[str, Any], model: Callable[[], LanguageMode
         names = ("corpus", "n_tokens", "context", "seed")
         corpus, n_tokens, context, seed = (config[name] for name in names)
         tokens = draw(corpus, model().tokenizer, n_tokens, context, seed)
-        split(tokens)  # refuses too few documents before the work
+        split(tokens)  # raises here, before the work, if there are too few documents
         texts = {"documents": tokens.documents, "strings": tokens.strings}
         store.write(path, {"windows": tokens.windows, "document": tokens.document}, config | texts)
         return tokens

@@ -1,4 +1,4 @@
-"""Activations that do not fit in memory: filled into shards on disk once, read back in shuffled batches.
+"""Activations that do not fit in memory: written to shards on disk once, read back in shuffled batches.
 
 Recipe, files and resuming are those of ``activations``; only a few shards are in memory at a time. The first
 pass writes the shards and measures norms, the second measures the mean and the scale of the training vectors.
@@ -84,7 +84,7 @@ def stream(
     dtype: str = "float32",
     cache: Path | None = None,
 ) -> Stream:
-    """What ``activations`` gives for the same arguments, left on disk. Killed and called again, it goes on.
+    """What ``activations`` gives for the same arguments, left on disk. A killed call is continued by the next.
 
     Disk: M numbers of ``dtype`` a token. GPT-2 small on 410 M tokens of OpenWebText, as in the paper:
     ``stream("openai-community/gpt2", 8, "hf:Skylion007/openwebtext", 410_000_000, device="cuda",
@@ -109,7 +109,7 @@ def stream(
 
 
 def _moments(folder: Path, tokens: Tokens, chosen: Tensor, M: int) -> tuple[Tensor, float]:
-    """Mean (M,) and mean squared distance from it, of the chosen vectors, in float64 inside."""
+    """Mean (M,) and mean squared distance from it, of the chosen vectors, computed in float64."""
     total, square, n = torch.zeros(M, dtype=torch.float64), 0.0, 0
     for path, rows in zip(*shards(folder, tokens), strict=True):
         x = store.read(path)[0]["hidden"][chosen[rows]].double()

@@ -6,7 +6,8 @@ Nonnegative L1 (min 1's, D s = x, s >= 0) finds every code with support S iff so
 
 signed L1 finds every code with signs sigma on S iff d_j.y = sigma_j on S and |d_j.y| < 1 off S (Fuchs, IEEE
 Trans. Inf. Theory 50 (2004); Donoho & Tanner, PNAS 102 (2005)). Success depends on the support (and signs) only,
-not on the amplitudes. Two ways: a linear programme for each face, and for small D its circuits (see nullspace).
+not on the amplitudes. A linear programme for each face decides it, for small D also its
+circuits (see nullspace).
 """
 
 from __future__ import annotations

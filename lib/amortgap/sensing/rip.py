@@ -2,8 +2,8 @@
 
     delta_k = max over |S| = k of || D_S' D_S - I ||_2 :   (1 - delta_k) |s|^2 <= |D s|^2 <= (1 + delta_k) |s|^2
 
-for every k-sparse s (Candes & Tao, IEEE Trans. Inf. Theory 51 (2005)). Exact values need every support; between
-a lower bound (any supports) and an upper bound (certified) lies the truth where there are too many.
+for every k-sparse s (Candes & Tao, IEEE Trans. Inf. Theory 51 (2005)). The exact value needs every support. Where
+there are too many, a lower bound from some supports and a certified upper bound enclose it.
 """
 
 from __future__ import annotations

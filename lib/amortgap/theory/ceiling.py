@@ -84,7 +84,9 @@ def mcc_ceiling(
 def support_oracle_ceiling(
     D: Any, K: int, amplitude: str = "half-normal", restarts: int = 4, seed: int = 0
 ) -> Ceiling:
-    """The same where row i is told the support S:  inf over a in R of E_S Var(s_i | a.s, S); exactly K, uniform.
+    """The ceiling of encoders that are told the support S, exactly K and uniform.
+
+    Row i loses  inf over a in R of E_S Var(s_i | a.s, S).
 
     What is left is the error of the amplitudes alone. Raises ValueError as mcc_ceiling, and where a latent lies
     in more than 5 000 supports.

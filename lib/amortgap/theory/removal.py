@@ -30,11 +30,11 @@ MAX_REMOVALS = 2_000_000
 def dictionary_gap_lower_bound(
     D: Any, K: int, amplitude: str = "half-normal", n: int | None = None, max_removed: int | None = None
 ) -> float:
-    """T7, exactly K uniform: at least gap_lower_bound, below every pointwise encoder's gap, support known or not.
+    """T7: a lower bound on the gap of every pointwise encoder, told the support or not; at least gap_lower_bound.
 
-    D (M, N), unit columns. n: hidden amplitudes, 2 <= n <= min(K, 4); None takes the best for each row.
-    max_removed: columns taken away at most; None takes all that matter. Raises ValueError as gap_lower_bound,
-    and where more than 2 000 000 sets of columns would be taken away: then give max_removed.
+    Uniform supports of exactly K; D (M, N), unit columns. n: hidden amplitudes, 2 <= n <= min(K, 4); None takes
+    the best for each row. max_removed: columns taken away at most; None takes all that matter. Raises ValueError
+    as gap_lower_bound, and where more than 2 000 000 sets of columns would be taken away: then give max_removed.
     """
     matrix = check_dictionary(D, unit=True).detach().cpu().double()
     N, K = matrix.shape[1], check_sparsity(K, matrix.shape[1])

@@ -5,8 +5,8 @@
     fuzzing     shown held-out contexts with one token marked, it says whether the mark is right
 
 Bills et al., Language models can explain neurons in language models (2023); Paulo et al., Automatically
-Interpreting Millions of Features in Large Language Models (2024), sections 3.1 and 3.3. Inactive contexts are hard
-where they can be: they hold a token on which the latent is active elsewhere.
+Interpreting Millions of Features in Large Language Models (2024), sections 3.1 and 3.3. Where possible an
+inactive context is a hard one: it holds a token on which the latent is active elsewhere.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def explain(endpoint: Endpoint, places: Places, examples: Examples) -> str:
 
 
 def judge(endpoint: Endpoint, question: str, texts: list[str]) -> np.ndarray:
-    """Yes or no (m,) for each text. Raises RuntimeError for answers that are twice no list of 0 and 1."""
+    """Yes or no (m,) for each text. Raises RuntimeError when two answers in turn are not a list of 0 and 1."""
     said: list[bool] = []
     for start in range(0, len(texts), SHOWN):
         part = texts[start : start + SHOWN]

@@ -1,7 +1,7 @@
 """Which tokens to look at to learn, or to test, when a latent is active.
 
 Examples of activity come from all deciles of activation and not only from the top. Half of the inactive examples
-are hard: the same tokens as active ones, where the latent nevertheless is silent.
+are hard: tokens on which the latent is active elsewhere, but not here.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A rule is a disjunction of at most five plain features of the token and what precedes it, e.g. "the word is “peace”,
 or the word before is “civil”, or it ends in “-ent”". Features are chosen one by one, each time the one that raises
-balanced accuracy on the learning examples most (F1 would be drawn to "always active", which has 2/3). Causal:
-nothing after the token is used, as the model had not read it.
+balanced accuracy on the learning examples most (F1 would choose "always active", which has 2/3). Nothing after the
+token is used, because the model had not read it.
 """
 
 from __future__ import annotations

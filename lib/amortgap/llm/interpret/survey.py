@@ -28,7 +28,7 @@ def survey(
 
     values (n, L): codes of the L latents called `names` at `places`; rows before n_learn, which must be of other
     documents than the rest, teach the rule on `count` active and `count` inactive examples, and as many of the rest
-    score it. shuffled: the learning labels are permuted first, which is what a rule about nothing scores.
+    score it. shuffled: the learning labels are permuted first: the score of a rule that learned nothing.
     """
     rows = []
     token = places.token
