@@ -18,7 +18,6 @@ NOTEBOOKS = [PROJECT.notebook(name) for name in PROJECT.names]
 LONGEST_BLOCK, LONGEST_CELL = 25, 60
 #: not yet written with the kit, by number
 NOT_YET = {
-    "07",
     "10",
     "11",
 }
