@@ -16,11 +16,6 @@ from amortgap.runs.project import find_project
 PROJECT = find_project(Path(__file__).parent)
 NOTEBOOKS = [PROJECT.notebook(name) for name in PROJECT.names]
 LONGEST_BLOCK, LONGEST_CELL = 25, 60
-#: not yet written with the kit, by number
-NOT_YET = {
-    "10",
-    "11",
-}
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -69,8 +64,6 @@ def test_it_names_no_path_of_one_machine(path: Path) -> None:
 
 @every_notebook
 def test_it_can_be_read_a_screen_at_a_time(path: Path) -> None:
-    if path.stem[:2] in NOT_YET:
-        return
     for text in code_of(path):
         lines = len(text.splitlines())
         assert lines <= LONGEST_CELL, f"a cell of {lines} lines: {text.splitlines()[0]}"
@@ -88,7 +81,7 @@ def test_no_helper_stands_in_two_notebooks() -> None:
                     # the same name may do another thing on another page; the same body is one helper
                     homes.setdefault(ast.dump(node), set()).add(f"{node.name} in {path.stem}")
     twice = [sorted(found) for found in homes.values() if len(found) > 1]
-    assert all(one.split(" in ")[1][:2] in NOT_YET for found in twice for one in found), twice
+    assert not twice
 
 
 def test_profiles_name_notebooks_and_parameters_that_exist() -> None:

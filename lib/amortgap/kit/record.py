@@ -189,18 +189,6 @@ class Record:
         write_json(self.out / "claims.json", [one.as_dict() for one in self._claims.values()])
         _show_claim(claim, self._link(claim.data))
 
-    def given_claim(  # for notebooks that still judge by themselves; goes with the last of them
-        self, id: str, *, says: str, ours: float, low: float, high: float, verdict: str, figure: str, data: str,
-        paper: float | None = None, chance: float | None = None, note: str = "",
-    ) -> None:  # fmt: skip
-        """Store a claim whose interval and verdict the notebook has found itself."""
-        alternative = "" if chance is None else "chance"
-        self._keep(
-            Claim(
-                id, says, "", paper, ours, low, high, 0, alternative, chance, verdict, "", figure, data, note
-            )
-        )
-
     def provenance(self, **facts: str | float | int | bool) -> None:
         """Add facts that only the notebook knows to the page's footer: `rec.provenance(device="cuda:0")`."""
         for key, value in facts.items():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +39,12 @@ class Tuned:
 
 
 def train_as_one(
-    name: str, models: Sequence[nn.Module], x: Tensor, x_val: Tensor, alpha: Any = 0.0, **options: Any
+    name: str,
+    models: Sequence[nn.Module],
+    x: Tensor,
+    x_val: Tensor,
+    alpha: float | Sequence[float] | Tensor = 0.0,
+    **options: Any,
 ) -> Tuned:
     """Train `models` of architecture `name` as one stack on x (n, M), at alpha (a number, or one a model).
 
@@ -48,7 +54,7 @@ def train_as_one(
     """
     model = stack(models).to(x.device)
     M, N = model.get_parameter("decoder.D").shape[-2:]
-    weight = torch.as_tensor(alpha, dtype=torch.double) * (2 * N / M)
+    weight = torch.as_tensor(np.asarray(alpha)) * (2 * N / M)
     history = train(model, x, l1_weight=weight.to(x), label=name, **options)
     if architectures()[name][0] == "batch_topk":
         set_threshold(model, x_val)
@@ -62,7 +68,7 @@ def train_at_l0(
     x: Tensor,
     x_val: Tensor,
     target: float,
-    penalties: Sequence[float] = (),
+    penalties: Sequence[float] | Tensor = (),
     *,
     seeds: int = 1,
     seed: int = 0,
@@ -75,7 +81,8 @@ def train_at_l0(
     Those that are given k get round(target). The others are first trained at each of `penalties`, one seed each;
     `penalty_for` reads off the penalty, and all seeds are trained with it. Where their mean L0 misses by more than
     a tenth and tries lie on both sides of the target, the penalty is read off again and they are trained anew.
-    keep and log_at concern the encoders returned. Raises ValueError as `penalty_for` and `train`.
+    The weight of the penalty is computed in the precision in which penalties are given. keep and log_at concern the
+    encoders returned. Raises ValueError as `penalty_for` and `train`.
     """
     M, k = x.shape[1], round(target)
     fresh = [build(name, M, N, k=k, seed=seed + s) for s in range(seeds)]
@@ -83,15 +90,15 @@ def train_at_l0(
     final = options | {"keep": keep, "log_at": log_at}
     if architectures()[name][2] == "k":
         return train_as_one(name, fresh, x, x_val, **final)
-    alphas = torch.tensor(list(penalties), dtype=torch.double)
+    alphas = torch.as_tensor(np.asarray(penalties))
     sweep = train_as_one(name, [build(name, M, N, seed=seed) for _ in alphas], x, x_val, alphas, **options)
     chosen = penalty_for(target, alphas, sweep.l0)
-    result = train_as_one(name, fresh, x, x_val, chosen, **final)
+    result = train_as_one(name, fresh, x, x_val, alphas.new_tensor(chosen), **final)
     found = torch.cat([sweep.l0, result.l0.mean()[None]])
     again = bool(abs(result.l0.mean() / target - 1) > MISS and found.min() < target < found.max())
     if again:
-        chosen = penalty_for(target, torch.cat([alphas, alphas.new_tensor([chosen])]), found)
-        result = train_as_one(name, fresh, x, x_val, chosen, **final)
+        chosen = penalty_for(target, torch.cat([alphas, torch.tensor([chosen])]), found)
+        result = train_as_one(name, fresh, x, x_val, alphas.new_tensor(chosen), **final)
     result.penalty, result.again = chosen, again
     result.tried = [(float(a), unstack(sweep.model, i)) for i, a in enumerate(alphas)]
     return result
