@@ -10,6 +10,7 @@ import pytest
 
 from amortgap._check import check_alpha
 from amortgap.cli import COMMANDS, main
+from amortgap.runs.jobs import write_state
 from amortgap.runs.project import Project
 from demo_project import make_project, write_notebook
 
@@ -120,6 +121,14 @@ def test_status_says_why_a_page_is_stale(project: Project, capfd: pytest.Capture
     assert main(["report"]) == 1
     assert status() == ["good: current", "bad: stale: failed: ValueError: no luck"]
     folder = project.reports / "quick/data/good"
+    run = json.loads((folder / "run.json").read_text())
+    run["inputs"]["drawing"]["packages"]["matplotlib"] = "0.1"
+    del run["sealed"], run["files"]
+    write_state(folder, run)
+    assert (
+        status()[0]
+        == "good: current, but drawn before a change (report --redraw): matplotlib is gone, was 0.1"
+    )
     write_notebook(project.notebooks / "good.ipynb", ["P: seeds: int = 2  # number of seeds", "print(seeds)"])
     assert (
         status()[0] == "good: stale: parameter law is None, was 'zipf'; code cell 1 of the notebook changed"

@@ -21,7 +21,7 @@ from amortgap.kit import Record
 from amortgap.kit.tables import read_table
 from amortgap.runs.backup import back_up
 from amortgap.runs.execute import execute
-from amortgap.runs.jobs import is_done, make_job, state, why_due
+from amortgap.runs.jobs import make_job, state, why_due
 from amortgap.runs.key import Inputs, differences, drawn_otherwise, run_key
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
@@ -332,7 +332,7 @@ def test_runs_are_kept_skipped_forced_and_do_not_stop_each_other(
     assert "notebooks" in text  # it ran in the folder of the notebooks
     assert str(tmp_path) not in text
 
-    assert [is_done(one) for one in jobs] == [False, True]
+    assert [why_due(one) == [] for one in jobs] == [False, True]
     assert run_all([jobs[1]], parallel=1) == []
     assert "good: already done" in capfd.readouterr().err
     (result,) = run_all([jobs[1]], parallel=1, force=True)

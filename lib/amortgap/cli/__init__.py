@@ -12,7 +12,7 @@ import amortgap
 from amortgap._errors import Refused
 from amortgap.cli import auditing, notebooks
 
-FAILED, BAD_USE, UNEXPECTED, STOPPED = 1, 2, 3, 130
+BAD_USE, UNEXPECTED, STOPPED = 2, 3, 130
 EXIT_CODES = """exit codes: 0 done; 1 a notebook failed; 2 bad use or bad input, said in one sentence;
 3 an error that amortgap does not know, with its traceback; 130 stopped by the keyboard"""
 

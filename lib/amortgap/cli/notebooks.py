@@ -123,14 +123,15 @@ def status_options(parser: argparse.ArgumentParser) -> None:
 
 def status(options: argparse.Namespace) -> int:
     """`amortgap status`: each page of a profile, current or stale and why, in one line."""
-    from amortgap.runs.jobs import drawing_changes, why_due
+    from amortgap.runs.jobs import changes
     from amortgap.runs.schedule import short
 
     for name, job in _profile_jobs(find_project(), options.profile).items():
-        if reasons := why_due(job):
+        reasons, drawn = changes(job)
+        if reasons:
             print(f"{name}: stale: {short(reasons)}")
-        elif changes := drawing_changes(job):
-            print(f"{name}: current, but drawn before a change (report --redraw): {short(changes)}")
+        elif drawn:
+            print(f"{name}: current, but drawn before a change (report --redraw): {short(drawn)}")
         else:
             print(f"{name}: current")
     return 0

@@ -97,24 +97,23 @@ def state(folder: Path) -> dict[str, Any] | None:
     return read_state(folder)[0]
 
 
-def why_due(job: Job) -> list[str]:
-    """Why the job must run: what has changed since its last run, is missing or damaged. Empty when it is done."""
+def changes(job: Job) -> tuple[list[str], list[str]]:
+    """Why the job must run (what has changed since its last run, is missing or damaged; empty when it is done), and
+    what has changed since it was drawn of what shapes its figures and claims but not its results."""
     run, trouble = read_state(job.folder)
     if run is None:
-        return [trouble]
+        return [trouble], []
     if run["status"] != "done":
-        return [f"failed: {run['error']['kind']}: {run['error']['message']}"]
+        return [f"failed: {run['error']['kind']}: {run['error']['message']}"], []
     if "inputs" not in run:
-        return ["made by an earlier edition, which kept no list of what it used"]
-    return differences(run["inputs"], job.inputs())
+        return ["made by an earlier edition, which kept no list of what it used"], []
+    then, now = run["inputs"], job.inputs()
+    return differences(then, now), drawn_otherwise(then["drawing"], now["drawing"])
 
 
-def drawing_changes(job: Job) -> list[str]:
-    """What has changed since the job was drawn, of what shapes its figures and claims but not its results."""
-    run = state(job.folder)
-    return (
-        drawn_otherwise(run["inputs"]["drawing"], job.inputs()["drawing"]) if run and "inputs" in run else []
-    )
+def why_due(job: Job) -> list[str]:
+    """Why the job must run, see `changes`."""
+    return changes(job)[0]
 
 
 def why_not_redrawn(job: Job) -> str:
@@ -125,11 +124,6 @@ def why_not_redrawn(job: Job) -> str:
     if run["status"] != "done" or "inputs" not in run:
         return why_due(job)[0]
     return "; ".join(changed_values(run["inputs"]["parameters"], job.inputs()["parameters"]))
-
-
-def is_done(job: Job) -> bool:
-    """Whether the job has run to its end, from the same inputs, and nothing of it is damaged."""
-    return not why_due(job)
 
 
 def _made(folder: Path) -> list[Path]:
