@@ -400,7 +400,12 @@ def test_durations() -> None:
 def test_a_withdrawn_claim_keeps_its_numbers_and_loses_its_verdict(project: Project, report: Path) -> None:
     copy = shutil.copytree(report, project.reports / "withdrawn")
     lines = project.notebooks / "withdrawn.csv"
-    lines.write_text("page,claims,why\na,E2.1,The <weight> was wrong.\nc,,Its figure is too old.\n")
+    lines.write_text(
+        "page,claims,why,mended\n"
+        "a,E2.1,The <weight> was wrong.,\n"
+        "c,,Its figure is too old.,9999-01-01T00:00:00+00:00\n"
+        "c,,This was mended before the run.,1999-01-01T00:00:00+00:00\n"
+    )
     try:
         build(project, copy, NAMES)
     finally:
@@ -415,7 +420,9 @@ def test_a_withdrawn_claim_keeps_its_numbers_and_loses_its_verdict(project: Proj
     assert "↻ being made again" in line[0]
     assert "reproduced" not in line[0]
     assert ">data</a>" in line[0]
-    assert "Its figure is too old." in (copy / "c.html").read_text()
+    other = (copy / "c.html").read_text()
+    assert "Its figure is too old." in other
+    assert "mended before" not in other
 
 
 def test_the_withdrawn_claims_of_this_project_are_made_on_the_pages_named() -> None:

@@ -26,7 +26,8 @@ def build(project: Project, report: Path, names: Sequence[str]) -> Path:
     states = {name: read_state(report / "data" / name) for name in names}
     runs = {name: run for name, (run, _) in states.items() if run}
     absent = {name: trouble for name, (run, trouble) in states.items() if not run}
-    withdrawn = withdrawals(project.notebooks / "withdrawn.csv")
+    listed = withdrawals(project.notebooks / "withdrawn.csv")
+    withdrawn = [one for one in listed if one.page in runs and one.holds_for(runs[one.page])]
     done = (report / "data" / name for name, run in runs.items() if run["status"] == "done")
     claims = mark_claims(merge(done), withdrawn)
     titles = {name: Notebook(project.notebook(name)).plain_title for name in runs}

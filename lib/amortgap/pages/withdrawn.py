@@ -1,7 +1,8 @@
 """Withdrawn claims: what was found to be wrong is marked wherever it is shown, until its experiment is made again.
 
 `notebooks/withdrawn.csv` lists them, one reason a line. A run's own files stay as the run wrote them: the mark is
-set when a page is rendered. Whoever makes an experiment again deletes its line.
+set when a page is rendered. Whoever mends a notebook writes the time in `mended`; whoever then makes its page of the
+committed report again deletes the line.
 """
 
 from __future__ import annotations
@@ -19,20 +20,29 @@ VERDICT, SYMBOL = "being made again", "↻"
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """`claims` (ids; none where only the page's text is concerned) of `page` are withdrawn because of `why`."""
+    """`claims` (ids; none where only the page's text is concerned) of `page` are withdrawn because of `why`.
+
+    mended: when the notebook was mended (ISO 8601, UTC), which lets later runs stand; empty until then.
+    """
 
     page: str
     claims: tuple[str, ...]
     why: str
+    mended: str
+
+    def holds_for(self, run: dict[str, Any]) -> bool:
+        """Whether this run of the page (its `run.json`) was started before the notebook was mended."""
+        return not self.mended or run["provenance"]["started"] < self.mended
 
 
 def withdrawals(file: Path) -> list[Withdrawal]:
-    """The lines of `file` (columns page, claims, why; ids separated by spaces); none where there is no file."""
+    """The lines of `file` (page, claims, why, mended; ids separated by spaces); none where there is no file."""
     if not file.exists():
         return []
     with file.open(encoding="utf-8", newline="") as lines:
         return [
-            Withdrawal(one["page"], tuple(one["claims"].split()), one["why"]) for one in csv.DictReader(lines)
+            Withdrawal(one["page"], tuple(one["claims"].split()), one["why"], one["mended"])
+            for one in csv.DictReader(lines)
         ]
 
 
