@@ -29,7 +29,7 @@ from amortgap.kit import (
 )
 from amortgap.kit.claims import Claim, merge
 from amortgap.kit.intervals import prediction
-from amortgap.kit.svg import to_svg
+from amortgap.kit.svg import inline, to_svg
 from amortgap.kit.tables import read_rows, read_table, write_table
 from amortgap.kit.verdict import VERDICTS, judge
 from demo_project import make_project
@@ -203,7 +203,11 @@ def test_a_figure_is_shown_with_caption_description_and_data(rec: Record) -> Non
     import matplotlib.pyplot as plt
 
     rec.figure(figure(), "f", title="It <rises>.", alt='A "line".', data="t")
-    (html,) = rec.shown  # type: ignore[attr-defined]
+    (shown,) = rec.shown  # type: ignore[attr-defined]
+    # JupyterLab takes an svg out of untrusted HTML and shows an img
+    assert "<svg" not in shown
+    html = inline(shown)
+    assert "<img" not in html
     assert 'aria-label="A &quot;line&quot;."' in html
     assert "It &lt;rises&gt;." in html
     assert "out/t.json" in html

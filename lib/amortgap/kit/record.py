@@ -15,7 +15,7 @@ from amortgap._errors import Refused
 from amortgap._files import read_json, write_json
 from amortgap.kit.claims import Claim
 from amortgap.kit.parts import Parts
-from amortgap.kit.svg import to_svg, use_style
+from amortgap.kit.svg import as_image, to_svg, use_style
 from amortgap.kit.tables import read_table, write_table
 from amortgap.kit.text import interval, number, typeset
 from amortgap.kit.verdict import VERDICTS, judge
@@ -119,12 +119,12 @@ class Record:
             if not isinstance(text, str) or not text.strip():
                 raise Refused(f"figure {name!r} needs a non-empty `{field}`")
         self._check_table(data, f"figure {name!r}")
-        svg = to_svg(fig, name, alt)
+        picture = as_image(to_svg(fig, name, alt), alt)
         plt.close(fig)  # otherwise Jupyter shows it a second time at the end of the cell
         self._figures.add(name)
         display(
             HTML(
-                f'<figure id="fig-{name}" role="figure" aria-labelledby="{name}-caption">\n{svg}\n'
+                f'<figure id="fig-{name}" role="figure" aria-labelledby="{name}-caption">\n{picture}\n'
                 f'<figcaption id="{name}-caption">{typeset(title)} {self._link(data)}</figcaption>\n</figure>'
             )
         )

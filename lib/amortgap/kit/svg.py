@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from base64 import b64decode, b64encode
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
+DATA = "data:image/svg+xml;base64,"
 #: Drawn wherever the page's text colour is meant; becomes `currentColor` in the SVG.
 INK = "#010203"
 #: Okabe & Ito's palette, told apart with every common colour blindness; yellow last, as it is faint on white.
@@ -36,6 +39,23 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.8,
     "font.size": 10.5,
 }
+
+
+def as_image(svg: str, alt: str) -> str:
+    """The `<svg>` as an `<img>`, which JupyterLab shows in notebooks that it does not trust, as all that were run
+    by papermill; an `<svg>` in HTML it takes out. `inline` undoes it."""
+    alone = svg.replace("<svg ", f"<svg {NAMESPACE} ", 1)
+    data = b64encode(alone.encode()).decode()
+    return f'<img src="{DATA}{data}" alt="{escape(alt)}" style="background:#fff;max-width:100%">'
+
+
+def inline(html: str) -> str:
+    """`html` with the images of `as_image` as `<svg>` again, so that they follow the page's colours."""
+    return re.sub(
+        rf'<img src="{re.escape(DATA)}([^"]*)"[^>]*>',
+        lambda found: b64decode(found[1]).decode().replace(f"<svg {NAMESPACE} ", "<svg ", 1),
+        html,
+    )
 
 
 def use_style() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from amortgap.kit.svg import inline
 from amortgap.pages.mathml import MARKER, Formulas
 from amortgap.pages.tables import tidy_html
 
@@ -62,7 +63,8 @@ class Cells:
             },
         )
         exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
-        self.html, _ = exporter.from_notebook_node(notebook, {"parameters": parameters})
+        html, _ = exporter.from_notebook_node(notebook, {"parameters": parameters})
+        self.html = inline(html)
 
     def markdown(self, text: str) -> str:
         """Markdown as HTML."""
