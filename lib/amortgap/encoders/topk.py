@@ -85,20 +85,22 @@ class TopKEncoder(Encoder):
             values = pre.flatten().gather(0, kept)
             x_hat = self.decode(torch.zeros_like(pre).flatten().scatter(0, kept, values).view_as(pre))
         penalty = values.view(*pre.shape[:-2], -1).sum(-1) / pre.shape[-2:].numel()
-        return x_hat, penalty, self._aux(x, x_hat, kept[values > 0], pre.shape)
+        return x_hat, penalty, self._aux(x, x_hat, kept, values, pre.shape)
 
     def _keep(self, pre: Tensor) -> Tensor:
         """Where the k largest entries of each row of pre (.., n, N) are, in the flattened pre, row by row."""
         latent = pre.topk(self.k, sorted=False).indices.view(-1, self.k)
         return (latent + pre.shape[-1] * torch.arange(len(latent), device=pre.device)[:, None]).flatten()
 
-    def _aux(self, x: Tensor, x_hat: Tensor, active: Tensor, shape: torch.Size) -> Tensor | float:
-        """The AuxK loss, one value a stacked model; active: the places of the non-zero codes, of this shape."""
+    def _aux(
+        self, x: Tensor, x_hat: Tensor, kept: Tensor, values: Tensor, shape: torch.Size
+    ) -> Tensor | float:
+        """The AuxK loss, one value a stacked model; kept: places of the values in codes of this shape."""
         if self.silent is None:
             return 0.0
         if torch.is_grad_enabled():  # a look at the loss is no training
             with torch.no_grad():
-                n, N = shape[-2:]
+                active, (n, N) = kept[values > 0], shape[-2:]
                 self.silent.add_(n)
                 self.silent.view(-1)[active % N + active.div(n * N, rounding_mode="floor") * N] = 0
         dead = self.silent >= self.dead_after

@@ -10,10 +10,13 @@ step: an index enters, and the first that meets zero on the way to the new solut
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
 EXCHANGES = 10  # of everything wrong at once, before one index at a time
+ON_CHIP = 128  # slots up to which, on CUDA, a program a problem does it (`_pivot_on_chip`)
 RIDGE = 10.0  # of the diagonal, in units of the precision: dependent columns share their weight
 
 
@@ -25,6 +28,25 @@ def pivot(G: Tensor, s: Tensor, v: Tensor, slack: Tensor) -> tuple[Tensor, Tenso
     slack (m,): a w below it counts as <= 0.  A problem not solved after 10 + 3 T exchanges is returned as far as it
     is, s >= 0.
     """
+    if G.shape[1] <= ON_CHIP and suits_chip(G):
+        from amortgap.solvers._pivot_on_chip import pivot_on_chip
+
+        best, steps, solved = pivot_on_chip(G, s, v, slack)
+        rows = (~solved).nonzero()[:, 0]
+        if len(rows):
+            best[rows], more = exchange(G[rows], s[rows], v[rows], slack[rows])
+            steps[rows] += more
+        return best, steps
+    return exchange(G, s, v, slack)
+
+
+def suits_chip(like: Tensor) -> bool:
+    """Whether Triton's programs do it: CUDA, float32, and Triton is there (it comes with torch for CUDA)."""
+    return like.is_cuda and like.dtype == torch.float32 and find_spec("triton") is not None
+
+
+def exchange(G: Tensor, s: Tensor, v: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
+    """`pivot` in torch, on any device."""
     free = (s > 0) | (v > slack[:, None])
     best, steps = s.clone(), torch.zeros(len(s), dtype=torch.long, device=s.device)
     todo, given = torch.arange(len(s), device=s.device), (G, s, v, slack)

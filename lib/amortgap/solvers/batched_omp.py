@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from amortgap.solvers._pivot import times
+from amortgap.solvers._pivot import suits_chip, times
 from amortgap.solvers._solution import Solution, uncertified
 from amortgap.solvers.omp import stop_words
 
 SMALL = 4096  # columns up to which inner products of atoms are looked up in D'D
+ON_CHIP = (
+    8192  # columns up to which, on CUDA in float32 and for K <= 64, one program a sample takes all steps
+)
 MEMORY = 4 * 2**30  # bytes of working memory
 
 
@@ -24,18 +27,25 @@ def batched_omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, memor
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
     As `omp`: a sample stops early when no atom improves its fit; n_steps counts the atoms taken. Samples are done
-    in blocks so that working memory stays below `memory` bytes, D'D (N <= 4096) and two copies of D beside it.
+    in blocks so that working memory stays below `memory` bytes, D'D (where it is made) and two copies of D beside.
     """
     n, (M, N) = len(x), D.shape
     work = torch.promote_types(x.dtype, torch.float32)
     length = torch.linalg.vector_norm(D.to(work), dim=0)
     unit = D.to(work) / length
-    gram = unit.T @ unit if N <= SMALL else None
+    on_chip = N <= ON_CHIP and K <= 64 and suits_chip(unit)
+    gram = unit.T @ unit if on_chip or N <= SMALL else None
     rows = unit.T.contiguous()
     codes = torch.zeros(n, N, dtype=x.dtype, device=x.device)
     steps = torch.zeros(n, dtype=torch.long, device=x.device)
     each = work.itemsize * (4 * N + 3 * K * K + 8 * K + 4 * M + (0 if gram is not None else K * M))
     for block in torch.arange(n, device=x.device).split(max(1, memory // each)):
+        if on_chip and gram is not None:
+            from amortgap.solvers._omp_on_chip import pursue_on_chip
+
+            atom, s, steps[block] = pursue_on_chip(unit, rows, gram, x[block].to(work), K, nonnegative)
+            codes[block] = codes[block].scatter_add(1, atom, (s / length[atom]).to(x.dtype))
+            continue
         found = _Pursuit(unit, rows, gram, x[block].to(work), K, nonnegative)
         found.run()
         codes[block] = (found.dense() / length).to(x.dtype)

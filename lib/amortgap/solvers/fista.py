@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from amortgap.solvers._iterate import State, iterate, shrink, working_dtype
+from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers._solution import Solution
 
 
@@ -40,6 +41,11 @@ def fista(
 
     def step(state: State) -> State:
         s, y, t, target, correlation = state
+        if suits_chip(y):
+            from amortgap.solvers._fista_on_chip import step_on_chip
+
+            product = y @ gram if gram is not None else (y @ D_.T) @ D_
+            return *step_on_chip(s, y, t, product, correlation, eta, alpha, nonnegative), target, correlation
         ascent = correlation - y @ gram if gram is not None else (target - y @ D_.T) @ D_
         new = shrink(y + eta * ascent, eta * alpha, nonnegative)
         move = new - s

@@ -31,7 +31,9 @@ class Rows:
             return slice(None)
         epoch, i = divmod(step, self.n // self.size)
         while self.epoch < epoch:  # a run that goes on draws the orders of the epochs behind it again
-            self.order, self.epoch = torch.randperm(self.n, generator=self.g), self.epoch + 1
+            # on the device once an epoch, as each copy to it makes the host wait
+            order = torch.randperm(self.n, generator=self.g)
+            self.order, self.epoch = order.to(self.x.device), self.epoch + 1
         return self.order[i * self.size : (i + 1) * self.size]
 
     def first(self) -> Batch:

@@ -1,0 +1,164 @@
+"""Orthogonal matching pursuit on a GPU, one Triton program a sample: all its steps, with everything on chip.
+
+The steps are those of `batched_omp`; correlations are  c = D'x - sum_j s_j G[j]  from the Gram matrix G = D'D,
+whose rows the programs read from the cache. Correlations of the sample, inner products of its atoms and their
+inverse stay in registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def _pursue(
+    C0,
+    GRAM,
+    FLOOR,
+    ATOM,
+    S,
+    H_OUT,
+    COUNT,
+    K,
+    N,
+    singular,
+    limit,
+    T: tl.constexpr,
+    W: tl.constexpr,
+    POSITIVE: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    i, w = tl.arange(0, T), tl.arange(0, W)
+    b_all = tl.load(C0 + row * N + w, mask=w < N, other=0.0)
+    floor = tl.load(FLOOR + row)
+    taken = tl.where(w < N, 0, 1)
+    c = b_all
+    G = tl.zeros([T, T], tl.float32)
+    H = tl.zeros([T, T], tl.float32)
+    s = tl.zeros([T], tl.float32)
+    b = tl.zeros([T], tl.float32)
+    atom = tl.zeros([T], tl.int32)
+    active = tl.zeros([T], tl.int32)
+    barred = tl.zeros([T], tl.int32)
+    count = 0
+    turn = 0
+    going = 1
+    while going > 0:
+        size = c if POSITIVE else tl.abs(c)
+        size = tl.where(taken > 0, -1.0, size)
+        new = tl.argmax(size, 0)
+        enters = tl.where((tl.max(size, 0) > floor) & (count < K), 1, 0)
+        grows = enters
+        slot = count
+        if POSITIVE:  # one of its own atoms that has left and is wanted again goes first
+            error = b - tl.sum(G * s[None, :], 1)
+            left = tl.where((i < count) & (active == 0) & (barred == 0), error, -1.0)
+            wanted = tl.argmax(left, 0)
+            back = tl.where(tl.max(left, 0) > floor, 1, 0)
+            slot = tl.where(back > 0, wanted, count)
+            new = tl.where(back > 0, tl.sum(tl.where(i == wanted, atom, 0), 0), new)
+            grows = enters * (1 - back)
+            enters = tl.maximum(enters, back)
+        count += grows
+        here = (i == slot) & (enters > 0)
+        atom = tl.where(here, new, atom)
+        taken = tl.where((w == new) & (enters > 0), 1, taken)
+        g = tl.load(GRAM + new.to(tl.int64) * N + atom, mask=i < count, other=0.0)
+        if POSITIVE:
+            b = tl.where(here, tl.sum(tl.where(w == new, b_all, 0.0), 0), b)
+            G = tl.where(here[:, None], g[None, :], tl.where(here[None, :], g[:, None], G))
+        g = tl.where(active > 0, g, 0.0)
+        u = tl.sum(H * g[None, :], 1)
+        schur = 1.0 - tl.sum(g * u, 0)
+        good = tl.where(schur > singular, enters, 0)
+        u = tl.where(here, -1.0, u)
+        H += tl.where(good > 0, 1.0 / tl.maximum(schur, singular), 0.0) * u[:, None] * u[None, :]
+        active = tl.where(here, good, active)
+        barred = tl.where(here, 1 - good, barred)
+        if POSITIVE:
+            error = tl.where(active > 0, b - tl.sum(G * s[None, :], 1), 0.0)
+        else:  # the correlations of the others are zero
+            error = tl.where(here & (active > 0), tl.sum(tl.where(w == new, c, 0.0), 0), 0.0)
+        move = tl.sum(H * error[None, :], 1)
+        if POSITIVE:  # atoms leave where they meet zero on the way
+            reach = tl.where((active > 0) & (move < 0), -s / tl.where(move < 0, move, -1.0), 2.0)
+            part = tl.min(reach, 0)
+            while part < 1:
+                hot = i == tl.argmin(reach, 0)
+                s = tl.where(hot, 0.0, tl.maximum(s + part * move, 0.0))
+                error = tl.where(hot, 0.0, (1 - part) * error)
+                active = tl.where(hot, 0, active)
+                h = tl.sum(tl.where(hot[None, :], H, 0.0), 1)
+                p = tl.sum(tl.where(hot, h, 0.0), 0)
+                H -= (1.0 / p) * h[:, None] * h[None, :]
+                H = tl.where(hot[:, None] | hot[None, :], 0.0, H)
+                move = tl.sum(H * error[None, :], 1)
+                reach = tl.where((active > 0) & (move < 0), -s / tl.where(move < 0, move, -1.0), 2.0)
+                part = tl.min(reach, 0)
+            s = tl.maximum(s + move, 0.0)
+        else:
+            s += move
+        turn += 1
+        going = tl.where(turn < limit, enters, 0)
+        tl.store(ATOM + row * T + i, atom)
+        tl.store(S + row * T + i, s)
+        tl.debug_barrier()
+        c = b_all
+        j = 0
+        while j < count * going:
+            at = row * T + j
+            a0, a1 = tl.load(ATOM + at).to(tl.int64), tl.load(ATOM + at + 1).to(tl.int64)
+            a2, a3 = tl.load(ATOM + at + 2).to(tl.int64), tl.load(ATOM + at + 3).to(tl.int64)
+            g0 = tl.load(GRAM + a0 * N + w, mask=w < N, other=0.0)
+            g1 = tl.load(GRAM + a1 * N + w, mask=w < N, other=0.0)
+            g2 = tl.load(GRAM + a2 * N + w, mask=w < N, other=0.0)
+            g3 = tl.load(GRAM + a3 * N + w, mask=w < N, other=0.0)
+            c -= tl.load(S + at) * g0 + tl.load(S + at + 1) * g1
+            c -= tl.load(S + at + 2) * g2 + tl.load(S + at + 3) * g3
+            j += 4
+        tl.debug_barrier()
+    tl.store(H_OUT + row * T * T + i[:, None] * T + i[None, :], H)
+    tl.store(COUNT + row, count)
+
+
+def pursue_on_chip(
+    unit: Tensor, rows: Tensor, gram: Tensor, x: Tensor, K: int, nonnegative: bool, warps: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Atoms (n, T), coefficients (n, T), zero in empty slots, and atoms taken (n,); T >= K a power of two.
+
+    unit (M, N) with unit columns, rows = unit' (N, M), gram = unit'unit, x (n, M), all float32.
+    """
+    n, N, eps = len(x), len(gram), torch.finfo(torch.float32).eps
+    T, W = max(16, 1 << (K - 1).bit_length()), max(128, 1 << (N - 1).bit_length())
+    floor = 10 * eps * torch.linalg.vector_norm(x, dim=1)
+    s, H = x.new_zeros(n, T), x.new_empty(n, T, T)
+    atom = torch.zeros(n, T, dtype=torch.int32, device=x.device)
+    count = torch.empty(n, dtype=torch.int32, device=x.device)
+    limit = 4 * K + 4 if nonnegative else K
+    program: Any = _pursue
+    program[(n,)](
+        (x @ unit).contiguous(),
+        gram,
+        floor,
+        atom,
+        s,
+        H,
+        count,
+        K,
+        N,
+        100 * eps,
+        limit,
+        T=T,
+        W=W,
+        POSITIVE=nonnegative,
+        num_warps=warps or (4 if max(W // 4, T * T // 4) <= 512 else 8),
+    )
+    # refinement: the correlations that are left, from x - D s itself
+    r = x - torch.nn.functional.embedding_bag(atom.long(), rows, mode="sum", per_sample_weights=s)
+    s = s + torch.bmm(H, (r @ unit).gather(1, atom.long())[:, :, None])[:, :, 0]
+    return atom.long(), s.clamp_min(0) if nonnegative else s, count.long()

@@ -1,0 +1,85 @@
+"""Triton's programs in its interpreter, where triton is installed (it comes with torch for CUDA)."""
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from amortgap.problem import SparseProblem
+from amortgap.solvers import pursue, solve
+from amortgap.solvers._pivot import pivot
+
+pytest.importorskip("triton")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+inside = pytest.mark.skipif(not INTERPRETED, reason="runs in the process of the first test")
+both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
+
+
+@pytest.mark.skipif(INTERPRETED, reason="it is this process")
+def test_in_the_interpreter():
+    """Triton reads this variable when a program is defined: so in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    run = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+@inside
+@pytest.mark.parametrize("T", [16, 20])
+def test_small_quadratic_programs_from_a_start(T):
+    from amortgap.solvers._pivot_on_chip import pivot_on_chip
+
+    g = torch.Generator().manual_seed(0)
+    A, q = torch.randn(3, 60, T, generator=g), torch.randn(3, T, generator=g)
+    G = A.mT @ A / 60
+    start = torch.rand(3, T, generator=g, dtype=torch.double)
+    start *= torch.rand(3, T, generator=g) > 0.6
+    v, slack = q - (G.double() @ start[:, :, None])[:, :, 0].float(), torch.full((3,), 1e-6)
+    best, _ = pivot(G.double(), start, v.double(), slack.double())
+    found, _, solved = pivot_on_chip(G, start, v, slack)
+    assert solved.all()
+    # the condition number of G, about 10, times float32's rounding
+    torch.testing.assert_close(found, best, rtol=0, atol=1e-5)
+
+
+@inside
+@both_signs
+def test_a_step_of_fista(nonnegative, monkeypatch):
+    p = SparseProblem(N=300, M=30, K=5, n=3)
+    torched = solve(p.D, p.x, 0.05, "fista", nonnegative=nonnegative, tol=1e-4, max_steps=40)
+    monkeypatch.setattr(importlib.import_module("amortgap.solvers.fista"), "suits_chip", lambda _: True)
+    found = solve(p.D, p.x, 0.05, "fista", nonnegative=nonnegative, tol=1e-4, max_steps=40)
+    torch.testing.assert_close(found.codes, torched.codes, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.objective, torched.objective, rtol=1e-5, atol=0)
+
+
+@inside
+@both_signs
+def test_pursuit_takes_the_atoms_that_omp_takes(nonnegative):
+    amplitude = "half-normal" if nonnegative else "signed-normal"
+    p = SparseProblem(N=60, M=30, K=5, n=3, noise=0.1, amplitude=amplitude)
+    same_as_omp(p.D, p.x, 5, nonnegative)
+
+
+@inside
+def test_pursuit_drops_atoms_whose_coefficients_turn_negative():
+    g = torch.Generator().manual_seed(0)
+    D = torch.randn(12, 40, generator=g) + 1
+    x = torch.randn(30, 12, generator=g) + 0.5
+    found = pursue(D, x, 8, "omp")
+    drops = (found.codes > 0).sum(1) < found.n_steps
+    codes, steps = same_as_omp(D / torch.linalg.vector_norm(D, dim=0), x[drops][:3], 8, True)
+    assert ((codes > 0).sum(1) < steps).all()
+
+
+def same_as_omp(D, x, K, nonnegative):
+    from amortgap.solvers._omp_on_chip import pursue_on_chip
+
+    theirs = pursue(D.double(), x.double(), K, "omp", nonnegative=nonnegative)
+    atom, s, count = pursue_on_chip(D, D.T.contiguous(), D.T @ D, x, K, nonnegative)
+    codes = torch.zeros(len(x), D.shape[1]).scatter_add_(1, atom, s)
+    torch.testing.assert_close(codes.double(), theirs.codes, rtol=0, atol=1e-5)
+    assert torch.equal(count, theirs.n_steps)
+    return codes, count
