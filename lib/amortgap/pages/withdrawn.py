@@ -1,8 +1,8 @@
 """Withdrawn claims: what was found to be wrong is marked wherever it is shown, until its experiment is made again.
 
 `notebooks/withdrawn.csv` lists them, one reason a line. A run's own files stay as the run wrote them: the mark is
-set when a page is rendered. Whoever mends a notebook writes the time in `mended`, and deletes the line when its page
-of the committed report has been made again.
+set when a page is rendered. Whoever mends a notebook writes the time in `mended`, and deletes the line once the
+committed page has been made again.
 """
 
 from __future__ import annotations
