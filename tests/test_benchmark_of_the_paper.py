@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from amortgap.encoders import MLPEncoder, ReLUEncoder
-from amortgap.metrics import interval, mcc, paired_correlation
+from amortgap.kit import interval
+from amortgap.metrics import mcc, paired_correlation
 from amortgap.solvers import solve
 from amortgap.training import fit
 from benchmarks.paper import __main__, authors, full_protocol, protocols, setting, tried, whole

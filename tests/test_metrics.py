@@ -11,7 +11,6 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import pearsonr
 
 from amortgap.metrics import (
-    agrees,
     chance_corrected,
     chance_dictionary_mcc,
     chance_mcc,
@@ -21,7 +20,6 @@ from amortgap.metrics import (
     dictionary_cosine,
     dictionary_mcc,
     fvu,
-    interval,
     l0,
     matched,
     mcc,
@@ -205,27 +203,6 @@ def test_l0_and_dead_latents_at_their_thresholds():
     assert float(dead_latents(s, 1e-3)) == pytest.approx(2 / 3)
 
 
-def test_interval_is_students():
-    # 1..5: mean 3, sd sqrt(2.5), t_4(.975) = 2.7764451 (tables)
-    low, high = 3 - 2.7764451 * math.sqrt(2.5 / 5), 3 + 2.7764451 * math.sqrt(2.5 / 5)
-    result = interval([1, 2, 3, 4, 5])
-    assert result == pytest.approx((3, low, high, 5), rel=1e-7)
-    assert interval(torch.arange(1.0, 6)) == result
-    assert interval([1, 2, 3, 4, 5], 0.5).high < result.high
-
-
-def test_interval_covers_the_mean_as_often_as_it_says():
-    values = np.random.default_rng(0).normal(1.0, 2.0, (2000, 4))
-    covered = np.mean([(i := interval(v)).low <= 1 <= i.high for v in values])
-    assert abs(covered - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 2000)
-
-
-def test_a_published_number_agrees_as_often_as_its_interval_says():
-    draws = np.random.default_rng(1).normal(1.0, 2.0, (2000, 5))  # four of ours, one published
-    inside = np.mean([agrees(v[:4], v[4]) for v in draws])
-    assert abs(inside - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 2000)
-
-
 S = codes(10, 4)
 REFUSED = {
     "different numbers of samples": lambda: mcc(S, codes(9, 4)),
@@ -234,7 +211,6 @@ REFUSED = {
     "NaN": lambda: mcc(S, S * math.nan),
     "infinite": lambda: correlations(S / 0, S),
     "a list": lambda: mcc(S.tolist(), S),
-    "interval of one value": lambda: interval([1.0]),
     "zero column": lambda: dictionary_cosine(S, 0 * S),
     "supports of other sizes": lambda: support_scores(S, S[:, :1]),
     "reconstructions of other sizes": lambda: fvu(S, S[:, :1]),

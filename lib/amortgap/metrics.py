@@ -1,4 +1,4 @@
-"""Scores, their chance levels, and intervals.
+"""Scores and their chance levels.
 
 Codes are (..., n, N): leading dimensions are separate models and give separate scores. Tensors or numpy
 arrays go in; scores come out as float64 tensors on the CPU, 0-d for a single model.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import t as student
 from torch import Tensor
 
 from amortgap._check import as_tensor
@@ -176,37 +174,3 @@ def l0(codes: Any, threshold: float = 0.0) -> Tensor:
 def dead_latents(codes: Any, threshold: float = 0.0) -> Tensor:
     """Fraction of latents that exceed the threshold on no sample."""
     return (as_tensor(codes, "codes").abs() <= threshold).all(-2).double().mean(-1).cpu()
-
-
-class Interval(NamedTuple):
-    """A mean with its confidence interval and the number of independent values behind it."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-def interval(values: Any, level: float = 0.95) -> Interval:
-    """Student-t interval for the mean of independent values (one a dictionary or seed).
-
-    mean +- t_{n-1} * standard deviation / sqrt(n).  Raises ValueError for fewer than two values.
-    """
-    v = np.asarray(values, dtype=float).ravel()
-    if len(v) < 2:
-        raise ValueError("an interval needs at least two independent values")
-    half = float(student.ppf((1 + level) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v)))
-    return Interval(float(v.mean()), float(v.mean() - half), float(v.mean() + half), len(v))
-
-
-def agrees(values: Any, published: float, sd: float = 0.0, runs: int = 5, level: float = 0.95) -> bool:
-    """Whether a published mean over `runs` initialisations on one dictionary fits our per-dictionary values.
-
-    |published - mean| <= t_{n-1} sqrt(s^2 (1 + 1/n) + sd^2 / runs):  the published experiments have one
-    dictionary each, so the spread s over dictionaries counts (a prediction interval), and so does the error
-    of the published mean, whose standard deviation over initialisations is sd.
-    """
-    mean, _, high, n = interval(values, level)
-    t = float(student.ppf((1 + level) / 2, n - 1))
-    spread = (high - mean) ** 2 * (n + 1)  # t^2 s^2 (1 + 1/n)
-    return bool(abs(published - mean) <= np.sqrt(spread + t**2 * sd**2 / runs))

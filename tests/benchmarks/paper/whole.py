@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.metrics import interval
+from amortgap.kit import interval
 
 from .protocols import ENCODERS, SPARSE_CODING, sparse_coding, train
 from .race import CLOCKS, Row, exact, ratios, timed
