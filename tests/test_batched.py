@@ -10,6 +10,7 @@ from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue, solve
 from amortgap.solvers._pivot import pivot
 from amortgap.solvers.batched import batched
+from amortgap.solvers.fista import trace_bound
 
 module = importlib.import_module("amortgap.solvers.batched")
 module_omp = importlib.import_module("amortgap.solvers.batched_omp")
@@ -180,6 +181,12 @@ def test_a_block_of_many_samples_is_not_a_loop_over_them():
             batched(p.D, p.x[:n], weight(p), tol=1e-4)
         counts.append(counter.calls)
     assert counts[1] < 2 * counts[0]
+
+
+def test_the_bound_on_the_largest_eigenvalue_on_cuda():
+    D = SparseProblem(N=300, M=60, dtype=torch.double).D
+    exact, bound = torch.linalg.matrix_norm(D, ord=2).square(), trace_bound(D @ D.T)
+    assert exact <= bound <= 60 ** (1 / 1024) * exact * (1 + 1e-12)
 
 
 # --- orthogonal matching pursuit ----------------------------------------------------------------------------

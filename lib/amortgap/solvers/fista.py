@@ -34,7 +34,7 @@ def fista(
     D_ = D.to(working_dtype(x, tol))
     M, N = D.shape
     gram = D_.T @ D_ if N <= 2 * M else None  # N^2 against 2 M N multiplications a step
-    eta = 1 / torch.linalg.matrix_norm(D_.double(), ord=2).square().to(D_.dtype)
+    eta = 1 / largest_eigenvalue(D_.double()).to(D_.dtype)
 
     def begin(target: Tensor, s: Tensor) -> State:
         return s, s, torch.ones(len(s), 1, dtype=s.dtype, device=s.device), target, target @ D_
@@ -67,3 +67,22 @@ def fista(
         flops_per_step=2 * N * N if gram is not None else 4 * M * N,
         method="fista",
     )
+
+
+def largest_eigenvalue(D: Tensor) -> Tensor:
+    """That of D'D; on CUDA, where a singular value decomposition takes longer than the steps, at most 0.7 per cent
+    more for 1000 measurements: (trace A^k)^(1/k) <= M^(1/k) lambda for A = D D' and k = 1024, ten squarings.
+    """
+    if not D.is_cuda:
+        return torch.linalg.matrix_norm(D, ord=2).square()
+    return trace_bound(D @ D.T)
+
+
+def trace_bound(A: Tensor) -> Tensor:
+    """(trace A^1024)^(1/1024) for symmetric, positive semidefinite A: at least its largest eigenvalue."""
+    log = torch.zeros((), dtype=A.dtype, device=A.device)
+    for square in range(11):
+        A = A @ A if square else A
+        trace = A.diagonal().sum().clamp_min(torch.finfo(A.dtype).tiny)
+        A, log = A / trace, log + trace.log() / 2**square
+    return log.exp()
