@@ -98,7 +98,7 @@ def test_report_runs_then_has_nothing_to_do(project: Project, capfd: pytest.Capt
     assert main(["report"]) == 1
     captured = capfd.readouterr()
     assert captured.out.strip() == str(index)
-    assert "good: already done" in captured.err
+    assert "good: current" in captured.err
     assert "ValueError: no luck" in captured.err
     assert captured.err.rstrip().endswith("failed: bad")
 

@@ -334,7 +334,7 @@ def test_runs_are_kept_skipped_forced_and_do_not_stop_each_other(
 
     assert [why_due(one) == [] for one in jobs] == [False, True]
     assert run_all([jobs[1]], parallel=1) == []
-    assert "good: already done" in capfd.readouterr().err
+    assert "good: current" in capfd.readouterr().err
     (result,) = run_all([jobs[1]], parallel=1, force=True)
     assert result["provenance"]["commit"] == "unknown"
 

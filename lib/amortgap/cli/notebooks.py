@@ -123,17 +123,10 @@ def status_options(parser: argparse.ArgumentParser) -> None:
 
 def status(options: argparse.Namespace) -> int:
     """`amortgap status`: each page of a profile, current or stale and why, in one line."""
-    from amortgap.runs.jobs import changes
-    from amortgap.runs.schedule import short
+    from amortgap.runs.schedule import standing
 
     for name, job in _profile_jobs(find_project(), options.profile).items():
-        reasons, drawn = changes(job)
-        if reasons:
-            print(f"{name}: stale: {short(reasons)}")
-        elif drawn:
-            print(f"{name}: current, but drawn before a change (report --redraw): {short(drawn)}")
-        else:
-            print(f"{name}: current")
+        print(f"{name}: {standing(job)[1]}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from amortgap._errors import Refused
 from amortgap._files import lock
 from amortgap.runs.backup import copy_of, put_back
-from amortgap.runs.jobs import Job, why_due
+from amortgap.runs.jobs import Job, changes
 from amortgap.runs.provenance import cores
 from amortgap.runs.worker import Worker
 
@@ -28,15 +28,25 @@ def run_all(jobs: Sequence[Job], parallel: int, force: bool = False) -> list[dic
         if copy_of(job.folder).is_dir():
             with contextlib.suppress(Refused), lock(job.folder):
                 put_back(job.folder)
-    due = [job for job in jobs if force or job.redraw or _announce(job)]
+    due = [job for job in jobs if force or job.redraw or _is_due(job)]
     return _run(due, max(1, min(parallel, len(due)))) if due else []
 
 
-def _announce(job: Job) -> bool:
-    """Say whether the job must run and why, in one sentence."""
-    reasons = why_due(job)
-    _say(f"{job.name}: {short(reasons) or 'already done'}")
-    return bool(reasons)
+def _is_due(job: Job) -> bool:
+    """Whether the job must run, which is said with the reason."""
+    due, words = standing(job)
+    _say(f"{job.name}: {words}")
+    return due
+
+
+def standing(job: Job) -> tuple[bool, str]:
+    """Whether the job must run, and how it stands, in one line."""
+    due, drawn = changes(job)
+    if due:
+        return True, f"stale: {short(due)}"
+    if drawn:
+        return False, f"current, but drawn before a change (report --redraw): {short(drawn)}"
+    return False, "current"
 
 
 def _run(jobs: list[Job], parallel: int) -> list[dict[str, Any]]:
