@@ -110,8 +110,9 @@ def test_fista_counts_what_the_counter_sees(shape, alpha):
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_exhaustive_search_counts_its_products(nonnegative):
     p = SparseProblem(N=6, M=4, n=n)
-    # by hand: for every support of size k a fit (2kM) and its error (2kM); pseudo-inverses are not counted
-    by_hand = n * sum(4 * k * 4 * supports for k, supports in ((1, 6), (2, 15), (3, 20)))
+    # by hand: for every support of size k a fit (2kM) and its error (2kM), before them D'x and at the end the
+    # objective (2MN each); pseudo-inverses are not counted
+    by_hand = n * (4 * 4 * 6 + sum(4 * k * 4 * supports for k, supports in ((1, 6), (2, 15), (3, 20))))
     assert pursue(p.D, p.x, 3, "exhaustive", nonnegative).flops == by_hand
 
 

@@ -3,6 +3,17 @@
 A product of (a, b) and (b, c) matrices costs 2 a b c operations. Only matrix products are counted: adding a
 bias, relu, exp and optimiser updates are not, as in torch.utils.flop_counter, against which the tests check
 every rule. A backward pass costs one product for each operand that needs a gradient.
+
+A solver's `Solution.flops` is the count of what it did for all samples together: matrix products, among them
+the Gram matrix D'D, screenings of all atoms, gradients, and the certificates or objectives of the codes it
+returns (the relative gap takes 6MN a sample); multiply-adds of vectors, two operations an entry, among them
+the rank-one updates of an inverse Gram matrix (2k^2 for an atom that enters or leaves) and of a tableau (2N(N
++ 1) an exchange); Cholesky factorisations, k^3/3, and triangular solves, k^2. Not counted: comparisons,
+maxima, copies, index work, gathering and scaling; elementwise steps of first-order methods (shrinkage,
+momentum, Adam); singular values (spectral norms, pseudo-inverses), whose operations are LAPACK's; and all
+that cvxpy does. A batched product counts in full, whoever needs its rows; what the other lanes of a vector
+unit do beside a sample does not. `n_steps` counts what the method's docstring names, sample by sample.
+
 The paper counts differently; its formulas are in `paper`, so that its axes can be drawn.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,14 @@ from amortgap.solvers._solution import Solution, certify
 CHECK_EVERY = 10  # steps between two looks at the duality gap, which costs about two steps
 
 State = tuple[Tensor, ...]  # each (n, ...), one row a sample; the first holds the codes
+
+
+class Costs(NamedTuple):
+    """Operations: of the set-up that all samples share, and for each sample of its start and of a step."""
+
+    shared: int
+    start: int
+    step: int
 
 
 def working_dtype(x: Tensor, tol: float) -> torch.dtype:
@@ -31,15 +40,13 @@ def iterate(
     tol: float,
     init: Tensor | None,
     max_steps: int,
-    flops_before: int,
-    flops_per_step: int,
+    costs: Costs,
     method: str,
 ) -> Solution:
     """Repeat `step` until every sample's relative duality gap is at most tol, or max_steps have been made.
 
     begin(x, codes) makes the state of the samples that are not done at their start; step advances it, one
-    sample apart from the other, so that finished ones can be dropped from the batch. flops_before is the set-up's
-    cost, flops_per_step one sample's cost of a step.
+    sample apart from the other, so that finished ones can be dropped from the batch.
     """
     dtype = working_dtype(x, tol)
     D_, x_ = D.to(dtype), x.to(dtype)
@@ -49,13 +56,13 @@ def iterate(
     active = (~(duality_gap(D_, x_, codes, alpha, nonnegative) <= tol)).nonzero().squeeze(1)
     target = x_[active]
     state = begin(target, codes[active])
-    # the first gap and the certificate for all samples, D'x for those that go on
-    flops = flops_before + 10 * M * N * len(x) + 2 * M * N * len(active)
+    # the first gap and the certificate for all samples, the start for those that go on
+    flops = costs.shared + 10 * M * N * len(x) + costs.start * len(active)
     for k in range(1, max_steps + 1):
         if len(active) == 0:
             break
         state = step(state)
-        flops += len(active) * flops_per_step
+        flops += len(active) * costs.step
         if k % CHECK_EVERY == 0 or k == max_steps:
             flops += len(active) * 4 * M * N
             keep = ~(duality_gap(D_, target, state[0], alpha, nonnegative) <= tol)

@@ -109,7 +109,10 @@ def certify(
 def uncertified(
     D: Tensor, x: Tensor, codes: Tensor, *, n_steps: Tensor, stop: np.ndarray, flops: int, method: str
 ) -> Solution:
-    """A Solution of a greedy method: objective 1/2 ||x - D s||^2, gap inf, never called converged."""
+    """A Solution of a greedy method: objective 1/2 ||x - D s||^2, gap inf, never called converged.
+
+    flops: without those of the objective.
+    """
     n = len(x)
     residual = (x - codes @ D.T).double()
     return Solution(
@@ -118,7 +121,7 @@ def uncertified(
         duality_gap=torch.full((n,), torch.inf, dtype=torch.float64, device=x.device),
         n_steps=n_steps,
         converged=torch.zeros(n, dtype=torch.bool, device=x.device),
-        flops=int(flops),
+        flops=int(flops) + 2 * n * D.numel(),
         method=each(method, n),
         stop=stop,
     )

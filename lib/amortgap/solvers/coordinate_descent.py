@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amortgap.solvers._iterate import State, iterate, shrink, working_dtype
+from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._solution import Solution
 
 
@@ -48,7 +48,6 @@ def coordinate_descent(
         tol=tol,
         init=init,
         max_steps=max_steps,
-        flops_before=2 * M * N * N + (2 * N * N * len(x) if init is not None else 0),
-        flops_per_step=2 * N * N,
+        costs=Costs(shared=2 * M * N * N, start=2 * N * (M + N), step=2 * N * N),
         method="coordinate_descent",
     )

@@ -23,7 +23,10 @@ CHUNK = 2**24  # numbers held at once
 
 
 def exhaustive(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
-    """Globally optimal K-sparse codes (n, N).  Raises ValueError beyond 200 000 supports or for K > M."""
+    """Globally optimal K-sparse codes (n, N).  Raises ValueError beyond 200 000 supports or for K > M.
+
+    n_steps counts the supports tried.
+    """
     n, (M, N) = len(x), D.shape
     check_sparsity(K, N, M)
     count = sum(math.comb(N, k) for k in range(1, K + 1))
@@ -31,30 +34,37 @@ def exhaustive(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Sol
         raise ValueError(f"N = {N}, K = {K} has {count} supports, more than {MAX_SUPPORTS}; use omp or solve")
     D64, x64 = D.double(), x.double()
     codes = torch.zeros(n, N, dtype=torch.float64, device=x.device)
-    best = x64.square().sum(1)  # the empty support
-    flops = 0
-    for k in range(1, K + 1):
+    # where no atom points to x, zero is the best code and nothing is tried
+    match = x64 @ D64
+    todo = ((match if nonnegative else match.abs()).amax(1) > 0).nonzero().squeeze(1)
+    x_, found = x64[todo], codes[todo]
+    best = x_.square().sum(1)  # the empty support
+    flops = 4 * n * M * N  # these products and the objective's
+    for k in range(1, K + 1) if len(todo) else ():
         supports = torch.tensor(list(itertools.combinations(range(N), k)), device=x.device)
-        for part in supports.split(max(1, CHUNK // (max(n, 1) * (M + k)))):
+        for part in supports.split(max(1, CHUNK // (max(len(x_), 1) * (M + k)))):
             columns = D64[:, part].permute(1, 0, 2)  # (supports, M, k)
-            fits = torch.einsum("skm,nm->snk", torch.linalg.pinv(columns), x64)
-            error = (x64 - fits @ columns.mT).square().sum(2)
+            fits = torch.einsum("skm,nm->snk", torch.linalg.pinv(columns), x_)
+            error = (x_ - fits @ columns.mT).square().sum(2)
             if nonnegative:
                 error = torch.where((fits < 0).any(2), torch.inf, error)
-            flops += 4 * len(part) * n * M * k
+            flops += 4 * len(part) * len(x_) * M * k
             lowest = error.min(0)
             better = (lowest.values < best).nonzero().squeeze(1)
             choice = lowest.indices[better]
-            codes[better] = 0
-            codes[better[:, None], part[choice]] = fits[choice, better]
+            found[better] = 0
+            found[better[:, None], part[choice]] = fits[choice, better]
             best[better] = lowest.values[better]
+    codes[todo] = found
     codes = codes.to(x.dtype)
+    steps = torch.zeros(n, dtype=torch.long, device=x.device)
+    steps[todo] = count
     zeros = torch.zeros(n, dtype=torch.float64, device=x.device)
     return Solution(
         codes,
         objective=0.5 * (x64 - codes.double() @ D64.T).square().sum(1),
         duality_gap=zeros,
-        n_steps=torch.full((n,), count, device=x.device),
+        n_steps=steps,
         converged=zeros == 0,
         flops=flops,
         method=each("exhaustive", n),

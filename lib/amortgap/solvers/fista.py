@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._iterate import State, iterate, shrink, working_dtype
+from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers._solution import Solution
 
@@ -63,8 +63,11 @@ def fista(
         tol=tol,
         init=init,
         max_steps=max_steps,
-        flops_before=2 * M * N * N if gram is not None else 0,
-        flops_per_step=2 * N * N if gram is not None else 4 * M * N,
+        costs=Costs(
+            shared=2 * M * N * N if gram is not None else 0,
+            start=2 * M * N,
+            step=2 * N * N if gram is not None else 4 * M * N,
+        ),
         method="fista",
     )
 

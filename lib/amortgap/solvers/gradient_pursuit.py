@@ -11,35 +11,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import LIMIT, Solution, each, uncertified
+from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers.omp import stop_words
 
 
 def gradient_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
-    """Codes (n, N) with at most K non-zeros after K steps.  Atoms are compared by d_i.r / ||d_i||."""
+    """Codes (n, N) with at most K non-zeros after at most K steps.  Atoms are compared by d_i.r / ||d_i||.
+
+    n_steps counts the steps along a gradient that was not zero.
+    """
     n, (M, N) = len(x), D.shape
     length = torch.linalg.vector_norm(D, dim=0)
     unit, rows = D / length, torch.arange(n, device=x.device)
     codes = torch.zeros(n, N, dtype=x.dtype, device=x.device)  # of the unit columns
     support = torch.zeros(n, N, dtype=torch.bool, device=x.device)
     tiny = torch.finfo(x.dtype).tiny
+    steps, products = torch.zeros(n, dtype=torch.long, device=x.device), 0
     for _ in range(K):
         residual = x - codes @ unit.T
         match = residual @ unit
+        products += 2
         candidates = torch.where(support, -torch.inf, match if nonnegative else match.abs())
         best = candidates.max(1)
         support[rows, best.indices] |= best.values > 0
         gradient = match * support
         if nonnegative:  # a code at zero cannot go down
             gradient = torch.where((codes > 0) | (gradient > 0), gradient, 0)
+        moves = (gradient != 0).any(1)
+        steps += moves
+        if not moves.any():
+            break
         image = gradient @ unit.T
+        products += 1
         step = (residual * image).sum(1) / image.square().sum(1).clamp_min(tiny)
         if nonnegative:
             room = torch.where(gradient < 0, -codes / gradient.clamp_max(-tiny), torch.inf)
             step = torch.minimum(step, room.amin(1))
         codes = codes + step[:, None] * gradient
         codes = codes.clamp_min(0) if nonnegative else codes  # rounding of the shortened step
-    flops = n * 6 * M * N * K
-    steps = torch.full((n,), K, device=x.device)
-    return uncertified(
-        D, x, codes / length, n_steps=steps, stop=each(LIMIT, n), flops=flops, method="gradient_pursuit"
-    )
+    stop, flops = stop_words(steps, K), products * n * 2 * M * N
+    return uncertified(D, x, codes / length, n_steps=steps, stop=stop, flops=flops, method="gradient_pursuit")

@@ -67,7 +67,7 @@ def homotopy(
         tol=tol,
         n_steps=steps,
         at_limit=steps >= limit,
-        flops=flops,
+        flops=flops + len(x) * 6 * M * N,
         method="homotopy",
     )
 
@@ -76,21 +76,21 @@ def follow_path(
     D: Tensor, x: Tensor, alpha: float, nonnegative: bool, limit: int, *, multipliers: bool
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """Codes (n, N) at alpha >= 0, z (n, N) with dual point D z of basis pursuit or (0, N), steps (n,), flops."""
-    from amortgap.solvers._homotopy_kernel import follow  # numba takes half a second to import
+    # numba takes half a second to import
+    from amortgap.solvers.kernels.homotopy import Found, Path, follow
 
     n, (M, N) = len(x), D.shape
     columns = D.double()
-    gram = (columns.T @ columns).numpy()
     weight = 1 + TIES * np.random.default_rng(0).random(N)
+    path = Path((columns.T @ columns).numpy(), weight, alpha, not nonnegative, limit)
     codes = torch.zeros(n, N, dtype=torch.float64)
     z = torch.zeros(n if multipliers else 0, N, dtype=torch.float64)
-    steps, flops = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.float64)
+    steps, flops = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.long)
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
             c = (x[rows].double() @ columns).numpy()
-            results = codes[rows].numpy(), z[rows].numpy(), steps[rows].numpy(), flops[rows].numpy()
-            follow(c, gram, weight, alpha, not nonnegative, limit, *results)
+            follow(c, path, Found(*(part[rows].numpy() for part in (codes, z, steps, flops))))
 
     share(n, work)
-    return codes, z, steps, int(flops.sum()) + n * 8 * M * N + M * N * N
+    return codes, z, steps, int(flops.sum()) + 2 * n * M * N + 2 * M * N * N

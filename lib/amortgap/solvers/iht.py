@@ -8,27 +8,36 @@ optimum over supports, which more steps do not leave. No certificate: duality_ga
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import LIMIT, Solution, each, uncertified
-from amortgap.solvers.nnls import refit
+from amortgap.solvers._solution import LIMIT, Solution, uncertified
+from amortgap.solvers.nnls import fit_support
 
 
 def iht(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, n_steps: int = 200) -> Solution:
-    """Codes (n, N) with at most K non-zeros: n_steps from zero, then least squares on the support found."""
+    """Codes (n, N) with at most K non-zeros: at most n_steps from zero, then least squares on the support.
+
+    n_steps of the result counts the steps that changed the code.
+    """
     n, (M, N) = len(x), D.shape
     eta = 1 / torch.linalg.matrix_norm(D.double(), ord=2).square().to(x.dtype)
     codes = torch.zeros(n, N, dtype=x.dtype, device=x.device)
+    steps, rounds = torch.zeros(n, dtype=torch.long, device=x.device), 0
     for _ in range(n_steps):
-        codes = codes + eta * ((x - codes @ D.T) @ D)
-        size = codes if nonnegative else codes.abs()
+        rounds += 1
+        moved = codes + eta * ((x - codes @ D.T) @ D)
+        size = moved if nonnegative else moved.abs()
         kept = size.topk(K, dim=1)
-        values = codes.gather(1, kept.indices)
+        values = moved.gather(1, kept.indices)
         values = values.clamp_min(0) if nonnegative else values
-        codes = torch.zeros_like(codes).scatter_(1, kept.indices, values)
-    codes = refit(D, x, codes != 0, nonnegative=nonnegative)
-    steps = torch.full((n,), n_steps, device=x.device)
-    return uncertified(
-        D, x, codes, n_steps=steps, stop=each(LIMIT, n), flops=4 * n * M * N * n_steps, method="iht"
-    )
+        before, codes = codes, torch.zeros_like(codes).scatter_(1, kept.indices, values)
+        moves = (codes != before).any(1)
+        steps += moves
+        if not moves.any():  # a fixed point: more steps are the same step
+            break
+    codes, fit = fit_support(D, x, codes != 0, nonnegative=nonnegative)
+    stop = np.where(steps.numpy(force=True) < n_steps, "fixed point", LIMIT).astype(object)
+    flops = rounds * n * 4 * M * N + fit
+    return uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="iht")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._iterate import State, iterate, shrink, working_dtype
+from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._solution import Solution
 
 
@@ -43,7 +43,6 @@ def ista(
         tol=tol,
         init=init,
         max_steps=max_steps,
-        flops_before=-2 * M * N * len(x),  # no D'x is needed
-        flops_per_step=4 * M * N,
+        costs=Costs(shared=0, start=0, step=4 * M * N),
         method="ista",
     )

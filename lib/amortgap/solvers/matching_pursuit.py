@@ -11,24 +11,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import LIMIT, Solution, each, uncertified
+from amortgap.solvers._solution import Solution, uncertified
+from amortgap.solvers.omp import stop_words
 
 
 def matching_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
-    """Codes (n, N) with at most K non-zeros after K steps, for any column lengths."""
+    """Codes (n, N) with at most K non-zeros after at most K steps, for any column lengths.
+
+    n_steps counts the atoms taken, repeated ones each time.
+    """
     n, (M, N) = len(x), D.shape
     length = torch.linalg.vector_norm(D, dim=0)
     unit, rows = D / length, torch.arange(n, device=x.device)
     residual, codes = x.clone(), torch.zeros(n, N, dtype=x.dtype, device=x.device)
+    steps, rounds = torch.zeros(n, dtype=torch.long, device=x.device), 0
     for _ in range(K):
+        rounds += 1
         match = residual @ unit
         best = (match if nonnegative else match.abs()).argmax(1)
         amount = match[rows, best]
         if nonnegative:
             amount = amount.clamp_min(0)
+        steps += amount != 0
+        if not (amount != 0).any():
+            break
         codes[rows, best] += amount / length[best]
         residual -= amount[:, None] * unit.T[best]
-    steps = torch.full((n,), K, device=x.device)
-    return uncertified(
-        D, x, codes, n_steps=steps, stop=each(LIMIT, n), flops=2 * n * M * N * K, method="matching_pursuit"
-    )
+    stop, flops = stop_words(steps, K), rounds * n * 2 * M * N
+    return uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="matching_pursuit")

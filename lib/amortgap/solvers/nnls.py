@@ -25,10 +25,15 @@ def refit(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) ->
 
     Memory: n k^2 float64 numbers, k the largest support. Raises RuntimeError if pivoting does not end.
     """
+    return fit_support(D, x, support, nonnegative=nonnegative)[0]
+
+
+def fit_support(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) -> tuple[Tensor, int]:
+    """As `refit`: the codes, and operations for all samples."""
     n, N = support.shape
     k = int(support.sum(1).max()) if n else 0
     if k == 0:
-        return torch.zeros(n, N, dtype=x.dtype, device=x.device)
+        return torch.zeros(n, N, dtype=x.dtype, device=x.device), 0
     # indices of the support, padded with unused slots
     slots = support.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :k]
     used = support.gather(1, slots)
@@ -38,8 +43,12 @@ def refit(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) ->
     unit = D64 / norms
     gram = (unit.T @ unit)[slots[:, :, None], slots[:, None, :]]
     rhs = (x.double() @ unit).gather(1, slots)
-    values = (_pivot(gram, rhs, used) if nonnegative else _solve(gram, rhs, used)) / norms[slots]
-    return torch.zeros(n, N, dtype=x.dtype, device=x.device).scatter_(1, slots, values.to(x.dtype))
+    values, solved = _pivot(gram, rhs, used) if nonnegative else (_solve(gram, rhs, used), n)
+    values = values / norms[slots]
+    codes = torch.zeros(n, N, dtype=x.dtype, device=x.device).scatter_(1, slots, values.to(x.dtype))
+    # D'D, D'x, and for each small system a factorisation, two triangular solves and, with s >= 0, a gradient
+    each = k**3 // 3 + 2 * k * k + (2 * k * k if nonnegative else 0)
+    return codes, 2 * N * N * len(D) + 2 * n * N * len(D) + solved * each
 
 
 def _solve(gram: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
@@ -54,7 +63,9 @@ def _solve(gram: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
     return torch.cholesky_solve((rhs * free)[:, :, None], factor)[:, :, 0]
 
 
-def _pivot(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
+def _pivot(gram: Tensor, rhs: Tensor, used: Tensor) -> tuple[Tensor, int]:
+    """The nonnegative codes, and how many systems were solved."""
+    solved = 0
     free, codes = used.clone(), torch.zeros_like(rhs)
     fewest = torch.full((len(rhs),), rhs.shape[1] + 1, device=rhs.device)
     chances = torch.full_like(fewest, 3)  # full exchanges allowed without progress
@@ -63,6 +74,7 @@ def _pivot(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
     todo = torch.arange(len(rhs), device=rhs.device)
     for _ in range(MAX_PIVOTS):
         s = _solve(gram[todo], rhs[todo], free[todo])
+        solved += len(todo)
         gradient = rhs[todo] - (gram[todo] @ s[:, :, None]).squeeze(2)
         wrong = torch.where(free[todo], s < -slack[todo], (gradient > slack[todo]) & used[todo])
         n_wrong = wrong.sum(1)
@@ -75,12 +87,14 @@ def _pivot(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
         free[todo] ^= exchange
         todo = todo[n_wrong > 0]
         if len(todo) == 0:
-            return codes
-    codes[todo] = _one_by_one(gram[todo], rhs[todo], used[todo])
-    return codes
+            return codes, solved
+    codes[todo], more = _one_by_one(gram[todo], rhs[todo], used[todo])
+    return codes, solved + more
 
 
-def _one_by_one(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
+def _one_by_one(gram: Tensor, rhs: Tensor, used: Tensor) -> tuple[Tensor, int]:
+    """As `_pivot`, one index at a time."""
+    solved = 0
     codes, free = torch.zeros_like(rhs), torch.zeros_like(used)
     slack = SLACK * rhs.abs().amax(1)
     todo = torch.arange(len(rhs), device=rhs.device)
@@ -90,10 +104,11 @@ def _one_by_one(gram: Tensor, rhs: Tensor, used: Tensor) -> Tensor:
         enters = steepest.values > slack[todo]
         todo = todo[enters]
         if len(todo) == 0:
-            return codes
+            return codes, solved
         free[todo, steepest.indices[enters]] = True
         turning = todo
         while len(turning):
+            solved += len(turning)
             s, fit = codes[turning], _solve(gram[turning], rhs[turning], free[turning])
             # go towards the fit until the first code is zero, and let it leave
             negative = free[turning] & (fit <= 0)

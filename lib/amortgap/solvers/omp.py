@@ -49,22 +49,23 @@ def stop_words(steps: Tensor, K: int) -> np.ndarray:
 def _one_by_one(
     unit: Tensor, length: Tensor, x: Tensor, K: int, floor: Tensor, nonnegative: bool
 ) -> Solution:
-    from amortgap.solvers._omp_kernel import pursue_rows  # numba takes half a second to import
+    # numba takes half a second to import
+    from amortgap.solvers.kernels.omp import Atoms, Found, pursue_rows
 
     n, (M, N) = len(x), unit.shape
     # numpy asks the system for large pages, which makes touching this memory several times cheaper
     codes = torch.from_numpy(np.zeros((n, N), x.numpy().dtype))
-    steps, objective = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.float64)
-    gram, columns, signals = (unit.T @ unit).numpy(), unit.T.contiguous().numpy(), x.contiguous().numpy()
-    integer = np.int32 if x.dtype == torch.float32 else np.int64
+    steps, flops = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.long)
+    objective, signals = torch.zeros(n, dtype=torch.float64), x.contiguous().numpy()
+    columns, gram = unit.T.contiguous().numpy(), (unit.T @ unit).numpy()
     singular = 100 * torch.finfo(x.dtype).eps
+    atoms = Atoms(columns, gram, length.numpy(), K, not nonnegative, singular)
+    integer = np.zeros(1, np.int32 if x.dtype == torch.float32 else np.int64)
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
-            c = (x[rows] @ unit).numpy()
-            given = c, signals[rows], columns, length.numpy(), gram, floor[rows].numpy()
-            results = codes[rows].numpy(), objective[rows].numpy(), steps[rows].numpy()
-            pursue_rows(*given, K, not nonnegative, np.zeros(1, integer), singular, *results)
+            found = Found(*(part[rows].numpy() for part in (codes, objective, steps, flops)))
+            pursue_rows((x[rows] @ unit).numpy(), signals[rows], floor[rows].numpy(), integer, atoms, found)
 
     share(n, work)
     return Solution(
@@ -73,7 +74,7 @@ def _one_by_one(
         duality_gap=torch.full((n,), torch.inf, dtype=torch.float64),
         n_steps=steps,
         converged=torch.zeros(n, dtype=torch.bool),
-        flops=n * (2 * M * N + sum(2 * k * N + 6 * k * k for k in range(K))) + M * N * N,
+        flops=int(flops.sum()) + 2 * n * M * N + 2 * M * N * N,
         method=each("omp", n),
         stop=stop_words(steps, K),
     )

@@ -46,37 +46,41 @@ def pivoting(
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
-    init is ignored. n_steps is the limit on exchanges; a sample's code does not depend on its batch. Runs on
-    torch.get_num_threads() threads.
+    init is ignored. n_steps counts the exchanges, at most 4 N (8 N in the signed case); a sample's code does not
+    depend on its batch. Runs on torch.get_num_threads() threads.
     Raises ValueError beyond 32 columns (16 in the signed case), for CUDA tensors and half precision.
     """
     M, N = D.shape
     refuse(refusal(x, N, nonnegative))
-    from amortgap.solvers._pivoting_kernel import solve_lanes  # numba takes half a second to import
+    # numba takes half a second to import
+    from amortgap.solvers.kernels.pivoting import Found, Problem, solve_lanes
 
     n, columns = len(x), D if nonnegative else torch.cat([D, -D], 1)
     width, limit = columns.shape[1], 4 * columns.shape[1]
     scaled, signals, weight, unit, size, _ = in_units(columns, x, alpha)
-    codes = torch.from_numpy(np.empty((n, width), signals.numpy().dtype))
-    objective, gap = np.empty(n), np.empty(n)
     matrix = scaled.float()
-    given = scaled.numpy(), (matrix.T @ matrix).numpy(), weight, tol, unit, limit, LANES
+    gram = (matrix.T @ matrix).numpy()
+    problem = Problem(scaled.numpy(), gram, weight, tol, unit, limit, LANES)
+    codes = torch.from_numpy(np.empty((n, width), signals.numpy().dtype))
+    objectives, gaps = torch.empty(2, n, dtype=torch.float64)
+    steps, flops = torch.empty(2, n, dtype=torch.long)
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
-            solve_lanes(signals[rows].numpy(), *given, codes[rows].numpy(), objective[rows], gap[rows])
+            found = Found(*(part[rows].numpy() for part in (codes, objectives, gaps, steps, flops)))
+            solve_lanes(signals[rows].numpy(), problem, found)
 
     share(n, work)
     if not nonnegative:
         codes = codes[:, :N] - codes[:, N:]
-    objective *= size * size
-    steps = torch.full((n,), limit)
-    flops = n * (2 * limit * width * width + 4 * M * width)
-    objectives, gaps = torch.from_numpy(objective), torch.from_numpy(gap)
-    converged, at_zero = gaps <= tol, 0.5 * x.double().square().sum(1)
-    # nearly dependent columns can blow the code up: zero is better then
-    worse = (~converged & ~(objectives <= at_zero)).nonzero().squeeze(1)
-    codes[worse], objectives[worse] = 0, at_zero[worse]
-    gaps[worse] = duality_gap(D.double(), x[worse].double(), codes[worse].double(), alpha, nonnegative)
-    method, stop = each("pivoting", n), stop_words(converged, steps > limit)
-    return Solution(codes, objectives, gaps, steps, converged, flops, method, stop)
+    objectives *= size * size
+    converged = gaps <= tol
+    if not converged.all():
+        # nearly dependent columns can blow the code up: zero is better then
+        at_zero = 0.5 * x.double().square().sum(1)
+        worse = (~converged & ~(objectives <= at_zero)).nonzero().squeeze(1)
+        codes[worse], objectives[worse] = 0, at_zero[worse]
+        gaps[worse] = duality_gap(D.double(), x[worse].double(), codes[worse].double(), alpha, nonnegative)
+    total = int(flops.sum()) + 2 * M * width**2
+    method, stop = each("pivoting", n), stop_words(converged, steps >= limit)
+    return Solution(codes, objectives, gaps, steps, converged, total, method, stop)

@@ -76,51 +76,42 @@ def _solve(
     dtype: torch.dtype,
 ) -> Solution:
     """The solution with screening in dtype."""
-    from amortgap.solvers._working_set_kernel import solve_rows  # numba takes half a second to import
+    # numba takes half a second to import
+    from amortgap.solvers.kernels.working_set import Found, Problem, Signals, solve_rows
 
     n, N = len(x), D.shape[1]
-    codes = torch.empty(n, N, dtype=x.dtype)  # numpy's large pages are dear where memory is fragmented
-    record = torch.zeros(4, n, dtype=torch.float64)
+    # numpy's large pages are dear where memory is fragmented
+    codes = torch.empty(n, N, dtype=x.dtype)
+    objective, gap = torch.zeros(2, n, dtype=torch.float64)
+    steps, flops = torch.zeros(2, n, dtype=torch.long)
     exact = x.dtype if dtype == torch.float32 else dtype
     columns, signals, weight, unit, size, longest = in_units(D.to(exact), x.to(exact), alpha)
     matrix = columns.to(dtype)
     coarse = _coarse(matrix) if dtype == torch.float32 and N >= COMPRESSED and _half_width() else None
+    gram, scale, fuzz, shared = _gram(matrix, longest)
+    kind = matrix.numpy().dtype.type
     rows_of_D = columns.T.contiguous().numpy()
-    gram, scale, fuzz = _gram(matrix, longest)
+    problem = Problem(rows_of_D, gram, kind(scale), fuzz, weight, tol, not nonnegative, longest, unit, limit)
     start_codes = (x.new_empty(0, N) if init is None else init.detach().contiguous()).numpy()
     integer = np.int32 if dtype == torch.float32 else np.int64
+    screened = []
 
     def work(blocks: Iterator[slice]) -> None:
         correlation = torch.empty(min(n, BLOCK), N, dtype=dtype)
         for rows in blocks:
             part = signals[rows]
             c = correlation[: len(part)]
-            lacking = _correlate(part.to(dtype), matrix, coarse, longest, 0.3 * weight, c)
-            solve_rows(
-                part.numpy(),
-                c.numpy(),
-                lacking.numpy(),
-                rows_of_D,
-                gram,
-                c.numpy().dtype.type(scale),
-                fuzz,
-                weight,
-                tol,
-                not nonnegative,
-                longest,
-                unit,
-                limit,
-                start_codes[rows],
-                codes[rows].zero_().numpy(),
-                *(row.numpy() for row in record[:, rows]),
-                np.zeros(1, integer),
-            )
+            lacking, cost = _correlate(part.to(dtype), matrix, coarse, longest, 0.3 * weight, c)
+            screened.append(cost)
+            codes[rows].zero_()
+            found = Found(*(values[rows].numpy() for values in (codes, objective, gap, steps, flops)))
+            given = Signals(part.numpy(), c.numpy(), lacking.numpy(), start_codes[rows])
+            solve_rows(given, problem, np.zeros(1, integer), found)
 
     share(n, work)
-    objective, gap, pivots, flops = record
     objective *= size * size
-    converged, steps = gap <= tol, pivots.long()
-    total = int(flops.sum()) + D.shape[0] * N * N
+    converged = gap <= tol
+    total = int(flops.sum()) + sum(screened) + shared
     method, stop = each("working_set", n), stop_words(converged, steps >= limit)
     return Solution(codes, objective, gap, steps, converged, total, method, stop)
 
@@ -138,12 +129,14 @@ def _coarse(D: Tensor) -> tuple[Tensor, float]:
 
 def _correlate(
     x: Tensor, D: Tensor, coarse: tuple[Tensor, float] | None, longest: float, most: float, out: Tensor
-) -> Tensor:
-    """out = x D (n, N), and a bound (n,) on its error beyond float32's, which half of the rows keep below most.
+) -> tuple[Tensor, int]:
+    """out = x D (n, N); returns a bound (n,) on its error beyond float32's, which half of the rows keep below most,
+    and operations.
 
     With `_coarse`'s D' and x' in bfloat16, and their product once more rounded to its 8 digits,
     |x d - x' d'| <= |x| |d - d'| + |x - x'| |d'| + 2^-9 |x d|.
     """
+    cost = 2 * len(x) * D.numel()
     if coarse is not None:
         rounded, blur = coarse
         short = x.bfloat16()
@@ -152,16 +145,17 @@ def _correlate(
         if error.median() < most:
             product = short @ rounded
             out.copy_(product)
-            return (1.001 * error + 0.002 * product.abs().amax(1)).double()
+            return (1.001 * error + 0.002 * product.abs().amax(1)).double(), cost
     torch.mm(x, D, out=out)
-    return torch.zeros(len(x), dtype=torch.float64)
+    return torch.zeros(len(x), dtype=torch.float64), cost
 
 
-def _gram(D: Tensor, longest: float) -> tuple[np.ndarray, float, float]:
-    """G, scale, fuzz with  |D'D - scale G| <= fuzz.  Integers of 16 bits where float32 would not fit the caches.
+def _gram(D: Tensor, longest: float) -> tuple[np.ndarray, float, float, int]:
+    """G, scale, fuzz with  |D'D - scale G| <= fuzz, and operations.
 
-    Reading G is what limits large dictionaries, and half the bytes are read faster. Only for columns of about
-    one length, as the error is absolute, and of mean cosine below a half: closer ones need more digits.
+    Integers of 16 bits where float32 would not fit the caches: reading G is what limits large dictionaries, and
+    half the bytes are read faster. Only for columns of about one length, as the error is absolute, and of mean
+    cosine below a half: closer ones need more digits.
     """
     N = D.shape[1]
     uneven = torch.linalg.vector_norm(D, dim=0).min() < 0.5 * longest
@@ -181,7 +175,9 @@ def _gram(D: Tensor, longest: float) -> tuple[np.ndarray, float, float]:
                 gram[other : other + BLOCK, block] = gram[block, other : other + BLOCK].T
 
     share(N, work, block=BLOCK, fewest=BLOCK)
-    return gram, scale, 0.51 * scale if short else 0.0
+    # the blocks of the upper triangle
+    cost = sum(2 * len(D) * min(BLOCK, N - first) * (N - first) for first in range(0, N, BLOCK))
+    return gram, scale, 0.51 * scale if short else 0.0, cost
 
 
 def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[Tensor, Tensor, float, float, float, float]:

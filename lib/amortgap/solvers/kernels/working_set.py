@@ -1,26 +1,66 @@
-"""numba kernel of working_set: each sample by itself, from its correlations to a certified code.
+"""working_set: each sample by itself, from its correlations to a certified code.
 
-Let A be the active set with signs g, c = D'(x - D s), H = inverse Gram of the signed active columns. At weight
-lam a code is optimal when g c = lam on A and |c| <= lam elsewhere. Every move goes along H v, with v = g c - lam
-or the excess of one violated atom, and stops where an active coefficient reaches zero, which drops that atom
-(Lawson & Hanson, Solving Least Squares Problems, 1974, ch. 23). Only the differences v enter the float32 work,
-so with v taken in float64 it converges to float64 accuracy: iterative refinement.
+Letters as in `kernels`. At weight lam a code is optimal when g c = lam on A and |c| <= lam elsewhere. Every move
+goes along H v, with v = g c - lam or the excess of one violated atom. Only the differences v enter the float32
+work, so with v taken in float64 it converges to float64 accuracy: iterative refinement.
+
+A sample's turns are of two kinds. A *screening* takes c of all atoms from D'D in the working precision, lowers lam
+and picks candidates. A *proof*, at lam = alpha, takes c in float64 on A and on every atom that the screening's
+rounding leaves in doubt; the violated ones are the candidates of the next refinement.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers._restricted_kernel import WIDTH, rebuild, restricted, subtract_rows
-from amortgap.solvers._rows import jit
+from amortgap.solvers.kernels.active_set import WIDTH, rebuild, restricted
+from amortgap.solvers.kernels.rows import jit, subtract_rows
 
 SEEN = 0.4  # candidates, in units of the largest inactive correlation
 SHRINK = 0.25  # lam of the next round: lower, so that the next screening sees a residual with less bias
 NEAR = 0.1  # residuals this close, in units of alpha, share a screening
 ROUNDS = 300  # restricted problems a sample may take
+
+
+class Problem(NamedTuple):
+    """What all samples share, in units: Dt = D' (N, M) in x's precision; D'D = scale G to +-fuzz an entry; alpha.
+
+    longest: the longest column's length; unit, a power of two, multiplies the codes.
+    """
+
+    Dt: Any
+    G: Any
+    scale: Any
+    fuzz: float
+    alpha: float
+    tol: float
+    signed: bool
+    longest: float
+    unit: float
+    max_pivots: int
+
+
+class Signals(NamedTuple):
+    """x (n, M); C0 = x D (n, N) in the working precision, with errors up to lacking (n,) beyond its rounding; init
+    (n, N), codes to start from, or no rows: then they are zero."""
+
+    x: Any
+    C0: Any
+    lacking: Any
+    init: Any
+
+
+class Found(NamedTuple):
+    """Results: codes (n, N), which hold zeros; objective, gap, pivots and operations (n,)."""
+
+    codes: Any
+    objective: Any
+    gap: Any
+    steps: Any
+    flops: Any
 
 
 @jit
@@ -44,35 +84,11 @@ def _above(bits: Any, threshold: Any, found: Any) -> int:
 
 
 @jit
-def solve_rows(
-    x: Any,
-    C0: Any,
-    lacking: Any,
-    Dt: Any,
-    G: Any,
-    scale: Any,
-    fuzz: float,
-    alpha: float,
-    tol: float,
-    signed: bool,
-    dmax: float,
-    unit: float,
-    max_pivots: int,
-    init: Any,
-    codes: Any,
-    objective: Any,
-    gap: Any,
-    steps: Any,
-    flops: Any,
-    integer: Any,
-) -> None:
-    """Codes of every row of x (n, M) into zeroed codes (n, N), with objective, gap, pivots and flops (n,).
-
-    C0 = x D (n, N) in the working precision, with errors up to lacking (n,) beyond its rounding, scale G = D'D to
-    +-fuzz an entry, Dt = D' (N, M) in x's precision, dmax the longest column's length. unit, a power of two,
-    multiplies the codes. integer (1,) is of the working precision's size. init (n, N) holds the codes to start
-    from, or has no rows: then they are zero.
-    """
+def solve_rows(given: Any, problem: Any, integer: Any, found: Any) -> None:
+    """Fill `found` for every sample.  integer (1,): any, of the working precision's size."""
+    x, C0, lacking, init = given
+    Dt, G, scale, fuzz, alpha, tol, signed, dmax, unit, max_pivots = problem
+    codes, objective, gap, steps, flops = found
     (n, N), M = C0.shape, Dt.shape[1]
     limit = min(M, N)
     eps = 0.5 * np.finfo(C0.dtype).eps
@@ -87,9 +103,10 @@ def solve_rows(
     used, where = np.zeros(WIDTH, np.int64), np.full(N, -1)
     r, r0, ws = np.zeros(M), np.zeros(M), np.zeros(limit + 1)
     c, sc, found = np.zeros(N, C0.dtype), np.zeros(N, C0.dtype), np.zeros(N, np.int64)
+    count = np.zeros(1, np.int64)
     bits, floating = c.view(integer.dtype), integer.view(C0.dtype)
     for row in range(n):
-        k, lam, pivots, work = 0, np.inf, max_pivots, 2.0 * M * N
+        k, lam, pivots, count[0] = 0, np.inf, max_pivots, 2 * M
         xx = 0.0
         for i in range(M):
             xx += np.float64(x[row, i]) ** 2
@@ -100,7 +117,7 @@ def solve_rows(
                 if init[row, i] != 0 and k < limit:
                     A[k], g[k], s[k] = i, np.sign(init[row, i]), abs(np.float64(init[row, i])) / unit
                     k += 1
-            k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
+            k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows, count)
         for turn in range(ROUNDS):
             proving = True
             if not screened:
@@ -111,7 +128,7 @@ def solve_rows(
                 for i in range(N):
                     c[i] = C0[row, i]
                 subtract_rows(c, N, w, G, A, k)
-                work += 2.0 * k * N
+                count[0] += 2 * k * N
                 if signed:
                     for i in range(N):
                         sc[i] = c[i]
@@ -155,6 +172,7 @@ def solve_rows(
                     rx += r[i] * x[row, i]
                     shift += (r[i] - r0[i]) ** 2
                 shift = dmax * math.sqrt(shift)
+                count[0] += 2 * k * M + 6 * M
                 if shift > NEAR * alpha:  # the screening is of another residual and would leave many in doubt
                     screened = False
                     continue
@@ -185,11 +203,11 @@ def solve_rows(
                         sign = -1.0 if signed and dot < 0 else 1.0
                         dot *= sign
                         largest = max(largest, dot)
-                        work += 2.0 * M
+                        count[0] += 2 * M
                         if dot > alpha * (1 + 0.25 * tol) and nc < WIDTH:
                             cand[nc], gc[nc], vc[nc] = i, sign, dot - alpha
                             nc += 1
-                work += 4.0 * k * M
+                count[0] += 2 * k * M
                 primal = 0.5 * rr + alpha * length + first + 0.5 * (dmax * moved) ** 2
                 shrunk = min(max(rx / max(rr, 1e-300), 0.0), alpha / largest)
                 objective[row] = primal
@@ -198,7 +216,7 @@ def solve_rows(
                 if gap[row] <= 0.99 * tol:
                     break
                 if gap[row] > 0.5 * before:  # refinement with a good H gains digits every time
-                    k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
+                    k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows, count)
                     gap[row] = before = np.inf
                     screened = False
                     continue
@@ -230,6 +248,7 @@ def solve_rows(
                 w,
                 rows,
                 allowance,
+                count,
             )
             pivots -= allowance - left
             gap[row] = np.inf  # s has moved
@@ -237,10 +256,10 @@ def solve_rows(
                 break
             screened = proving
             if left <= 0 or turn % 16 == 15:  # going round in circles
-                k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows)
+                k = rebuild(k, A, g, s, H, G, scale, where, singular, u, w, rows, count)
                 screened = False
         for p in range(k):
             codes[row, A[p]] = unit * g[p] * s[p]
             where[A[p]] = -1
         steps[row] = max_pivots - pivots
-        flops[row] = work
+        flops[row] = count[0]

@@ -1,34 +1,45 @@
-"""numba kernel of homotopy: one sample at a time, from lam = max D'x down to alpha, event by event, in float64."""
+"""homotopy: one sample at a time, from lam = max D'x down to alpha, event by event, in float64.
+
+Letters as in `kernels`; a (N,) = -dc / d(-lam) and d = ds / d(-lam) are the slopes of the path.
+Atom i is charged lam weight_i |s_i|.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers._rows import add_rows, drop, grow, jit, times
+from amortgap.solvers.kernels.rows import add_rows, drop, grow, jit, times
 
 SINGULAR = 1e-11  # Schur complements below this, in units of the column's squared length, are rounding
 END = 1e-9  # when lam falls to this share of its start, what is left of the path is taken for straight
 
 
-@jit
-def follow(
-    c0: Any,
-    G: Any,
-    weight: Any,
-    alpha: float,
-    signed: bool,
-    limit: int,
-    codes: Any,
-    multiplier: Any,
-    events: Any,
-    flops: Any,
-) -> None:
-    """codes (n, N) at alpha from c0 = D'x (n, N).  With alpha = 0, multiplier (n, N) z gives the dual point D z.
+class Path(NamedTuple):
+    """What all samples share: G (N, N), weight (N,), the end alpha >= 0, signed codes or not, most events."""
 
-    weight (N,): atom i is charged lam weight[i] |s_i|.  events, flops (n,) are counts.
-    """
+    G: Any
+    weight: Any
+    alpha: float
+    signed: bool
+    limit: int
+
+
+class Found(NamedTuple):
+    """Results: codes (n, N); z (n, N) with dual point D z for alpha = 0, or (0, N); counts events, flops (n,)."""
+
+    codes: Any
+    z: Any
+    events: Any
+    flops: Any
+
+
+@jit
+def follow(c0: Any, path: Any, found: Any) -> None:
+    """Fill `found` for the samples with correlations c0 = D'x (n, N); codes and z hold zeros."""
+    G, weight, alpha, signed, limit = path
+    codes, multiplier, events, flops = found
     n, N = c0.shape
     size = min(N, limit)
     A, g = np.empty(size, np.int64), np.empty(size)
@@ -43,7 +54,7 @@ def follow(
                 lam, enter = size_i, i
         if lam <= alpha:
             continue
-        start, k, left, steps = lam, 0, -1, 0
+        start, k, left, steps, work = lam, 0, -1, 0, 0
         while steps < limit:
             steps += 1
             if enter >= 0:
@@ -51,6 +62,7 @@ def follow(
                 for p in range(k):
                     w[p] = g[p] * sign * G[enter, A[p]]
                 times(u, H, w, k)
+                work += 2 * k * (k + 1)
                 schur = G[enter, enter]
                 for p in range(k):
                     schur -= w[p] * u[p]
@@ -58,6 +70,7 @@ def follow(
                     barred[enter] = True  # depends on the active atoms: let it be until one of them leaves
                 else:
                     grow(H, u, schur, k)
+                    work += 2 * k * k
                     A[k], g[k], s[k] = enter, sign, 0
                     k += 1
             for p in range(k):
@@ -67,7 +80,7 @@ def follow(
             for p in range(k):
                 w[p] = g[p] * d[p]
             add_rows(a, w, G, A, k)  # -dc / d(-lam)
-            flops[row] += 2 * k * N + 6 * k * k
+            work += 2 * (k + 1) * N + 2 * k * (k + 1)
             for p in range(k):
                 a[A[p]], c[A[p]] = 0, 0  # so that no active atom can enter
             t, enter, leave = lam - alpha, -1, -1
@@ -95,6 +108,7 @@ def follow(
             if leave >= 0:
                 left = A[leave]
                 drop(H, leave, k)
+                work += 2 * k * k
                 k -= 1
                 A[leave], g[leave], s[leave] = A[k], g[k], s[k]
                 barred[:] = False
@@ -116,4 +130,4 @@ def follow(
             codes[row, A[p]] = g[p] * max(s[p], 0.0)
             if multiplier.shape[0] > 0:
                 multiplier[row, A[p]] = g[p] * d[p]
-        events[row] = steps
+        events[row], flops[row] = steps, work + (8 if multiplier.shape[0] == 0 else 10) * k * k

@@ -1,25 +1,50 @@
-"""numba kernel of pivoting: many samples side by side in every loop, so that tiny problems fill vector units.
+"""pivoting: many samples side by side in every loop, each in its lane, so that tiny problems fill vector units.
 
-The number of lanes is an argument because the compiler vectorises loops of unknown length best.
+Letters as in `kernels`, with a last index for the lane. T (N, N + 1) is the tableau: swept from [G, D'x - alpha],
+its entries within the active set are those of -H, its last column holds s on the active set and the excess
+c - alpha of the others. The number of lanes is an argument because the compiler vectorises loops of unknown length
+best.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-_jit: Any = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
+from amortgap.solvers.kernels.rows import jit
 
 REFINEMENTS = 4
 DEPENDENT = np.float32(1e-5)  # squared length that a column of length one keeps beside the active ones
 
 
-@_jit
-def _pivot_all(T: Any, active: Any, slack: Any, limit: int, lanes: int) -> None:
+class Problem(NamedTuple):
+    """D (M, N) in x's precision, G in float32, alpha, tol, the unit of the codes, most exchanges, lanes."""
+
+    D: Any
+    G: Any
+    alpha: float
+    tol: float
+    unit: float
+    limit: int
+    lanes: int
+
+
+class Found(NamedTuple):
+    """Results: codes (n, N), nonnegative; objective, gap, exchanges and operations (n,).
+
+    gap is that of the last refinement: above tol where pivoting failed.
+    """
+
+    codes: Any
+    objective: Any
+    gap: Any
+    steps: Any
+    flops: Any
+
+
+@jit
+def _pivot_all(T: Any, active: Any, slack: Any, exchanges: Any, limit: int, lanes: int) -> None:
     """Sweep the worst violated index of each lane in and out of T (N, N + 1, lanes) until none is left.
 
     Sweeping p with d = T[p, p] is  T[i, j] -= T[i, p] T[p, j] / d  outside row and column p, which become
@@ -61,6 +86,7 @@ def _pivot_all(T: Any, active: Any, slack: Any, limit: int, lanes: int) -> None:
                     slack[lane] = np.inf  # numerically dependent columns: this lane is given up
                 continue
             busy += 1
+            exchanges[lane] += 1
             inverse = 1 / d
             sign = 1 - 2 * active[p, lane]
             for j in range(N + 1):
@@ -78,29 +104,17 @@ def _pivot_all(T: Any, active: Any, slack: Any, limit: int, lanes: int) -> None:
                     T[i, j, lane] -= a[i, lane] * r[j, lane]
 
 
-@_jit
-def solve_lanes(
-    x: Any,
-    D: Any,
-    G: Any,
-    alpha: float,
-    tol: float,
-    unit: float,
-    limit: int,
-    lanes: int,
-    codes: Any,
-    objective: Any,
-    gap: Any,
-) -> None:
-    """Codes of the rows of x (n, M) into codes (n, N), nonnegative, with objective and gap (n,).
-
-    D (M, N) in x's dtype, G = D'D float32. gap is that of the last refinement: above tol where pivoting failed.
-    """
+@jit
+def solve_lanes(x: Any, problem: Any, found: Any) -> None:
+    """Fill `found` for the samples x (n, M)."""
+    D, G, alpha, tol, unit, limit, lanes = problem
+    codes, objective, gap, steps, flops = found
     (n, M), N = x.shape, len(G)
     T, active = np.zeros((N, N + 1, lanes), np.float32), np.zeros((N, lanes), np.float32)
     y, r = np.zeros((M, lanes)), np.zeros((M, lanes))
     s, c, slack = np.zeros((N, lanes)), np.zeros((N, lanes)), np.zeros(lanes, np.float32)
     first, todo = np.zeros(lanes), np.ones(lanes)
+    exchanges, looks = np.zeros(lanes, np.int64), np.zeros(lanes)
     rr, rx, length, largest = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     for start in range(0, n, lanes):
         width = min(lanes, n - start)
@@ -122,7 +136,10 @@ def solve_lanes(
             for j in range(N):
                 for lane in range(lanes):
                     T[i, j, lane] = G[i, j]
-        _pivot_all(T, active, slack, limit, lanes)
+        exchanges[:] = 0
+        looks[:] = 0
+        todo[:] = 1
+        _pivot_all(T, active, slack, exchanges, limit, lanes)
         for i in range(N):
             for lane in range(lanes):
                 s[i, lane] = max(0.0, np.float64(active[i, lane] * T[i, N, lane]))
@@ -163,6 +180,7 @@ def solve_lanes(
                 objective[start + lane] = primal
                 excess = (primal - dual) / primal if primal != 0 else 0.0
                 gap[start + lane] = 0.0 if excess < 0 else excess  # NaN stays NaN
+                looks[lane] += todo[lane]
                 todo[lane] = not gap[start + lane] <= 0.9 * tol
                 done &= not todo[lane]
             if done or step == REFINEMENTS - 1:
@@ -179,5 +197,12 @@ def solve_lanes(
                 for lane in range(lanes):
                     s[i, lane] = max(0.0, s[i, lane])
         for lane in range(width):
+            steps[start + lane] = exchanges[lane]
+            flops[start + lane] = (
+                2 * M * N
+                + exchanges[lane] * 2 * N * (N + 1)
+                + looks[lane] * 4 * M * (N + 1)
+                + (looks[lane] - 1) * 2 * N * N
+            )
             for i in range(N):
                 codes[start + lane, i] = unit * s[i, lane]

@@ -11,27 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.solvers._rows import grow, jit
+from amortgap.solvers.kernels.rows import grow, jit, subtract_rows
 
 WIDTH = 256  # candidates held at once
-
-
-@jit
-def subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
-    """out[:n] -= sum_p w[p] rows[index[p], :n], four rows at a time to save loads of out."""
-    f = out.dtype.type
-    p = 0
-    while p + 4 <= k:
-        a, b, c, d = w[p], w[p + 1], w[p + 2], w[p + 3]
-        i0, i1, i2, i3 = index[p], index[p + 1], index[p + 2], index[p + 3]
-        for j in range(n):
-            out[j] -= (a * f(rows[i0, j]) + b * f(rows[i1, j])) + (c * f(rows[i2, j]) + d * f(rows[i3, j]))
-        p += 4
-    while p < k:
-        a, i0 = w[p], index[p]
-        for j in range(n):
-            out[j] -= a * f(rows[i0, j])
-        p += 1
 
 
 @jit
@@ -48,6 +30,7 @@ def rebuild(
     u: Any,
     w: Any,
     rows: Any,
+    flops: Any,
 ) -> int:
     """H afresh, when updates have eaten its accuracy; atoms dependent on earlier ones leave.  The new |A|."""
     size, k = k, 0
@@ -57,6 +40,7 @@ def rebuild(
             w[i] = -g[p] * g[i] * scale * G[A[i], j]
             u[i] = 0
         subtract_rows(u, k, w, H, rows, k)
+        flops[0] += 2 * k * (k + 1)
         full = scale * G[j, j]
         schur = full
         for i in range(k):
@@ -64,6 +48,7 @@ def rebuild(
         where[j] = -1
         if schur > singular * full:
             grow(H, u, schur, k)
+            flops[0] += 2 * k * k
             A[k], g[k], s[k], where[j] = j, g[p], s[p], k
             k += 1
     return k
@@ -156,6 +141,7 @@ def restricted(
     w: Any,
     rows: Any,
     pivots: int,
+    flops: Any,
 ) -> tuple[int, int]:
     """Solve on A and the candidates at the lam hidden in v (k,) and vc (nc,).  Returns |A| and pivots left."""
     for p in range(k):
@@ -170,10 +156,12 @@ def restricted(
             w[i] = -v[i]
         subtract_rows(u, k, w, H, rows, k)
         t, blocking = _step(k, s, u, w, rows, Gc, nc, vc)
+        flops[0] += 2 * k * (k + nc)
         if blocking < 0:
             break
         for i in range(k):
             v[i] *= 1 - t
+        flops[0] += 2 * k * k
         k = _drop(blocking, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
         pivots -= 1
     while pivots > 0:
@@ -192,6 +180,7 @@ def restricted(
                 w[i] = -Gc[i, q]
                 u[i] = 0
             subtract_rows(u, k, w, H, rows, k)
+            flops[0] += 2 * k * (k + 1)
             schur = size
             for i in range(k):
                 schur += w[i] * u[i]
@@ -207,12 +196,14 @@ def restricted(
             for i in range(k):
                 s[i] -= t * u[i]
             start += t
+            flops[0] += 2 * k * k
             k = _drop(p, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
             pivots -= 1
         if not (schur > singular * size and k < limit):
             used[q] = 2  # numerically dependent with nothing to swap: left to the next round
             continue
         grow(H, u, schur, k)
+        flops[0] += 2 * k * k
         A[k], g[k], s[k], v[k], slot[k], where[j] = j, sign, start, 0, q, k
         for i in range(nc):
             Gc[k, i] = sign * gc[i] * scale * G[j, cand[i]]
@@ -223,9 +214,11 @@ def restricted(
             for i in range(k):
                 u[i] = excess * H[at, i]
             t, blocking = _step(k, s, u, w, rows, Gc, nc, vc)
+            flops[0] += 2 * k * nc
             if blocking < 0 or blocking == at:
                 break
             excess *= 1 - t
+            flops[0] += 2 * k * k
             k = _drop(blocking, k, A, g, s, v, slot, H, Gc, nc, used, where, c)
             pivots -= 1
     return k, pivots

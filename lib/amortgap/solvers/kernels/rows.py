@@ -1,4 +1,4 @@
-"""What numba kernels share: sums of Gram rows, and the inverse Gram of an active set."""
+"""What the kernels share: sums of rows, and the inverse H of a Gram matrix that gains or loses an atom."""
 
 from __future__ import annotations
 
@@ -65,3 +65,21 @@ def drop(H: Any, p: int, k: int) -> None:
     for i in range(k):
         H[i, p] = H[i, k - 1]
     H[p, p] = H[k - 1, k - 1]
+
+
+@jit
+def subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
+    """out[:n] -= sum_p w[p] rows[index[p], :n], in out's precision."""
+    f = out.dtype.type
+    p = 0
+    while p + 4 <= k:
+        a, b, c, d = w[p], w[p + 1], w[p + 2], w[p + 3]
+        i0, i1, i2, i3 = index[p], index[p + 1], index[p + 2], index[p + 3]
+        for j in range(n):
+            out[j] -= (a * f(rows[i0, j]) + b * f(rows[i1, j])) + (c * f(rows[i2, j]) + d * f(rows[i3, j]))
+        p += 4
+    while p < k:
+        a, i0 = w[p], index[p]
+        for j in range(n):
+            out[j] -= a * f(rows[i0, j])
+        p += 1
