@@ -1,11 +1,18 @@
 """Training many models at once is training each; and what is logged, kept and refused."""
 
 import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+import amortgap
 from amortgap import training
 from amortgap.encoders import ENCODERS, MatchingPursuitEncoder
 from amortgap.problem import SparseProblem
@@ -532,3 +539,29 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
         file.write_bytes(damage)
         with pytest.raises(ValueError, match="damaged"):
             fit(again, p.x, **settings)
+
+
+@pytest.mark.slow
+def test_a_change_in_any_file_of_the_kernels_compiles_them_anew(tmp_path):
+    """The cache of the outer kernel knows the text of the functions it calls, which stand in other files."""
+    library = tmp_path / "lib"
+    shutil.copytree(
+        Path(amortgap.__file__).parent, library / "amortgap", ignore=shutil.ignore_patterns("*cache*")
+    )
+    products = library / "amortgap" / "_kernels" / "products.py"
+    program = (
+        "import torch; from amortgap.encoders import ReLUEncoder; from amortgap.training import fit;"
+        "model = ReLUEncoder(2, 3); fit(model, torch.ones(4, 2), steps=1); print(model.b, model.W.tolist())"
+    )
+    env = os.environ | {"PYTHONPATH": str(library), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    found = []
+    for epsilon in ("1e-8", "1e-8", "10.0"):
+        text = re.sub(r"(BETA1, BETA2, EPS = 0.9, 0.999, )[\d.e-]+", rf"\g<1>{epsilon}", products.read_text())
+        products.write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        )
+        found.append(done.stdout)
+    assert found[0] == found[1]
+    # Adam with another epsilon makes another step
+    assert found[2] != found[0]

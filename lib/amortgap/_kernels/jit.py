@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+ONE, ZERO = np.float32(1), np.float32(0)
 # for functions whose sums must not be ordered anew when the kernel around them is loaded from the cache
 inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy", fastmath=FAST)
-ONE, ZERO = np.float32(1), np.float32(0)
+
+
+def sources() -> str:
+    """Digest of all files whose functions the kernels are made of."""
+    here = Path(__file__).parent
+    files = [*sorted(here.glob("*.py")), here.parent / "training" / "kernel.py"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+SOURCES = sources()
+
+
+def jit(function: Any) -> Any:
+    """`function` compiled, and kept in numba's cache until one of `sources` changes.
+
+    A compiled kernel holds the code of the functions that it calls, but numba looks only at the file of the kernel
+    itself: after a change in another file it would go on with the old code.
+    """
+    kernel: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)(function)
+    if (file := getattr(getattr(kernel, "_cache", None), "_cache_file", None)) is not None:
+        file._source_stamp = SOURCES
+    return kernel

@@ -25,7 +25,8 @@ def product(A: Any, B: Any, out: Any) -> None:
     """out = A B; two rows of out and eight of B at a time: each number loaded then serves two multiplications."""
     p, q = A.shape
     for first in range(0, p, 2):
-        i = max(min(first, p - 2), 0)  # an odd row is done with the one before it, once more
+        # an odd row is done with the one before it, once more
+        i = max(min(first, p - 2), 0)
         e = min(i + 1, p - 1)
         o, u = out[i], out[e]
         k = q % 8
@@ -61,7 +62,8 @@ def add_cross(A: Any, B: Any, out: Any) -> None:
     """out += A B', two rows of A and four of B at a time."""
     p, q = out.shape
     for i in range(0, p, 2):
-        e = min(i + 1, p - 1)  # an odd row is multiplied twice and added once
+        # an odd row is multiplied twice and added once
+        e = min(i + 1, p - 1)
         a, c = A[i], A[e]
         k = q % 4
         for r in range(k):

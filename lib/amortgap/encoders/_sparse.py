@@ -23,7 +23,7 @@ def bag(table: Tensor, latent: Tensor, start: Tensor, values: Tensor) -> Tensor:
 
 
 class _Read(torch.autograd.Function):
-    """values (m,) unchanged, known backwards as those entries of relu(x W' + b)."""
+    """The identity on values (m,), with the gradients of what they are: single entries of relu(x W' + b)."""
 
     @staticmethod
     def forward(
@@ -39,7 +39,8 @@ class _Read(torch.autograd.Function):
         g = gradient[0] * (values > 0)
         by_x = bag(W, latent, start, g) if x_asked else None
         by_W = None
-        if W_asked:  # row i gathers the samples that keep latent i
+        if W_asked:
+            # row i sums over the samples that keep latent i
             order = latent.argsort(stable=True)
             sample = torch.searchsorted(start, order, right=True) - 1
             first = torch.searchsorted(latent[order], torch.arange(len(W), device=W.device))

@@ -46,17 +46,20 @@ class SAE:
     b_enc: Tensor  # (N,); gated: b_gate
     W_dec: Tensor  # (N, M)
     b_dec: Tensor  # (M,)
-    k: float | None = None  # topk, batchtopk
-    threshold: Tensor | None = None  # (N,) jumprelu, batchtopk
-    r_mag: Tensor | None = None  # (N,) gated
-    b_mag: Tensor | None = None  # (N,) gated
-    subtract_b_dec: bool = True  # c = z - b_dec
-    rescaled: bool = (
-        False  # h is multiplied by the decoder's norms before the selection, and s divided after it
-    )
+    #: of topk and batchtopk; the next three are vectors (N,), of jumprelu and batchtopk, and of gated
+    k: float | None = None
+    threshold: Tensor | None = None
+    r_mag: Tensor | None = None
+    b_mag: Tensor | None = None
+    #: c = z - b_dec
+    subtract_b_dec: bool = True
+    #: h is multiplied by the decoder's norms before the selection, and s divided by them after it
+    rescaled: bool = False
     normalise: str = "none"
-    input_scale: float = 1.0  # of expected_average_only_in
-    metadata: dict[str, Any] = field(default_factory=dict)  # model, hook ...
+    #: of expected_average_only_in
+    input_scale: float = 1.0
+    #: model, hook ...
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.architecture not in architectures():

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from amortgap._check import as_tensor
 
-Stream = Callable[
-    [int], Iterator[Tensor]
-]  # number of a batch -> this batch and all that follow, without an end
+#: number of a batch -> this batch and all that follow, without an end
+Stream = Callable[[int], Iterator[Tensor]]
 
-Batch = tuple[Tensor, Tensor | None]  # samples, and their codes in supervised training
+#: samples, and their codes in supervised training
+Batch = tuple[Tensor, Tensor | None]
 
 
 class Rows:
@@ -30,7 +30,8 @@ class Rows:
         if self.size is None:
             return slice(None)
         epoch, i = divmod(step, self.n // self.size)
-        while self.epoch < epoch:  # a run that goes on draws the orders of the epochs behind it again
+        # a run that goes on draws the orders of past epochs again
+        while self.epoch < epoch:
             # on the device once an epoch, as each copy to it makes the host wait
             order = torch.randperm(self.n, generator=self.g)
             self.order, self.epoch = order.to(self.x.device), self.epoch + 1

@@ -43,7 +43,8 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
 
 def _settings(model: nn.Module) -> list[Any]:
     """All that stacked models must share: what is not a parameter, and the parameters' names and shapes."""
-    any_width = isinstance(model, MLPEncoder)  # of hidden layers; the decoder's shape fixes the other two
+    # hidden layers may have any width; the decoder's shape fixes the other two
+    any_width = isinstance(model, MLPEncoder)
     return [
         (name, p.requires_grad, p.dtype, p.ndim if any_width and name != "decoder.D" else p.shape)
         for name, p in model.named_parameters()
