@@ -138,11 +138,6 @@ def test_the_papers_formulas_give_the_published_totals(total, published):
     assert total == published
 
 
-def test_the_papers_mlp_inference_written_out():
-    # 2 h (M + N) for two layers, an activation each, 2 M N for the decoder
-    assert flops.paper.mlp_inference(**PAPER, hidden=32) == 2 * 32 * 24 + 32 + 16 + 256
-
-
 def test_the_published_ratio_of_sparse_coding_to_an_sae_is_an_artefact_of_counting():
     ours = flops.sparse_coding_step(**PAPER) / flops.training_step("relu", **PAPER)
     published = 2_072_931_581_952 / 70_543_097_856

@@ -96,11 +96,6 @@ class paper:
         return 4 * M * N + N
 
     @staticmethod
-    def mlp_inference(M: int, N: int, hidden: int) -> int:
-        """2h(M + N) + h + N + 2MN."""
-        return 2 * hidden * (M + N) + hidden + N + 2 * M * N
-
-    @staticmethod
     def sae_training_step(M: int, N: int, learned: bool) -> int:
         """4MN + N forward, 4MN + 2N backward, 2(MN + N) updates; +3MN for a learned dictionary."""
         return 10 * M * N + 5 * N + (3 * M * N if learned else 0)
