@@ -1,5 +1,7 @@
 """The LASSO, its dual and its certificates."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -219,3 +221,12 @@ def test_certificates_do_not_depend_on_the_batch():
     for certificate in (objective, duality_gap, kkt_residual):
         one = torch.cat([certificate(p.D, p.x[i : i + 1], codes[i : i + 1], ALPHA) for i in range(9)])
         torch.testing.assert_close(certificate(p.D, p.x, codes, ALPHA), one, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 1e200])
+def test_nothing_is_certified_of_what_is_not_finite(wrong):
+    D, x = torch.eye(2, dtype=torch.double), torch.tensor([[1.0, 2.0], [1.0, 2.0]], dtype=torch.double)
+    codes = torch.tensor([[0.9, 1.9], [0.9, wrong]], dtype=torch.double)
+    gap = duality_gap(D, x, codes, 0.1)
+    assert gap[0] < 1e-12  # x - alpha is the optimum, to rounding
+    assert gap[1] == math.inf

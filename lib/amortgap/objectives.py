@@ -59,10 +59,14 @@ def duality_gap(D: Any, x: Any, codes: Any, alpha: float, nonnegative: bool = Tr
 
 
 def relative_gap(primal: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """(P - Q(y)) / P for primal values P (n,) and any feasible dual points y (n, M). Zero where P is."""
+    """(P - Q(y)) / P for primal values P (n,) and any feasible dual points y (n, M).
+
+    Zero where P is, and inf where P or Q(y) is not a finite number: nothing is proved of NaN or an overflow.
+    """
     dual = (y * x).sum(-1) - 0.5 * (y * y).sum(-1)
     gap = torch.where(primal > 0, (primal - dual) / primal.clamp_min(torch.finfo(x.dtype).tiny), 0)
-    return gap.clamp_min(0)  # rounding can push an exact zero below
+    # rounding can push an exact zero below
+    return torch.where(primal.isfinite() & dual.isfinite(), gap.clamp_min(0), torch.inf)
 
 
 def kkt_residual(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
