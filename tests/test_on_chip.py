@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from amortgap.objectives import objective
 from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue, solve
 from amortgap.solvers._pivot import pivot
@@ -42,6 +43,39 @@ def test_small_quadratic_programs_from_a_start(T):
     assert solved.all()
     # the condition number of G, about 10, times float32's rounding
     torch.testing.assert_close(found, best, rtol=0, atol=1e-5)
+
+
+@inside
+@pytest.mark.parametrize("M", [30, 600])
+def test_residuals_in_float64_of_columns_in_float32(M):
+    from amortgap.solvers._residual_on_chip import residual_on_chip
+
+    g = torch.Generator().manual_seed(0)
+    columns, x = torch.randn(2, 11, M, generator=g), torch.randn(2, M, generator=g)
+    s = torch.rand(2, 11, generator=g, dtype=torch.double)
+    D = columns.double().mT
+    r, c = residual_on_chip(columns, x, s)
+    exact = x.double() - (D @ s[:, :, None])[:, :, 0]
+    torch.testing.assert_close(r, exact, rtol=0, atol=1e-13)
+    # sums of M products of numbers of order one, in any order
+    torch.testing.assert_close(c, (D.mT @ exact[:, :, None])[:, :, 0], rtol=0, atol=M * 1e-13)
+
+
+@inside
+def test_gaps_are_proved_of_what_the_programs_find(monkeypatch):
+    p = SparseProblem(N=80, M=30, K=4, n=4, noise=0.01)
+    torched = solve(p.D, p.x, 0.02, "batched", tol=1e-6)
+    for name in ("batched", "_pivot"):
+        module = importlib.import_module(f"amortgap.solvers.{name}")
+        monkeypatch.setattr(module, "suits_chip", lambda like: like.dtype == torch.float32)
+    found = solve(p.D, p.x, 0.02, "batched", tol=1e-6)
+    assert found.converged.all()
+    torch.testing.assert_close(found.objective, torched.objective, rtol=1e-6, atol=0)
+    D, x = p.D.double(), p.x.double()
+    best = solve(D, x, 0.02, tol=1e-9).objective
+    value = objective(D, x, found.codes.double(), 0.02)
+    torch.testing.assert_close(found.objective, value, rtol=1e-10, atol=0)
+    assert ((value - best) <= found.duality_gap * value + 1e-9 * best).all()
 
 
 @inside

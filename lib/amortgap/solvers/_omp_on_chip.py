@@ -127,7 +127,7 @@ def _pursue(
 
 
 def pursue_on_chip(
-    unit: Tensor, rows: Tensor, gram: Tensor, x: Tensor, K: int, nonnegative: bool, warps: int = 0
+    unit: Tensor, rows: Tensor, gram: Tensor, x: Tensor, K: int, nonnegative: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Atoms (n, T), coefficients (n, T), zero in empty slots, and atoms taken (n,); T >= K a power of two.
 
@@ -156,7 +156,7 @@ def pursue_on_chip(
         T=T,
         W=W,
         POSITIVE=nonnegative,
-        num_warps=warps or (4 if max(W // 4, T * T // 4) <= 512 else 8),
+        num_warps=8 if W > 2048 or (W >= 1024 and T <= 32) else 4,
     )
     # refinement: the correlations that are left, from x - D s itself
     r = x - torch.nn.functional.embedding_bag(atom.long(), rows, mode="sum", per_sample_weights=s)

@@ -21,16 +21,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amortgap.solvers._pivot import pivot
+from amortgap.solvers._pivot import pivot, suits_chip
 from amortgap.solvers._solution import Solution, each, stop_words
 
 FIRST_SLOTS = 32  # T of the first round
 SLOTS = 64  # T may grow to this; to twice that for the samples whose support outgrows it, and so on
 MOST_SLOTS = 1024  # beyond that a sample is left unfinished
-SHRINK = 0.25  # lam of the next round, in units of the largest inactive correlation
+SHRINK = 0.1  # lam of the next round, in units of the largest inactive correlation
 ROUNDS = 24  # screenings a sample may take for one T
 COARSE_ROUNDS = 8  # of these, the first may be in bfloat16
 COARSE_FROM = 512  # columns from which on bfloat16 is used on CUDA
+ON_CHIP = 8192  # measurements up to which, on CUDA, one program a sample takes residuals in float64
 MEMORY = 4 * 2**30  # bytes of working memory; on CUDA, where blocks want to be large, a quarter of the card's
 
 
@@ -62,7 +63,9 @@ def batched(
     size = 2.0 ** round(math.log2(alpha / length))
     columns, signals = (D.to(work) / length).contiguous(), x.to(work) / size
     if memory is None:
-        memory = torch.cuda.mem_get_info(device)[1] // 4 if device.type == "cuda" else MEMORY
+        memory = (
+            torch.cuda.get_device_properties(device).total_memory // 4 if device.type == "cuda" else MEMORY
+        )
     if coarse is None:
         coarse = device.type == "cuda" and N >= COARSE_FROM
     shared = _Shared(
@@ -155,26 +158,36 @@ def _solve(given: _Shared, x: Tensor, T: int) -> tuple[_State, Tensor, int]:
         zeros.long(),
     )
     finished, outgrown, flops = [], [], 0
+    # operations of the exchanges, counted where they are made
+    exchanged = torch.zeros((), dtype=torch.long, device=x.device)
     for turn in range(ROUNDS + 1):
         m, count = len(now.x), (now.s > 0).sum(1)
+        crowded = count > (T - max(2, T // 16) if T < N else T)
+        # all that the host must know, at once: it waits for each answer
+        many, share, full = torch.stack(
+            [
+                count.double().quantile(0.95),
+                (now.lam <= given.alpha).double().mean(),
+                crowded.any().double(),
+            ]
+        ).tolist()
         wide = now.s.shape[1]
         if turn:  # room for a quarter more atoms and sixteen, in all but a few samples
-            wide = max(wide, min(T, 16 * math.ceil(1.25 * float(count.double().quantile(0.95)) / 16) + 16))
+            wide = max(wide, min(T, 16 * math.ceil(1.25 * many / 16) + 16))
         highest, outside = _select(given, now, min(wide, T), turn < COARSE_ROUNDS)
         columns = given.rows[now.atom]
         if not given.nonnegative:
             columns *= now.sign[:, :, None]
-        crowded = count > (T - max(2, T // 16) if T < N else T)
-        over = crowded | (turn == ROUNDS)
         # whoever leaves is told its gap
-        proving = bool(over.any()) or float((now.lam <= given.alpha).double().mean()) > 0.5
+        proving = share > 0.5 or full > 0 or turn == ROUNDS
         r = now.r[:, :, None]
         c = _prove(given, now, columns, outside) if proving else torch.bmm(columns, r)[:, :, 0]
         wide = now.s.shape[1]
         flops += m * (2 * M * N + 2 * M * wide * (wide + (3 if proving else 2)))
-        over |= now.gap <= given.tol
-        if bool(over.any()):
-            rows, rest = over.nonzero()[:, 0], (~over).nonzero()[:, 0]
+        over = crowded | (now.gap <= given.tol) | (turn == ROUNDS)
+        rows = over.nonzero()[:, 0] if proving else over[:0]
+        if len(rows):
+            rest = (~over).nonzero()[:, 0]
             finished.append(now.take(rows))
             outgrown.append((crowded & ~(now.gap <= given.tol))[rows])
             if not len(rest):
@@ -187,11 +200,11 @@ def _solve(given: _Shared, x: Tensor, T: int) -> tuple[_State, Tensor, int]:
         now.s, steps = pivot(gram, now.s, v, slack.to(x.dtype))
         now.steps = now.steps + steps
         now.r = now.x - torch.bmm(now.s.to(x.dtype)[:, None, :], columns)[:, 0]
-        flops += int(steps.sum()) * (wide**3 // 3 + 6 * wide**2)
+        exchanged += steps.sum() * (wide**3 // 3 + 6 * wide**2)
     for part in finished:  # empty slots, which add zero to the code of atom 0
         part.atom, part.sign, part.s = (_widen(p, T) for p in (part.atom, part.sign, part.s))
     state = _State(*(torch.cat(parts) for parts in zip(*(vars(p).values() for p in finished), strict=True)))
-    return state, torch.cat(outgrown), flops
+    return state, torch.cat(outgrown), flops + int(exchanged)
 
 
 def _widen(slots: Tensor, T: int) -> Tensor:
@@ -237,10 +250,15 @@ def _select(given: _Shared, now: _State, T: int, early: bool) -> tuple[Tensor, T
 
 def _prove(given: _Shared, now: _State, columns: Tensor, outside: Tensor) -> Tensor:
     """Objective and gap of each sample's code as it will be returned; the slots' correlations (m, T) in float64."""
-    exact = columns.double()
     x = now.x.double()
-    r = x - torch.bmm(now.s[:, None, :], exact)[:, 0]
-    c = torch.bmm(exact, r[:, :, None])[:, :, 0]
+    if x.shape[1] <= ON_CHIP and suits_chip(columns):
+        from amortgap.solvers._residual_on_chip import residual_on_chip
+
+        r, c = residual_on_chip(columns, now.x, now.s)
+    else:
+        exact = columns.double()
+        r = x - torch.bmm(now.s[:, None, :], exact)[:, 0]
+        c = torch.bmm(exact, r[:, :, None])[:, :, 0]
     rounded = (now.s * given.unit).to(given.dtype).double() / given.unit - now.s
     # P of the rounded code, to first order and with a bound on the second
     moved = given.longest * rounded.abs().sum(1)
