@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, nnls
 
+from amortgap._check import as_tensor
 from amortgap.objectives import alpha_from_mean_loss, duality_gap, mean_loss, objective
 from amortgap.problem import SparseProblem
 from amortgap.solvers import PURSUITS, SOLVERS, Solution, basis_pursuit, pursue, solve
@@ -462,6 +463,13 @@ def test_solve_refuses_with_one_sentence(wrong):
     with pytest.raises(ValueError, match=r"\w+ .+") as refusal:
         solve(D, x, alpha, **options)
     assert "\n" not in str(refusal.value)
+
+
+def test_numbers_are_read_one_by_one_where_their_sum_says_nothing():
+    most = torch.finfo(torch.float32).max
+    assert as_tensor(torch.tensor([most, most]), "x").isfinite().all()
+    with pytest.raises(ValueError, match="x contains NaN or infinite"):
+        as_tensor(torch.tensor([math.inf, -math.inf]), "x")
 
 
 @pytest.mark.parametrize("name", ["pivoting", "working_set", "homotopy"])

@@ -61,16 +61,16 @@ def pivoting(
     matrix = scaled.float()
     gram = (matrix.T @ matrix).numpy()
     problem = Problem(scaled.numpy(), gram, weight, tol, unit, limit, LANES)
-    codes = torch.from_numpy(np.empty((n, width), signals.numpy().dtype))
-    objectives, gaps = torch.empty(2, n, dtype=torch.float64)
-    steps, flops = torch.empty(2, n, dtype=torch.long)
+    # slices of numpy arrays cost a tenth of those of tensors
+    given = signals.numpy()
+    found = Found(np.empty((n, width), given.dtype), *np.empty((2, n)), *np.empty((2, n), np.int64))
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
-            found = Found(*(part[rows].numpy() for part in (codes, objectives, gaps, steps, flops)))
-            solve_lanes(signals[rows].numpy(), problem, found)
+            solve_lanes(given[rows], problem, Found(*[part[rows] for part in found]))
 
     share(n, work)
+    codes, objectives, gaps, steps, flops = map(torch.from_numpy, found)
     if not nonnegative:
         codes = codes[:, :N] - codes[:, N:]
     objectives *= size * size

@@ -68,6 +68,8 @@ def lasso(
     options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol}
     found = first(D, x, alpha, init=init, **options)
     for method in others:
+        if found.converged.all():
+            break
 
         def onward(
             rows: Tensor, method: Callable[..., Solution] = method, left: Tensor = found.codes

@@ -187,8 +187,8 @@ def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[Tensor, Tensor, float,
     every number exact. Returns D, x, alpha in these units, the units of the codes and of x, and the length of the
     longest column in these units.
     """
-    columns = D.detach().double().numpy()  # whose norms numpy takes faster than torch
-    longest = float(np.linalg.norm(columns, axis=0).max())
+    columns = D.detach().double().numpy()  # whose lengths numpy takes faster than torch
+    longest = math.sqrt((columns * columns).sum(0).max())
     length = 2.0 ** round(math.log2(longest))
     size = 2.0 ** round(math.log2(alpha / length))
     D, x = (D / length).detach().contiguous(), (x / size).detach().contiguous()
