@@ -281,6 +281,17 @@ def test_the_expected_jumprelu_gradient_is_that_of_the_smoothed_expectation():
     assert abs(grad.item() + density.item()) < 3 * 0.5 * (0.35 / 0.2 / 200_000) ** 0.5 + 1e-3
 
 
+def test_relu_trains_as_with_absolute_values_bit_for_bit():
+    model, x = stirred("relu", bias=True, pre_bias=True), signals(50)
+    s = model.encode(x)
+    written = (x - model.decode(s)).square().mean() + 0.1 * s.abs().mean()
+    learned = [p for p in model.parameters() if p.requires_grad]
+    expected = torch.autograd.grad(written, learned)
+    loss = reconstruction_loss(model, x, 0.1)
+    assert torch.equal(loss, written)
+    assert all(map(torch.equal, torch.autograd.grad(loss, learned), expected))
+
+
 def test_gated_written_out():
     model, x = stirred("gated", pre_bias=True).double(), signals(n).double()
     u = (x - model.decoder.b_pre) @ model.W.T

@@ -44,3 +44,8 @@ class ReLUEncoder(Encoder):
     def encode(self, x: Tensor) -> Tensor:
         s = self.decoder.centre(x) @ self.W.mT
         return torch.relu(s if self.b is None else s + self.b.unsqueeze(-2))
+
+    def training_pass(self, x: Tensor) -> tuple[Tensor, Tensor, float]:
+        """The reconstruction and mean s: codes that are never negative need no |s|, nor its gradient."""
+        s = self.encode(x)
+        return self.decode(s), s.mean((-2, -1)), 0.0

@@ -90,7 +90,7 @@ class TopKEncoder(Encoder):
     def _keep(self, pre: Tensor) -> Tensor:
         """Where the k largest entries of each row of pre (.., n, N) are, in the flattened pre, row by row."""
         latent = pre.topk(self.k, sorted=False).indices.view(-1, self.k)
-        return (latent + pre.shape[-1] * torch.arange(len(latent), device=pre.device)[:, None]).flatten()
+        return (latent + torch.arange(0, pre.numel(), pre.shape[-1], device=pre.device)[:, None]).flatten()
 
     def _aux(
         self, x: Tensor, x_hat: Tensor, kept: Tensor, values: Tensor, shape: torch.Size

@@ -32,9 +32,9 @@ class Rows:
         epoch, i = divmod(step, self.n // self.size)
         # a run that goes on draws the orders of past epochs again
         while self.epoch < epoch:
-            # on the device once an epoch, as each copy to it makes the host wait
-            order = torch.randperm(self.n, generator=self.g)
-            self.order, self.epoch = order.to(self.x.device), self.epoch + 1
+            # on the device once an epoch, from pinned memory: for a copy of other memory the host waits
+            order = torch.randperm(self.n, generator=self.g, pin_memory=self.x.is_cuda)
+            self.order, self.epoch = order.to(self.x.device, non_blocking=True), self.epoch + 1
         return self.order[i * self.size : (i + 1) * self.size]
 
     def first(self) -> Batch:

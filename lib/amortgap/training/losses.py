@@ -12,14 +12,16 @@ def reconstruction_loss(model: Any, x: Tensor, l1_weight: float | Tensor) -> Ten
     """mean (x - x_hat)^2 + lambda mean |s|, one value for each stacked model: the paper's loss.
 
     An encoder that trains otherwise than it encodes has a method training_pass(x) -> (x_hat, penalty, extra): the
-    reconstruction, what lambda multiplies in place of mean |s|, and a further loss; both means over the batch.
+    reconstruction, what lambda multiplies in place of mean |s|, and a further loss or 0.0; both means over the
+    batch.
     """
     if hasattr(model, "training_pass"):
         x_hat, penalty, extra = model.training_pass(x)
     else:
         s = model.encode(x)
         x_hat, penalty, extra = model.decode(s), s.abs().mean((-2, -1)), 0.0
-    return (x - x_hat).square().mean((-2, -1)) + l1_weight * penalty + extra
+    loss: Tensor = (x - x_hat).square().mean((-2, -1)) + l1_weight * penalty
+    return loss + extra if isinstance(extra, Tensor) else loss
 
 
 def supervised_loss(model: Any, x: Tensor, codes: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ CUDA device it tries itself out at tiny sizes and writes no report unless --out 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def checks(add: Add, _: dict[str, list[Row]]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=tests.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # their problems are small
     )
     assert process.stdout is not None
     told: list[str] = []
