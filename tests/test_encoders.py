@@ -62,6 +62,10 @@ def test_shapes_and_types(name, chosen):
         assert model.decode(s).shape == (n, M)
         assert model.decode(s).dtype == dtype
         assert model.encode(signals(0).to(dtype)).shape == (0, N)
+    # activations of another type are read in the type of the encoder
+    for dtype in (torch.float32, torch.bfloat16):
+        x = signals(n).to(dtype)
+        assert torch.equal(model.encode(x), model.encode(x.double()))
 
 
 @every_form

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,7 @@ def test_claims_take_numpy_scalars_and_store_plain_floats() -> None:
 
 def test_claims_of_all_pages_are_merged_in_order(tmp_path: Path) -> None:
     for page, identifiers in {"a": ["C.1", "E10.1", "T.1"], "b": ["E2.1"]}.items():
-        write_text(tmp_path / page / "claims.json", json.dumps([claim(id=i).as_dict() for i in identifiers]))
+        write_text(tmp_path / page / "claims.json", json.dumps([asdict(claim(id=i)) for i in identifiers]))
     (tmp_path / "c").mkdir()
     merged = merge([tmp_path / "a", tmp_path / "b", tmp_path / "c"])
     assert [(one["id"], one["page"]) for one in merged] == [
@@ -157,7 +158,7 @@ def test_claims_of_all_pages_are_merged_in_order(tmp_path: Path) -> None:
         ("T.1", "a"),
         ("C.1", "a"),
     ]
-    write_text(tmp_path / "c" / "claims.json", json.dumps([claim(id="T.1").as_dict()]))
+    write_text(tmp_path / "c" / "claims.json", json.dumps([asdict(claim(id="T.1"))]))
     with pytest.raises(Refused, match=r"claim T\.1 is made twice: by a and by c"):
         merge([tmp_path / "a", tmp_path / "c"])
 

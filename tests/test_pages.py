@@ -20,7 +20,7 @@ from amortgap.pages.mathml import Formulas, to_mathml
 from amortgap.pages.page import duration, render_page
 from amortgap.pages.tables import tidy_html
 from amortgap.pages.withdrawn import withdrawals
-from amortgap.runs.jobs import make_job, why_due
+from amortgap.runs.jobs import changes, make_job
 from amortgap.runs.project import Project
 from amortgap.runs.schedule import run_all
 from demo_project import FULL, make_project, write_notebook
@@ -234,20 +234,20 @@ def test_every_kind_of_damage_is_named_in_one_sentence(project: Project, report:
     flipped = data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
     for damaged in (data[:middle], b"", flipped, b"null", b"[]", b'"text"', data + b"\n1"):
         path.write_bytes(damaged)
-        (reason,) = why_due(one)
+        (reason,) = changes(one)[0]
         assert f"{file} is damaged" in reason
     path.unlink()
-    (reason,) = why_due(one)
+    (reason,) = changes(one)[0]
     assert reason == ("was stopped before its end" if file == "run.json" else f"data file {file} is missing")
     path.mkdir()
-    (reason,) = why_due(one)
+    (reason,) = changes(one)[0]
     assert file in reason
     build(project, copy, NAMES)
     assert not (copy / "a.html").exists()
     assert f"– {reason}</span>" in (copy / "index.html").read_text()
     shutil.rmtree(path)
     path.write_bytes(data)
-    assert why_due(one) == []
+    assert changes(one)[0] == []
 
 
 def test_rebuilding_gives_the_same_bytes(project: Project, report: Path) -> None:

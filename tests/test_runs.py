@@ -21,7 +21,7 @@ from amortgap.kit import Record
 from amortgap.kit.tables import read_table
 from amortgap.runs.backup import back_up
 from amortgap.runs.execute import execute
-from amortgap.runs.jobs import make_job, state, why_due
+from amortgap.runs.jobs import changes, make_job, read_state
 from amortgap.runs.key import Inputs, differences, drawn_otherwise, run_key
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.profiles import load_profile, load_profiles
@@ -207,7 +207,7 @@ def library(tmp_path: Path) -> Project:
     return project
 
 
-def changes(project: Project, then: Inputs) -> list[str]:
+def since(project: Project, then: Inputs) -> list[str]:
     return differences(then, job(project, "a").inputs())
 
 
@@ -242,7 +242,7 @@ def test_a_run_depends_on_what_its_notebook_reaches(
 ) -> None:
     then = job(library, "a").inputs()
     edit(library, file, old, new)
-    assert changes(library, then) == ([reason] if reason else [])
+    assert since(library, then) == ([reason] if reason else [])
     assert (run_key(then) == run_key(job(library, "a").inputs())) == (reason is None)
 
 
@@ -256,12 +256,12 @@ def test_drawing_is_told_apart_from_results(library: Project) -> None:
 def test_a_run_depends_on_its_notebook_parameters_and_data(library: Project) -> None:
     then = job(library, "a").inputs()
     write_notebook(library.notebooks / "a.ipynb", ["# other text", *CELLS[1:-1], CELLS[-1] + "  # note"])
-    assert changes(library, then) == []
+    assert since(library, then) == []
     write_notebook(library.notebooks / "a.ipynb", [*CELLS, "print(1)"])
-    assert changes(library, then) == ["code cell 3 of the notebook changed"]
+    assert since(library, then) == ["code cell 3 of the notebook changed"]
     write_notebook(library.notebooks / "a.ipynb", CELLS)
     write_text(library.notebooks / "numbers.txt", "2")
-    assert changes(library, then) == ["data file numbers.txt changed"]
+    assert since(library, then) == ["data file numbers.txt changed"]
     assert differences(then, job(library, "a", n=3).inputs())[0] == "parameter n is 3, was 2"
     other = make_job(library, "a", library.reports / "paper", {}, 1)
     assert run_key(other.inputs()) == run_key(job(library, "a").inputs())
@@ -276,7 +276,7 @@ def test_a_run_depends_on_the_versions_of_the_packages_it_uses(
     monkeypatch.setattr(key, "version", lambda _: "99")
     numpy = then["packages"]["numpy"]
     # scikit-learn is used by a function that the notebook does not call.
-    assert changes(library, then) == [f"numpy 99, was {numpy}"]
+    assert since(library, then) == [f"numpy 99, was {numpy}"]
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_runs_are_kept_skipped_forced_and_do_not_stop_each_other(
     assert "notebooks" in text  # it ran in the folder of the notebooks
     assert str(tmp_path) not in text
 
-    assert [why_due(one) == [] for one in jobs] == [False, True]
+    assert [changes(one)[0] == [] for one in jobs] == [False, True]
     assert run_all([jobs[1]], parallel=1) == []
     assert "good: current" in capfd.readouterr().err
     (result,) = run_all([jobs[1]], parallel=1, force=True)
@@ -393,8 +393,8 @@ def test_a_killed_run_leaves_nothing_behind_and_the_next_one_repairs_it(
     _, alive = psutil.wait_procs(started, timeout=20)
     assert alive == []
     assert not (folder.parent / "c").exists(), "the killed run has begun another notebook"
-    assert state(folder) is None
-    assert why_due(job(project, "a")) == ["was stopped before its end"]
+    assert read_state(folder)[0] is None
+    assert changes(job(project, "a"))[0] == ["was stopped before its end"]
     result = execute(job(project, "a", pause=0.0))
     assert result["status"] == "done"
     assert sorted(path.name for path in folder.glob("[!.]*")) == ["begun", "run.ipynb", "run.json"]
@@ -436,13 +436,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_page_is_drawn_again_from_its_tables(drawn: Project) -> None:
     write_notebook(drawn.notebooks / "a.ipynb", [*STEPS[:-1], "print('drawn', table.x.sum())"])
     one = job(drawn, "a")
-    assert why_due(one) == ["code cell 3 of the notebook changed"]
+    assert changes(one)[0] == ["code cell 3 of the notebook changed"]
     (result,) = run_all([replace(one, redraw=True)], parallel=1)
     assert result["status"] == "done"
     assert result["provenance"]["drawn"] == "unknown"
     assert made(drawn) == "x", "it was computed again"
     assert "drawn 1" in (one.folder / "run.ipynb").read_text()
-    assert why_due(one) == []
+    assert changes(one)[0] == []
     (result,) = run_all([replace(job(drawn, "a", rows=3), redraw=True)], parallel=1)
     assert result["why"] == "it must be run, not drawn again: parameter rows is 3, was 2"
 
@@ -458,7 +458,7 @@ def test_a_redraw_that_fails_or_is_killed_changes_nothing(drawn: Project) -> Non
     write_notebook(drawn.notebooks / "a.ipynb", STEPS)
     back_up(one.folder)
     write_text(one.folder / "numbers.json", "")
-    assert why_due(one) == ["was stopped while it was drawn again"]
+    assert changes(one)[0] == ["was stopped while it was drawn again"]
     assert run_all([job(drawn, "a")], parallel=1) == []
     assert contents(one.folder) == before | {"failed.ipynb": contents(one.folder)["failed.ipynb"]}
     assert made(drawn) == "x"

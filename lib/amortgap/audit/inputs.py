@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from amortgap._check import as_tensor
-from amortgap.llm import LanguageModel, activations, from_file, load
+from amortgap.llm import Activations, LanguageModel, activations, from_file, load
 
 NAMES = ("activations", "x")
 
@@ -46,19 +46,15 @@ def from_path(path: str | Path) -> Inputs:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    about = {"activations": str(path)}
+    about: dict[str, Any] = {"activations": str(path)}
     try:
         tensors = {NAMES[0]: np.load(path, allow_pickle=False)} if path.suffix == ".npy" else load_file(path)
     except (ValueError, EOFError, SafetensorError) as error:
         raise ValueError(f"{path} is damaged, or neither a .npy nor a safetensors file") from error
     if {"train.x", "mean"} <= set(tensors):
         sample = from_file(path)
-        parts = (sample.train, sample.val, sample.test)
-        return Inputs(
-            sample.restore(torch.cat([part.x for part in parts])),
-            torch.cat([part.document for part in parts]),
-            about | {name: sample.manifest.get(name) for name in ("model", "layer", "corpus")},
-        )
+        about |= {name: sample.manifest.get(name) for name in ("model", "layer", "corpus")}
+        return Inputs(*_all_of(sample), about)
     name = next((name for name in NAMES if name in tensors), None)
     if name is None:
         raise ValueError(
@@ -86,7 +82,6 @@ def from_model(
     """
     lm = load(model, device)
     acts = activations(lm, layer, corpus, n_tokens, context, seed)
-    parts = (acts.train, acts.val, acts.test)
     about = {
         "model": model,
         "layer": layer,
@@ -94,11 +89,10 @@ def from_model(
         "tokens": n_tokens,
         "left out": acts.manifest["dropped"],
     }
-    return Inputs(
-        acts.restore(torch.cat([part.x for part in parts])),
-        torch.cat([part.document for part in parts]),
-        about,
-        lm,
-        layer,
-        acts.windows,
-    )
+    return Inputs(*_all_of(acts), about, lm, layer, acts.windows)
+
+
+def _all_of(acts: Activations) -> tuple[Tensor, Tensor]:
+    """All activations in the model's own units, and the document of each."""
+    parts = (acts.train, acts.val, acts.test)
+    return acts.restore(torch.cat([part.x for part in parts])), torch.cat([part.document for part in parts])

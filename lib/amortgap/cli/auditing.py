@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from amortgap._errors import Refused
@@ -86,7 +87,7 @@ def audit(options: argparse.Namespace) -> int:
         )
     check_folder(folder)
     result = auditing.audit(sae, given.to(options.device), tokens=options.tokens, seed=options.seed)
-    write_json(folder / "audit.json", result.as_dict())
+    write_json(folder / "audit.json", asdict(result))
     write_text(folder / "index.html", render(name, result))
     for sentence in findings(result):
         print(sentence)

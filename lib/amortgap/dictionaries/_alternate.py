@@ -30,7 +30,7 @@ def alternate(
 ) -> Learned:
     """update(D, x, codes, alpha, nonnegative) -> (new D, its FLOPs), between exact solutions for the codes.
 
-    Columns that no sample uses are replaced by badly explained samples after each round.
+    Columns that no sample uses are replaced by badly explained samples before each update.
     """
     objective: list[float] = []
     best, flops = D, 0
@@ -43,9 +43,9 @@ def alternate(
                 best = D
             if has_stopped(objective, tol):
                 break
+            D = replace_dead(D, x, solution.codes, solution.objective)
             D, cost = update(D, x, solution.codes, alpha, nonnegative)
             flops += cost
-            D = replace_dead(D, x, solution.codes, solution.objective)
             bar.update()
     return Learned(best, objective, has_stopped(objective, tol), flops)
 

@@ -8,55 +8,37 @@ what a sample contributed in the last pass is taken back when it comes again.
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from amortgap.dictionaries._alternate import correlations, has_stopped, sweep
-from amortgap.dictionaries._learned import Learned, replace_dead
+from amortgap.dictionaries._alternate import alternate, correlations, sweep
+from amortgap.dictionaries._learned import Learned
 from amortgap.solvers import solve
 
 BATCH = 256
 
 
 def online(
-    x: Tensor,
-    D: Tensor,
-    alpha: float,
-    *,
-    rounds: int,
-    tol: float,
-    nonnegative: bool,
-    solver: str = "auto",
-    seed: int = 0,
+    x: Tensor, D: Tensor, alpha: float, *, solver: str = "auto", seed: int = 0, **options: Any
 ) -> Learned:
-    """`rounds` passes over x (n, M) in random batches of at most 256, from D (M, N).
+    """Passes over x (n, M) in random batches of at most 256, from D (M, N); options as `alternate`.
 
     Each pass begins with all codes solved, which measures the objective and frees A and B of rounding.
     """
     g = torch.Generator().manual_seed(seed)
-    (n, M), N = x.shape, D.shape[1]
-    objective: list[float] = []
-    best, flops = D, 0
-    with tqdm(total=rounds, desc="dictionary", file=sys.stderr, delay=2, mininterval=1) as bar:
-        for _ in range(rounds):
-            solution = solve(D, x, alpha, solver, nonnegative=nonnegative)
-            objective.append(float(solution.objective.mean()))
-            flops += solution.flops + 2 * n * N * (N + M)
-            if objective[-1] == min(objective):
-                best = D
-            if has_stopped(objective, tol):
-                break
-            D = replace_dead(D, x, solution.codes, solution.objective)
-            codes = solution.codes
-            A, B = correlations(x, codes)
-            for rows in torch.randperm(n, generator=g).to(x.device).split(BATCH):
-                part = solve(D, x[rows], alpha, solver, nonnegative=nonnegative)
-                (A_new, B_new), (A_old, B_old) = (correlations(x[rows], c) for c in (part.codes, codes[rows]))
-                A, B = A + A_new - A_old, B + B_new - B_old
-                D = sweep(D, A, B)
-                flops += part.flops + 4 * len(rows) * N * (N + M) + 2 * M * N * N
-            bar.update()
-    return Learned(best, objective, has_stopped(objective, tol), flops)
+
+    def update(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool) -> tuple[Tensor, int]:
+        (n, M), N = x.shape, D.shape[1]
+        A, B = correlations(x, codes)
+        flops = 2 * n * N * (N + M)
+        for rows in torch.randperm(n, generator=g).to(x.device).split(BATCH):
+            part = solve(D, x[rows], alpha, solver, nonnegative=nonnegative)
+            (A_new, B_new), (A_old, B_old) = (correlations(x[rows], c) for c in (part.codes, codes[rows]))
+            A, B = A + A_new - A_old, B + B_new - B_old
+            D = sweep(D, A, B)
+            flops += part.flops + 4 * len(rows) * N * (N + M) + 2 * M * N * N
+        return D, flops
+
+    return alternate(x, D, alpha, update, solver=solver, **options)

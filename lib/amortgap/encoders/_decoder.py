@@ -30,7 +30,8 @@ class Decoder(nn.Module):
         self.b_pre = nn.Parameter(torch.zeros(M)) if pre_bias else None
 
     def centre(self, x: Tensor) -> Tensor:
-        """x - b_pre."""
+        """x - b_pre, in the type of D: every encoder reads x through here, so float64 and bfloat16 may go in."""
+        x = x.to(self.D.dtype)
         return x if self.b_pre is None else x - self.b_pre.unsqueeze(-2)
 
     def forward(self, s: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class LastLayer(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """A code read off x in one pass: encode (n, M) -> (n, N), decode (n, N) -> (n, M).
+    """A code read off x in one pass: encode (n, M) -> (n, N), decode (n, N) -> (n, M), both in the type of D.
 
     A subclass has a docstring with its equation, a constructor (M, N, *, D, seed, ...) that sets `decoder`, encode,
     and whatever below differs from a linear map W (N, M), b (N,) followed by relu.

@@ -153,7 +153,8 @@ class SAE:
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """Codes (n, N) >= 0 for unit columns: z_hat = encode(z) @ D.T + b_dec."""
-        z = self._checked(z)
+        if z.ndim != 2 or z.shape[1] != self.M:
+            raise ValueError(f"activations must have shape (n, {self.M}) for this SAE, not {tuple(z.shape)}")
         c = (z - self.b_dec if self.subtract_b_dec else z) @ self.W_enc
         h = c + self.b_enc
         amplitude = h
@@ -162,11 +163,6 @@ class SAE:
         if not self.rescaled:
             return self.kind.select(h, amplitude, self.k, self.threshold) * self.norms
         return self.kind.select(h * self.norms, amplitude * self.norms, self.k, self.threshold)
-
-    def _checked(self, z: Tensor) -> Tensor:
-        if z.ndim != 2 or z.shape[1] != self.M:
-            raise ValueError(f"activations must have shape (n, {self.M}) for this SAE, not {tuple(z.shape)}")
-        return z
 
 
 def vectors(kind: type[Encoder]) -> tuple[str, ...]:

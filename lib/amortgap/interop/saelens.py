@@ -8,7 +8,6 @@ decoder.bias (or bias, b_dec), do as well. ``architecture`` and ``k`` may stand 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from amortgap._files import whole, write_json
+from amortgap._files import read_json, whole, write_json
 from amortgap.interop.sae import SAE, architectures, vectors
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -87,8 +86,8 @@ def write(sae: SAE, folder: str | Path) -> None:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        config = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold one JSON object")

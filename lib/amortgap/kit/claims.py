@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,6 @@ class Claim:
             raise Refused(f"{name}: ours = {self.ours} lies outside its interval [{self.low}, {self.high}]")
         if not isinstance(self.note, str):
             raise Refused(f"{name}: `note` must be text")
-
-    def as_dict(self) -> dict[str, Any]:
-        """The claim as a JSON object, fields in order."""
-        return asdict(self)
 
 
 def _number(value: Any, what: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from amortgap._files import digest, write_text
 from amortgap.kit.tables import read_rows, write_table
-from amortgap.runs.parts import parts_folder
+from amortgap.runs.jobs import parts_folder
 
 Rows = list[dict[str, Any]]
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -186,7 +187,7 @@ class Record:
             )
         self._check_table(claim.data, f"claim {claim.id}")
         self._claims[claim.id] = claim
-        write_json(self.out / "claims.json", [one.as_dict() for one in self._claims.values()])
+        write_json(self.out / "claims.json", [asdict(one) for one in self._claims.values()])
         _show_claim(claim, self._link(claim.data))
 
     def provenance(self, **facts: str | float | int | bool) -> None:

@@ -9,19 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 PREFIX = "hf:"
-
-
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise FileNotFoundError(
-            "A corpus hf:NAME needs the package datasets; run: pip install datasets"
-        ) from error
-    return datasets
 
 
 def _names(corpus: str) -> list[str]:
@@ -55,7 +44,12 @@ def rows(corpus: str) -> Iterator[str]:
     Raises FileNotFoundError where ``datasets`` is missing or cannot open the name, ValueError where no column
     is named text.
     """
-    datasets = _datasets()
+    try:
+        import datasets
+    except ImportError as error:
+        raise FileNotFoundError(
+            "A corpus hf:NAME needs the package datasets; run: pip install datasets"
+        ) from error
     try:
         stream = datasets.load_dataset(*_names(corpus), split="train", streaming=True)
     except Exception as error:

@@ -131,20 +131,18 @@ def _loss(result: AuditResult) -> str:
     )
 
 
-def _figure(fig: Any, name: str, alt: str) -> str:
-    import matplotlib.pyplot as plt
+def _figure(ax: Any, name: str, alt: str) -> str:
+    return f'<figure role="figure">{to_svg(ax.figure, name, alt)}</figure>'
 
-    svg = to_svg(fig, name, alt)
-    plt.close(fig)
-    return f'<figure role="figure">{svg}</figure>'
+
+def _axes(height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(7, height)).add_subplot()
 
 
 def _rungs(result: AuditResult) -> Any:
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(7, 3.2))
-    ax = fig.add_subplot()
-    methods = list(MEANING)
+    ax, methods = _axes(3.2), list(MEANING)
     for i, decoder in enumerate(("SAE", "random")):
         rows = [row for row in result.rows if row.decoder == decoder]
         at = [methods.index(row.method) + 0.15 * (2 * i - 1) for row in rows]
@@ -157,27 +155,19 @@ def _rungs(result: AuditResult) -> Any:
     ax.set_xlim(left=0)
     ax.set_xlabel("fraction of variance unexplained (lower is better)")
     ax.legend()
-    return fig
+    return ax
 
 
 def _excess(result: AuditResult) -> Any:
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(7, 2.8))
-    ax = fig.add_subplot()
-    values = np.array(result.excess).clip(1e-4)
+    ax, values = _axes(2.8), np.array(result.excess).clip(1e-4)
     ax.hist(values, np.geomspace(1e-4, max(1.0, values.max()), 50).tolist())
     ax.set(xscale="log", xlabel="objective above the optimum (relative)", ylabel="tokens")
-    return fig
+    return ax
 
 
 def _density(result: AuditResult) -> Any:
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(7, 2.8))
-    ax = fig.add_subplot()
-    values = np.array(result.density)
+    ax, values = _axes(2.8), np.array(result.density)
     if (values > 0).any():
         ax.hist(values[values > 0], np.geomspace(values[values > 0].min(), 1, 50).tolist())
     ax.set(xscale="log", xlabel="share of tokens (dead latents left out)", ylabel="latents")
-    return fig
+    return ax

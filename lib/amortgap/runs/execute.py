@@ -13,9 +13,8 @@ from amortgap._errors import Refused
 from amortgap._files import LOCK, lock, read_json, write_text
 from amortgap.runs.backup import back_up, forget, put_back, remove
 from amortgap.runs.idle import stop_when_idle
-from amortgap.runs.jobs import Job, state, why_not_redrawn, write_state
+from amortgap.runs.jobs import Job, parts_folder, read_state, why_not_redrawn, write_state
 from amortgap.runs.key import Inputs, run_key
-from amortgap.runs.parts import parts_folder
 from amortgap.runs.provenance import commit, provenance
 
 
@@ -47,7 +46,7 @@ def _run(job: Job) -> dict[str, Any]:
 
 def _redraw(job: Job) -> dict[str, Any]:
     """Draw a page that is done again. What made its tables stays on record, but for the notebook's cells."""
-    last, why = state(job.folder), why_not_redrawn(job)
+    (last, _), why = read_state(job.folder), why_not_redrawn(job)
     if last is None or why:
         raise Refused(f"it must be run, not drawn again: {why}")
     now = job.inputs()

@@ -54,6 +54,11 @@ def make_job(project: Project, name: str, report: Path, given: dict[str, Any], m
     return Job(project, name, report, parameters, minutes)
 
 
+def parts_folder(folder: Path, key: str) -> Path:
+    """Where the run with this key (`amortgap.runs.key`) keeps its parts until it has succeeded."""
+    return folder / f"parts_{key}"
+
+
 def write_state(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     """Write `run.json` with the digests of all files of `folder`, and return what was written."""
     files = {path.relative_to(folder).as_posix(): digest(path) for path in _made(folder)}
@@ -92,11 +97,6 @@ def read_state(folder: Path) -> tuple[dict[str, Any] | None, str]:
     return run, ""
 
 
-def state(folder: Path) -> dict[str, Any] | None:
-    """The last run in `folder`; None when none has ended there or a file of it is damaged."""
-    return read_state(folder)[0]
-
-
 def changes(job: Job) -> tuple[list[str], list[str]]:
     """Why the job must run (what has changed since its last run, is missing or damaged; empty when it is done), and
     what has changed since it was drawn of what shapes its figures and claims but not its results."""
@@ -111,18 +111,13 @@ def changes(job: Job) -> tuple[list[str], list[str]]:
     return differences(then, now), drawn_otherwise(then["drawing"], now["drawing"])
 
 
-def why_due(job: Job) -> list[str]:
-    """Why the job must run, see `changes`."""
-    return changes(job)[0]
-
-
 def why_not_redrawn(job: Job) -> str:
     """Why the job cannot be drawn again from its tables; empty when it can."""
     run, trouble = read_state(job.folder)
     if run is None:
         return trouble
     if run["status"] != "done" or "inputs" not in run:
-        return why_due(job)[0]
+        return changes(job)[0][0]
     return "; ".join(changed_values(run["inputs"]["parameters"], job.inputs()["parameters"]))
 
 

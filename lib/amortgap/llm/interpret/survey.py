@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from amortgap.llm.interpret.examples import Examples, Places, sample
+from amortgap.llm.interpret.examples import Places, sample
 from amortgap.llm.interpret.rules import Features, explain, score
 
 
@@ -37,7 +37,7 @@ def survey(
         held = sample(column[n_learn:], token[n_learn:], count, seed)
         held = replace(held, row=held.row + n_learn)
         if shuffled:
-            learn = _permuted(learn, seed)
+            learn = replace(learn, active=np.random.default_rng(seed).permutation(learn.active))
         rule = explain(table, learn)
         scores = score(rule.holds(table, held.row), held)
         density = float((column > 0).mean())
@@ -46,7 +46,3 @@ def survey(
             | scores
         )
     return rows
-
-
-def _permuted(examples: Examples, seed: int) -> Examples:
-    return replace(examples, active=np.random.default_rng(seed).permutation(examples.active))
