@@ -23,12 +23,12 @@ from amortgap.kit import (
     dots,
     heat_map,
     interval,
-    legend,
     published,
     style,
     summarise,
 )
 from amortgap.kit.claims import Claim, merge
+from amortgap.kit.draw import legend
 from amortgap.kit.intervals import prediction
 from amortgap.kit.svg import inline, to_svg
 from amortgap.kit.tables import read_rows, read_table, write_table
@@ -487,7 +487,8 @@ def test_a_legend_stands_below_the_panels(rec: Record) -> None:
     table = summarise(pd.DataFrame({"method": list("aabb"), "x": [1.0, 2, 3, 5]}), by="method", of="x")
     for ax in axes:
         dots(ax, table, "x", order=["a", "b"], label="ours")
-    legend(fig)
+    rec.table("t", table)
+    rec.figure(fig, "f", title="t", alt="a", data="t")
     fig.canvas.draw()
     (box,) = (one.get_window_extent() for one in fig.legends)
     assert all(box.y1 <= ax.get_window_extent().y0 for ax in axes)

@@ -5,9 +5,8 @@ How to write a page
 The cell tagged `parameters` ends with `out: str = "../reports/interactive/data/02_known_codes"  # folder ...`.
 The next cell imports, opens the record and draws the problems:
 
-    from amortgap.kit import CHANCE, PAPER, Record, dots, legend, marks, published, style, summarise
-    rec = Record(out)                       # before drawing: it also sets the figure style
-    rec.provenance(device=device, seed=seed)
+    from amortgap.kit import CHANCE, PAPER, Record, dots, marks, published, style, summarise
+    rec = Record(out, device=device, seed=seed)     # before drawing: it also sets the figure style
     paper = published(experiment="E1")      # rows of notebooks/published.csv, indexed by key
 
 Whatever takes more than a second is a function of no arguments (or of one item of a loop) that returns rows, a list
@@ -25,13 +24,12 @@ nothing but tables. Cheap tables derived from them are written by `rec.table`:
 
     summary = rec.table("summary", summarise(scores, by="method", of="mcc", mean=["chance"]))
 
-A figure is drawn from tables, its finding stands in its title, and its legend below the panels:
+A figure is drawn from tables, its finding stands in its title, and `rec.figure` puts the labels in a legend below:
 
     fig, ax = plt.subplots()
     dots(ax, summary, "mcc", order=list(summary.method), label="ours")     # means and intervals
     marks(ax, paper.set_index("method").value, list(summary.method), PAPER)
     band(ax, curves[curves.method == "SAE"], "step", "mcc", label="SAE", **style("SAE"))
-    legend(fig)
     rec.figure(fig, "mcc_by_method", title="The finding, as a sentence.",
         alt="What is drawn, for a reader who cannot see it.", data="summary")
 
@@ -51,7 +49,7 @@ number is.
 """
 
 from amortgap._errors import Refused
-from amortgap.kit.draw import CHANCE, PAPER, band, dots, heat_map, legend, log_ticks, marks, style
+from amortgap.kit.draw import CHANCE, PAPER, band, dots, heat_map, log_ticks, marks, style
 from amortgap.kit.intervals import interval
 from amortgap.kit.published import beside, published
 from amortgap.kit.record import Record
@@ -67,7 +65,6 @@ __all__ = [
     "dots",
     "heat_map",
     "interval",
-    "legend",
     "log_ticks",
     "marks",
     "published",

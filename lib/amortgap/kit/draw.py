@@ -98,11 +98,16 @@ def band(ax: Axes, rows: DataFrame, across: str, of: str, ends: str = "interval"
 
 
 def legend(fig: Figure, columns: int = 4) -> None:
-    """One legend below all panels of the figure, each label once, in as many columns as fit."""
+    """One legend below all panels of the figure, each label once, in as many columns as fit.
+
+    A figure without labels has none.
+    """
     handles: dict[str, Any] = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if not handles:
+        return
     for count in range(columns, 0, -1):
         box = fig.legend(
             list(handles.values()), list(handles), fontsize=9, loc="outside lower center", ncols=count

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from amortgap._errors import Refused
 from amortgap._files import read_json, write_json
 from amortgap.kit.claims import Claim
+from amortgap.kit.draw import legend
 from amortgap.kit.parts import Parts
 from amortgap.kit.svg import as_image, to_svg, use_style
 from amortgap.kit.tables import read_table, write_table
@@ -34,6 +35,8 @@ RESERVED = {"claims", "facts", "run"}
 class Record:
     """The data folder of one notebook. Opening it forgets the claims and facts of an earlier run.
 
+    Further arguments are facts for the page's footer, as in `provenance`: Record(out, device=device, seed=seed).
+
     A relative `out` is meant from the project's folder `notebooks`, wherever the kernel was started
     (the bare `papermill` command starts it in the current folder); outside a project, from the current
     folder. Opening a record also sets matplotlib's style, so open it before drawing.
@@ -42,7 +45,7 @@ class Record:
     earlier run instead of computing them, and that run's facts stay.
     """
 
-    def __init__(self, out: str | Path) -> None:
+    def __init__(self, out: str | Path, **facts: str | float | int | bool) -> None:
         self._written = Path(out)
         try:
             self.out = find_project().notebooks / out
@@ -56,14 +59,16 @@ class Record:
         self._claims: dict[str, Claim] = {}
         self._facts: dict[str, str | float | int | bool] = {}
         (self.out / "claims.json").unlink(missing_ok=True)
-        facts = self.out / "facts.json"
-        if self.redraw and facts.exists():
-            self._facts = read_json(facts)
+        earlier = self.out / "facts.json"
+        if self.redraw and earlier.exists():
+            self._facts = read_json(earlier)
         else:
-            facts.unlink(missing_ok=True)
+            earlier.unlink(missing_ok=True)
         # the page's duration is then not all that it took
         if self.parts:
             self.provenance(**{"parts of a run before": len(self.parts)})
+        if facts:
+            self.provenance(**facts)
         use_style()
 
     def table(self, name: str, rows: DataFrame | Iterable[Mapping[str, Any]]) -> DataFrame:
@@ -109,9 +114,12 @@ class Record:
             tables = [self.table(name, rows) for name, rows in zip(names, made, strict=True)]
         return tables[0] if one else tuple(tables)
 
-    def figure(self, fig: Figure, name: str, *, title: str, alt: str, data: str) -> None:
+    def figure(self, fig: Figure, name: str, *, title: str, alt: str, data: str, columns: int = 4) -> None:
         """Show `fig` inline with its finding (`title`), a description for those who cannot see it
-        (`alt`), and a link to the table it was drawn from (`data`, already written). Closes `fig`."""
+        (`alt`), and a link to the table it was drawn from (`data`, already written). Closes `fig`.
+
+        What has a label stands in one legend below the panels, in at most so many columns.
+        """
         import matplotlib.pyplot as plt
         from IPython.display import HTML, display
 
@@ -120,6 +128,7 @@ class Record:
             if not isinstance(text, str) or not text.strip():
                 raise Refused(f"figure {name!r} needs a non-empty `{field}`")
         self._check_table(data, f"figure {name!r}")
+        legend(fig, columns)
         picture = as_image(to_svg(fig, name, alt), alt)
         plt.close(fig)  # otherwise Jupyter shows it a second time at the end of the cell
         self._figures.add(name)
