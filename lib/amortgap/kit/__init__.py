@@ -39,7 +39,7 @@ A claim gets values, one a dictionary or seed, and the kit finds interval and ve
         published=paper.loc["E1.1"],        # or a number with where="Table 2"; "above" or "below"; None
         against={"chance": 0.0},            # what would make the sentence pointless
         cause="", incomparable="",          # see `Record.claim`
-        figure="mcc_by_method", data="summary", note="")
+        figure="mcc_by_method", note="")                # and data="…" where it is not the figure's table
 
 No helper stands in two notebooks, no top-level block has more than 25 lines and no cell more than 60: what two
 pages need belongs into the library, drawing into `amortgap.kit.draw`. Names of tables and figures are lower-case

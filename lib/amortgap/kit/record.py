@@ -55,7 +55,8 @@ class Record:
         self.parts = Parts(self.out)
         self.redraw = os.environ.get("AMORTGAP_REDRAW") == "1"
         self._tables: set[str] = set()
-        self._figures: set[str] = set()
+        #: name of a figure -> the table it was drawn from
+        self._figures: dict[str, str] = {}
         self._claims: dict[str, Claim] = {}
         self._facts: dict[str, str | float | int | bool] = {}
         (self.out / "claims.json").unlink(missing_ok=True)
@@ -131,7 +132,7 @@ class Record:
         legend(fig, columns)
         picture = as_image(to_svg(fig, name, alt), alt)
         plt.close(fig)  # otherwise Jupyter shows it a second time at the end of the cell
-        self._figures.add(name)
+        self._figures[name] = data
         display(
             HTML(
                 f'<figure id="fig-{name}" role="figure" aria-labelledby="{name}-caption">\n{picture}\n'
@@ -146,7 +147,7 @@ class Record:
         says: str,
         values: Any,
         figure: str,
-        data: str,
+        data: str = "",
         published: Any = None,
         against: Mapping[str, float] | None = None,
         where: str = "",
@@ -165,8 +166,8 @@ class Record:
         quantities that span decades. `cause`: what on the page shows why the paper's number is off; it makes
         "not reproduced" "corrected". `incomparable`: why the paper's number cannot be compared with ours.
 
-        `figure` must have been shown and `data` written by this record. A claim made again replaces the first, so
-        that a cell can be run again.
+        `figure` must have been shown and `data` written by this record; without `data` it is the figure's table. A
+        claim made again replaces the first, so that a cell can be run again.
         """
         if hasattr(published, "keys"):
             where = where or str(published["where"])
@@ -175,6 +176,7 @@ class Record:
             raise Refused(f"claim {id}: say where in the paper the number stands (`where`)")
         if cause and incomparable:
             raise Refused(f"claim {id} has a cause for a difference and a reason not to compare; keep one")
+        data = data or self._figures.get(figure, "")
         ((alternative, level),) = against.items() if against else (("", None),)
         try:
             found = judge(
@@ -241,7 +243,7 @@ def _check_name(name: str, what: str) -> None:
         raise Refused(f"{what} name {name!r} must be lower-case letters, digits and underscores")
 
 
-def _list(names: set[str]) -> str:
+def _list(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
