@@ -35,15 +35,10 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole."""
-    with whole(path) as temporary:
-        temporary.write_bytes(data)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole, as UTF-8 with the same line ends on every system."""
-    write_bytes(path, text.encode())
+    with whole(path) as temporary:
+        temporary.write_bytes(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -60,6 +55,11 @@ def digest(path: Path) -> str:
     """The first 16 digits of the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def json_digest(value: Any) -> str:
+    """The first 16 digits of the SHA-256 of a value that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_folder(folder: Path) -> Path:

@@ -8,8 +8,6 @@ the mean squared norm of the training vectors M, as in Templeton et al. 2024, *S
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from amortgap._check import check_device
+from amortgap._files import json_digest
 from amortgap.llm import corpus as corpora
 from amortgap.llm.cache import cache_folder
 from amortgap.llm.extract import extract
@@ -140,8 +139,7 @@ def configure(
         "device": (lm.device if lm else device).split(":")[0],
         "dtype": lm.dtype if lm else dtype,
     } | ({} if weights is None else {"untrained": weights})
-    key = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-    folder = (cache or cache_folder()) / "activations" / key
+    folder = (cache or cache_folder()) / "activations" / json_digest(config)
     return folder, config, lambda: lm or load(str(model), device, dtype, untrained)
 
 

@@ -42,11 +42,6 @@ class LanguageModel:
             raise ValueError(f"{self.name}: found {len(lists)} lists of {depth} blocks, expected one.")
         return lists[0]
 
-    @property
-    def width(self) -> int:
-        """M, the width of the residual stream."""
-        return int(self.model.config.hidden_size)
-
 
 def locate(name: str) -> tuple[Path, str]:
     """The folder or GGUF file that ``name`` stands for, and the SHA-256 of its content.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from amortgap._files import digest, read_json, write_json, write_text
+from amortgap._files import digest, json_digest, read_json, write_json, write_text
 
 #: Packages that shape a page.
 PACKAGES = (
@@ -44,7 +42,7 @@ class Rendered:
 
         `make` returns the document and the facts.
         """
-        path, made_from = self._report / name, _hash([_look(), source])
+        path, made_from = self._report / name, json_digest([_look(), source])
         entry = self._known.get(name, {})
         if path.is_file() and (entry.get("from"), entry.get("page")) == (made_from, digest(path)):
             return entry["facts"]
@@ -66,8 +64,4 @@ def _look() -> str:
     here = Path(__file__).parent
     files = [*here.rglob("*"), *here.with_name("kit").glob("*.py")]
     shapes = sorted(path for path in files if path.is_file() and path.suffix != ".pyc")
-    return _hash([*map(digest, shapes), *map(version, PACKAGES)])
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return json_digest([*map(digest, shapes), *map(version, PACKAGES)])

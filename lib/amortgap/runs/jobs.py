@@ -7,14 +7,12 @@ belongs to a run that was killed. `run.json` holds a digest of itself and of eve
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amortgap._files import digest, read_json, write_json
+from amortgap._files import digest, json_digest, read_json, write_json
 from amortgap.runs.backup import copy_of
 from amortgap.runs.key import Inputs, changed_values, differences, drawn_otherwise, find_inputs
 from amortgap.runs.notebook import Notebook
@@ -63,7 +61,7 @@ def write_state(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     """Write `run.json` with the digests of all files of `folder`, and return what was written."""
     files = {path.relative_to(folder).as_posix(): digest(path) for path in _made(folder)}
     run = run | {"files": files}
-    write_json(folder / "run.json", run | {"sealed": _seal(run)})
+    write_json(folder / "run.json", run | {"sealed": json_digest(run)})
     return run
 
 
@@ -76,7 +74,7 @@ def read_state(folder: Path) -> tuple[dict[str, Any] | None, str]:
         return None, "was stopped before its end" if any(folder.glob("[!.]*")) else "not run yet"
     try:
         run = read_json(file)
-        if "sealed" in run and run.pop("sealed") != _seal(run):
+        if "sealed" in run and run.pop("sealed") != json_digest(run):
             raise ValueError("another digest")
         # Written by the first edition, without digests.
         files = run.get("files", {})
@@ -126,7 +124,3 @@ def _made(folder: Path) -> list[Path]:
     inside = (path for path in folder.rglob("*") if path.is_file() and path != folder / "run.json")
     relative = {path: path.relative_to(folder).parts for path in inside}
     return sorted(path for path, parts in relative.items() if not parts[0].startswith(("parts_", ".")))
-
-
-def _seal(run: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]
