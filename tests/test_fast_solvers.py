@@ -325,3 +325,17 @@ def test_importing_the_solvers_imports_no_engine():
     code = "import sys, amortgap.solvers; print(*{'numba', 'cvxpy', 'highspy', 'scipy'} & set(sys.modules))"
     command = [sys.executable, "-W", "error", "-c", code]
     assert not subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@both_signs
+@pytest.mark.parametrize("max_pivots", [0, 3, 10])
+def test_working_set_certifies_the_codes_that_it_did_not_finish(max_pivots, nonnegative):
+    D = gaussian(16, 64)
+    x = torch.randn(50, 16, generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    options = {"nonnegative": nonnegative, "max_pivots": max_pivots}
+    s = solve(D, x, 0.01, "working_set", **options)
+    assert not s.converged.any()
+    assert (s.stop == "step limit").all()
+    # both are sums of 16 squares and 64 codes in float64
+    assert torch.allclose(s.objective, objective(D, x, s.codes, 0.01), rtol=1e-12)
+    assert torch.allclose(s.duality_gap, duality_gap(D, x, s.codes, 0.01, nonnegative), rtol=1e-12)

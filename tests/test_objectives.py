@@ -230,3 +230,27 @@ def test_nothing_is_certified_of_what_is_not_finite(wrong):
     gap = duality_gap(D, x, codes, 0.1)
     assert gap[0] < 1e-12  # x - alpha is the optimum, to rounding
     assert gap[1] == math.inf
+
+
+@pytest.mark.parametrize("method", ["fista", "homotopy", "lasso_cvxpy"])
+def test_nothing_is_certified_where_squares_underflow(method):
+    # |x|^2 is 5e-400: P and Q are both zero in float64
+    D = torch.tensor([[1.0, 0.6], [0.0, 0.8]], dtype=torch.double)
+    x = 1e-200 * torch.tensor([[1.0, 2.0]], dtype=torch.double)
+    limit = {"max_steps": 100} if method == "fista" else {}
+    small = solve(D, x, 0.05e-200, method, **limit)
+    assert not small.converged.any()
+    assert (small.duality_gap == torch.inf).all()
+    # these work in units and prove it
+    best = solve(D, x, 0.05e-200)
+    assert best.converged.all()
+    assert torch.allclose(best.codes[0] * 1e200, torch.tensor([0.0, 2.15]).double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_zero_codes_of_tiny_signals_are_certified_without_their_squares(dtype, nonnegative):
+    D, x, _ = random_problem(4)
+    x = x * torch.finfo(dtype).tiny
+    gap = duality_gap(D.to(dtype), x.to(dtype), torch.zeros(len(x), 9, dtype=dtype), ALPHA, nonnegative)
+    assert (gap == 0).all()

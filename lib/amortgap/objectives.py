@@ -34,7 +34,9 @@ def dual_point(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: b
 def _feasible(D: Tensor, x: Tensor, residual: Tensor, alpha: float, nonnegative: bool) -> Tensor:
     correlation = residual @ D
     tiny = torch.finfo(x.dtype).tiny  # and not 0: alpha / -0.0 is -inf
-    top = (residual * x).sum(-1) / (residual * residual).sum(-1).clamp_min(tiny)
+    square = (residual * residual).sum(-1)
+    # the residual itself where its square underflows
+    top = torch.where(square < tiny, 1, (residual * x).sum(-1) / square)
     largest = correlation.amax(-1) if nonnegative else correlation.abs().amax(-1)
     bound = alpha / largest.clamp_min(
         tiny
@@ -47,7 +49,8 @@ def _feasible(D: Tensor, x: Tensor, residual: Tensor, alpha: float, nonnegative:
 def duality_gap(D: Any, x: Any, codes: Any, alpha: float, nonnegative: bool = True) -> Any:
     """Relative duality gap (P(s) - Q(y)) / P(s) per sample, (n,): an upper bound on (P(s) - P*) / P(s).
 
-    Zero where P(s) = 0. A code with a negative entry is infeasible in the nonnegative case: gap inf.
+    alpha > 0. Zero for zero codes of x = 0; inf where P(s) underflows, unless zero codes are seen to be optimal
+    without it. A code with a negative entry is infeasible in the nonnegative case: gap inf.
     """
     if isinstance(x, np.ndarray):
         D, x, codes = (torch.from_numpy(np.asarray(a)) for a in (D, x, codes))
@@ -61,10 +64,13 @@ def duality_gap(D: Any, x: Any, codes: Any, alpha: float, nonnegative: bool = Tr
 def relative_gap(primal: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(P - Q(y)) / P for primal values P (n,) and any feasible dual points y (n, M).
 
-    Zero where P is, and inf where P or Q(y) is not a finite number: nothing is proved of NaN or an overflow.
+    Where P is below the smallest normal number: 0 if y = x, as for zero codes that are optimal, and else inf.
+    inf too where P or Q(y) is not a finite number: nothing is proved of NaN, an overflow or an underflow.
     """
+    tiny = torch.finfo(x.dtype).tiny
     dual = (y * x).sum(-1) - 0.5 * (y * y).sum(-1)
-    gap = torch.where(primal > 0, (primal - dual) / primal.clamp_min(torch.finfo(x.dtype).tiny), 0)
+    none = torch.where((y == x).all(-1), 0.0, torch.inf)
+    gap = torch.where(primal < tiny, none, (primal - dual) / primal)
     # rounding can push an exact zero below
     return torch.where(primal.isfinite() & dual.isfinite(), gap.clamp_min(0), torch.inf)
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, each, finish, stop_words
+from amortgap.solvers._solution import LIMIT, Solution, certify, each, finish, stop_words
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import BLOCK, share
 
@@ -60,9 +60,27 @@ def working_set(
     refuse(refusal(x, N))
     limit = 20 * min(M, N) + 200 if max_pivots is None else max_pivots
     found = _solve(D, x, alpha, nonnegative, tol, limit, init, torch.float32)
-    if refusal(x, N, torch.float64):
-        return found
-    return finish(found, lambda rows: _solve(D, x[rows], alpha, nonnegative, tol, limit, None, torch.float64))
+    if not refusal(x, N, torch.float64):
+        found = finish(
+            found, lambda rows: _solve(D, x[rows], alpha, nonnegative, tol, limit, None, torch.float64)
+        )
+
+    def as_left(rows: Tensor) -> Solution:
+        # the kernel knows objective and gap of proved codes alone
+        return certify(
+            D,
+            x[rows],
+            found.codes[rows],
+            alpha,
+            nonnegative=nonnegative,
+            tol=tol,
+            n_steps=torch.zeros_like(rows),
+            at_limit=torch.from_numpy(found.stop[rows.numpy()] == LIMIT),
+            flops=len(rows) * 6 * M * N,
+            method="working_set",
+        )
+
+    return finish(found, as_left)
 
 
 def _solve(
