@@ -278,15 +278,6 @@ def test_logging_does_not_change_the_run():
     assert torch.equal(model.W, quiet.W)
 
 
-@pytest.mark.parametrize(("name", "chosen"), [("batch_topk", {}), ("topk", {"aux_k": 2}), ("relu", {})])
-def test_a_run_without_steps_leaves_the_model_as_it_was(name, chosen):
-    model = build(name, **chosen)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    fit(model, X, steps=0)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
-
-
 def test_no_steps_change_nothing():
     model = build("relu")
     history = fit(model, problem().x, steps=0, log_at=(0,))

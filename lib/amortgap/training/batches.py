@@ -37,8 +37,14 @@ class Rows:
             self.order, self.epoch = order.to(self.x.device, non_blocking=True), self.epoch + 1
         return self.order[i * self.size : (i + 1) * self.size]
 
+    def first(self) -> Batch:
+        """A batch to count the operations of a step on."""
+        return self._of(slice(0, self.size))
+
     def __call__(self, step: int) -> Batch:
-        rows = self.rows(step)
+        return self._of(self.rows(step))
+
+    def _of(self, rows: Tensor | slice) -> Batch:
         return self.x[..., rows, :], None if self.codes is None else self.codes[..., rows, :]
 
 
@@ -49,6 +55,10 @@ class Streamed:
         self.stream, self.like, self.step = stream, like, -2
         x, _ = self(0)
         self.data = ["stream", list(x.shape), norm(x)]
+
+    def first(self) -> Batch:
+        """A batch to count the operations of a step on."""
+        return self(0)
 
     def __call__(self, step: int) -> Batch:
         if step != self.step:

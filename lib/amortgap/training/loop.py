@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -68,17 +67,16 @@ def fit(
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} has nothing to learn once its dictionary is given")
 
-    def loss_on(model: nn.Module, batch: Batch) -> Tensor:
+    def loss_on(batch: Batch) -> Tensor:
         rows, target = batch
         if target is None:
             return reconstruction_loss(model, rows, weight)
         return supervised_loss(model, rows, target)
 
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
-        # on a copy: the look moves neither a threshold nor a count of silent samples
-        loss_on(copy.deepcopy(model), batches(0)).sum().backward()
+        loss_on(batches.first()).sum().backward()
     cost = counter.get_total_flops() // math.prod(D.shape[:-2])
-    log = Log(model, lambda step: loss_on(model, batches(step)), cost, set(log_at), set(keep), measure)
+    log = Log(model, lambda step: loss_on(batches(step)), cost, set(log_at), set(keep), measure)
     taker, state = _taker(model, batches, weight, log.loss_at)
     run = {
         "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
