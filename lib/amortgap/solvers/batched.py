@@ -183,7 +183,7 @@ def _solve(given: _Shared, x: Tensor, T: int) -> tuple[_State, Tensor, int]:
         r = now.r[:, :, None]
         c = _prove(given, now, columns, outside) if proving else torch.bmm(columns, r)[:, :, 0]
         wide = now.s.shape[1]
-        flops += m * (2 * M * N + 2 * M * wide * (wide + (3 if proving else 2)))
+        flops += m * (2 * M * N + 2 * M * wide * (2 if proving else 1))
         over = crowded | (now.gap <= given.tol) | (turn == ROUNDS)
         rows = over.nonzero()[:, 0] if proving else over[:0]
         if len(rows):
@@ -200,6 +200,8 @@ def _solve(given: _Shared, x: Tensor, T: int) -> tuple[_State, Tensor, int]:
         now.s, steps = pivot(gram, now.s, v, slack.to(x.dtype))
         now.steps = now.steps + steps
         now.r = now.x - torch.bmm(now.s.to(x.dtype)[:, None, :], columns)[:, 0]
+        # the Gram matrices and residuals of those that stay
+        flops += len(now.x) * 2 * M * wide * (wide + 1)
         exchanged += steps.sum() * (wide**3 // 3 + 6 * wide**2)
     for part in finished:  # empty slots, which add zero to the code of atom 0
         part.atom, part.sign, part.s = (_widen(p, T) for p in (part.atom, part.sign, part.s))
