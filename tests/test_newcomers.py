@@ -56,7 +56,7 @@ class SoftplusEncoder(Encoder):
 
 TOY = '''
 import torch
-from amortgap.solvers._iterate import iterate, shrink, working_dtype
+from amortgap.solvers._iterate import Costs, iterate, shrink, working_dtype
 
 AGAIN = 60  # steps from one restart to the next
 
@@ -79,7 +79,7 @@ def toy(D, x, alpha, *, nonnegative=True, tol=1e-6, init=None, max_steps=200_000
 
     return iterate(
         D, x, alpha, begin, step, nonnegative=nonnegative, tol=tol, init=init, max_steps=max_steps,
-        flops_before=-2 * M * N * len(x), flops_per_step=4 * M * N, method="toy",
+        costs=Costs(shared=0, start=0, step=4 * M * N), method="toy",
     )
 '''
 

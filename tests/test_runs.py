@@ -389,8 +389,8 @@ def test_a_killed_run_leaves_nothing_behind_and_the_next_one_repairs_it(
     with pytest.raises(Refused, match="the folder a is in use by another process"):
         execute(job(project, "a"))
     os.kill(process.pid, how)
-    process.wait(timeout=20)
-    _, alive = psutil.wait_procs(started, timeout=20)
+    process.wait(timeout=120)
+    _, alive = psutil.wait_procs(started, timeout=120)
     assert alive == []
     assert not (folder.parent / "c").exists(), "the killed run has begun another notebook"
     assert read_state(folder)[0] is None

@@ -116,7 +116,7 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
     axes[0].set_ylabel("worst relative duality gap")
     axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(title)
-    figure.tight_layout()
+    figure.set_layout_engine("tight")
     figure.savefig(path)
 
 
