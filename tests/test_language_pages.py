@@ -9,24 +9,9 @@ import torch
 
 from amortgap._files import read_json
 from amortgap.kit.tables import read_rows
-from tiny_models import save_gpt2
+from tiny_models import WORDS, save_gpt2
 
 ROOT = Path(__file__).parents[1]
-WORDS = [
-    "the",
-    "people",
-    "of",
-    "this",
-    "union",
-    "have",
-    "seen",
-    "great",
-    "peace",
-    "and",
-    "labor",
-    "in",
-    "winter",
-]
 SMALL = {
     "layer": 2,
     "n_tokens": 7000,

@@ -2,6 +2,23 @@
 
 from pathlib import Path
 
+#: The vocabulary of made texts.
+WORDS = [
+    "the",
+    "people",
+    "of",
+    "this",
+    "union",
+    "have",
+    "seen",
+    "great",
+    "peace",
+    "and",
+    "labor",
+    "in",
+    "winter",
+]
+
 
 def byte_tokenizer():
     """A tokenizer of 256 byte tokens."""

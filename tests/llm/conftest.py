@@ -8,24 +8,7 @@ from amortgap.llm import (
     extract,
     load,
 )
-from tiny_models import byte_tokenizer, save_gpt2
-
-# the vocabulary of the texts
-WORDS = [
-    "the",
-    "people",
-    "of",
-    "this",
-    "union",
-    "have",
-    "seen",
-    "great",
-    "peace",
-    "and",
-    "labor",
-    "in",
-    "winter",
-]
+from tiny_models import WORDS, byte_tokenizer, save_gpt2
 
 
 @pytest.fixture(scope="module")
