@@ -376,9 +376,12 @@ def test_a_killed_run_leaves_nothing_behind_and_the_next_one_repairs_it(
     )
     folder = project.reports / "quick" / "data" / "a"
     command = [sys.executable, "-m", "amortgap.cli", "report", "--jobs", "2"]
+    # a shell starts what it puts in the background with SIGINT ignored, and children inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while not (folder / "begun").exists():
         assert time.monotonic() < deadline
