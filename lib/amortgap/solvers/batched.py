@@ -164,22 +164,23 @@ def _solve(given: _Shared, x: Tensor, T: int) -> tuple[_State, Tensor, int]:
         m, count = len(now.x), (now.s > 0).sum(1)
         crowded = count > (T - max(2, T // 16) if T < N else T)
         # all that the host must know, at once: it waits for each answer
-        many, share, full = torch.stack(
+        many, arrived, full = torch.stack(
             [
-                count.double().quantile(0.95),
-                (now.lam <= given.alpha).double().mean(),
-                crowded.any().double(),
+                count.kthvalue(math.ceil(0.95 * m)).values,
+                (now.lam <= given.alpha).sum(),
+                crowded.sum(),
             ]
         ).tolist()
         wide = now.s.shape[1]
         if turn:  # room for a quarter more atoms and sixteen, in all but a few samples
             wide = max(wide, min(T, 16 * math.ceil(1.25 * many / 16) + 16))
         highest, outside = _select(given, now, min(wide, T), turn < COARSE_ROUNDS)
-        columns = given.rows[now.atom]
+        # index_select reads whole rows, at twice the speed of indexing on CUDA
+        columns = given.rows.index_select(0, now.atom.flatten()).view(m, -1, M)
         if not given.nonnegative:
             columns *= now.sign[:, :, None]
         # whoever leaves is told its gap
-        proving = share > 0.5 or full > 0 or turn == ROUNDS
+        proving = 2 * arrived > m or full or turn == ROUNDS
         r = now.r[:, :, None]
         c = _prove(given, now, columns, outside) if proving else torch.bmm(columns, r)[:, :, 0]
         wide = now.s.shape[1]
@@ -196,7 +197,7 @@ def _solve(given: _Shared, x: Tensor, T: int) -> tuple[_State, Tensor, int]:
         lam = torch.minimum(now.lam, SHRINK * highest)
         now.lam = torch.where(lam < 1.2 * given.alpha, given.alpha, lam)
         slack = now.lam * max(0.25 * given.tol, 4 * torch.finfo(x.dtype).eps)
-        v, gram = (c - now.lam[:, None]).to(x.dtype), columns @ columns.mT
+        v, gram = (c - now.lam[:, None]).to(x.dtype), torch.bmm(columns, columns.mT)
         now.s, steps = pivot(gram, now.s, v, slack.to(x.dtype))
         now.steps = now.steps + steps
         now.r = now.x - torch.bmm(now.s.to(x.dtype)[:, None, :], columns)[:, 0]
