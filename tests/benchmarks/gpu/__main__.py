@@ -86,6 +86,9 @@ def table(data: dict[str, Any]) -> str:
             f"- {name}: N = {sizes['N']} latents, M = {sizes['M']} measurements, {sizes['K']} active,"
             f" {sizes['n']} signals{noise}; Gaussian columns, half-normal codes"
         )
+    lines.append(
+        "- R1: N = 4608 latents, M = 576 measurements, 2048 signals; a TopK decoder and activations of SmolLM2-135M"
+    )
     for section, rows in data["sections"].items():
         columns = list(dict.fromkeys(key for row in rows for key in row))
         cells = ([_cell(row.get(column, "")) for column in columns] for row in rows)

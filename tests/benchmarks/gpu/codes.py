@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from amortgap.objectives import duality_gap, objective
-from amortgap.solvers import pursue, solve
+from amortgap.solvers import alpha_for, pursue, solve
 
-from .common import CUDA, DEVICE, draw, sized, timed
+from .common import CUDA, DEVICE, NATURAL, draw, natural, sized, timed
 
 Row = dict[str, Any]
 Add = Callable[[Row], None]
@@ -45,37 +45,50 @@ def rates(add: Add, _: dict[str, list[Row]]) -> None:
 
 
 def lasso(add: Add, _: dict[str, list[Row]]) -> None:
-    """Nonnegative codes; alpha is a twentieth of what leaves half of the signals without an active latent.
+    """Nonnegative codes; alpha is a twentieth of what leaves half of the signals without an active latent, on R1
+    what leaves 32, 64 or 128 active latents on average.
 
     fista alone may take 500 steps; what it has not certified by then is not counted.
     """
     for method in ("auto", "fista"):
         for name in ("W3", "W4", "W5", "W1", "W2", "W6"):
             for tol, dtype in ((1e-4, torch.float32), (1e-6, torch.float64)):
-                D, x, alpha = draw(**sized(name), dtype=dtype)
-                more = {"max_steps": 500} if method == "fista" else {}
-                call = partial(solve, D, x, alpha, method, tol=tol, **more)
-                if CUDA:
-                    torch.cuda.reset_peak_memory_stats()
-                found = call()
-                memory = torch.cuda.max_memory_allocated() / 1e9 if CUDA else 0.0
-                certified, seconds = float(found.converged.double().mean()), timed(call)
-                add(
-                    {
-                        "workload": name,
-                        "gap asked for": tol,
-                        "type": str(dtype)[6:],
-                        "method": method,
-                        "ran": "+".join(sorted(set(np.atleast_1d(found.method)))),
-                        "signals": len(x),
-                        "ms": 1e3 * seconds,
-                        "certified signals/s": len(x) * certified / seconds,
-                        "share certified": certified,
-                        "worst gap, again": worst_gap(D, x, found.codes, alpha),
-                        "L0": float((found.codes != 0).sum(1).double().mean()),
-                        "GB": memory,
-                    }
-                )
+                add(_solved(name, *draw(**sized(name), dtype=dtype), method, tol))
+    for name in ("W4 x 8", "W5 x 8"):
+        add(_solved(name, *draw(**sized(name)), "auto", 1e-4))
+    if not NATURAL.exists():
+        add({"workload": f"R1: left out, as there is no {NATURAL.name} (tests.benchmarks.solvers makes it)"})
+        return
+    D, x = natural()
+    for K in (32, 64, 128):
+        alpha = alpha_for(D, x[:256], l0=K)
+        for tol in (1e-4, 1e-6):
+            kind = torch.float32 if tol == 1e-4 else torch.float64
+            add(_solved(f"R1, L0 {K}", D.to(kind), x.to(kind), alpha, "auto", tol))
+
+
+def _solved(name: str, D: Tensor, x: Tensor, alpha: float, method: str, tol: float) -> Row:
+    more = {"max_steps": 500} if method == "fista" else {}
+    call = partial(solve, D, x, alpha, method, tol=tol, **more)
+    if CUDA:
+        torch.cuda.reset_peak_memory_stats()
+    found = call()
+    memory = torch.cuda.max_memory_allocated() / 1e9 if CUDA else 0.0
+    certified, seconds = float(found.converged.double().mean()), timed(call)
+    return {
+        "workload": name,
+        "gap asked for": tol,
+        "type": str(D.dtype)[6:],
+        "method": method,
+        "ran": "+".join(sorted(set(np.atleast_1d(found.method)))),
+        "signals": len(x),
+        "ms": 1e3 * seconds,
+        "certified signals/s": len(x) * certified / seconds,
+        "share certified": certified,
+        "worst gap, again": worst_gap(D, x, found.codes, alpha),
+        "L0": float((found.codes != 0).sum(1).double().mean()),
+        "GB": memory,
+    }
 
 
 def worst_gap(D: Tensor, x: Tensor, codes: Tensor, alpha: float) -> float:
@@ -87,8 +100,8 @@ def worst_gap(D: Tensor, x: Tensor, codes: Tensor, alpha: float) -> float:
 def omp(add: Add, _: dict[str, list[Row]]) -> None:
     """Orthogonal matching pursuit.
 
-    Signed at the peer's shapes, where both are given the same unit columns; nonnegative on W2 to W5. The objective
-    is half of the squared residual.
+    Signed at the peer's shapes, where both are given the same unit columns; nonnegative on W2 to W5 and on R1.
+    The objective is half of the squared residual.
     """
     peer = _peer()
     for name, (M, N, K, n) in SHAPES.items():
@@ -106,17 +119,12 @@ def omp(add: Add, _: dict[str, list[Row]]) -> None:
             row["peer's mean objective"] = float(objective(D, y, theirs(), 0.0).mean())
             row["times the peer's rate"] = row["peer, ms"] / row["ms"]
         add(row)
-    for name in ("W2", "W3", "W4", "W5"):
-        sizes = sized(name)
-        D, x, _alpha = draw(**sizes)
-        ours = partial(pursue, D, x, sizes["K"])
-        row = {
-            "shape": name,
-            "K": sizes["K"],
-            "signals": len(x),
-            "sign": "nonnegative",
-            "ms": 1e3 * timed(ours),
-        }
+    tasks = {name: (*draw(**sized(name))[:2], sized(name)["K"]) for name in ("W2", "W3", "W4", "W5")}
+    if NATURAL.exists():
+        tasks |= {f"R1, {K}": (*natural(), K) for K in (32, 64)}
+    for name, (D, x, K) in tasks.items():
+        ours = partial(pursue, D, x, K)
+        row = {"shape": name, "K": K, "signals": len(x), "sign": "nonnegative", "ms": 1e3 * timed(ours)}
         add(row | {"signals/s": 1e3 * len(x) / row["ms"], "mean objective": float(ours().objective.mean())})
 
 

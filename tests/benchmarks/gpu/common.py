@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..output import REPORTS
+
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 WORKLOADS: dict[str, dict[str, Any]] = {
@@ -23,6 +25,11 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "W5": {"N": 16384, "M": 768, "K": 35, "n": 4096, "noise": 0.01},
     "W6": {"N": 65536, "M": 2304, "K": 60, "n": 256, "noise": 0.01},
 }
+
+# batches large enough that the card, not the launching of its programs, sets the time
+WORKLOADS |= {f"{name} x 8": {**WORKLOADS[name], "n": 8 * WORKLOADS[name]["n"]} for name in ("W4", "W5")}
+# decoder (576, 4608) of a TopK SAE and 2048 activations of SmolLM2, saved by tests.benchmarks.solvers
+NATURAL = REPORTS / "r1.pt"
 
 
 def sized(name: str) -> dict[str, Any]:
@@ -50,6 +57,13 @@ def draw(N: int, M: int, K: int, n: int, noise: float = 0.0, dtype: Any = torch.
     x += noise * torch.randn(n, M, generator=g, device=DEVICE, dtype=torch.float64)
     D, x = D.to(dtype), x.to(dtype)
     return D, x, 0.05 * float((x @ D).amax(1).median())
+
+
+def natural(dtype: Any = torch.float32) -> Any:
+    """R1's D (M, N) and x (n, M); fewer of both without a CUDA device."""
+    saved = torch.load(NATURAL, weights_only=True)
+    D, x = (saved[name].to(DEVICE, dtype) for name in ("D", "x"))
+    return (D, x) if CUDA else (D[:, :512].contiguous(), x[:8])
 
 
 def wait() -> None:
