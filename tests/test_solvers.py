@@ -8,6 +8,7 @@ samples of a batch apart.
 import inspect
 import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -438,6 +439,15 @@ BAD = {
     "D without columns": (D0[:, :0], X0, ALPHA, {}),
     "zero column": (D0 * (torch.arange(6) != 2), X0, ALPHA, {}),
     "a list": (D0.tolist(), X0, ALPHA, {}),
+    "more digits than float64's": (D0.numpy().astype(np.longdouble), X0, ALPHA, {}),
+    "a sparse tensor": (D0.to_sparse(), X0, ALPHA, {}),
+    "eight bits a number": (D0, X0.to(torch.float8_e4m3fn), ALPHA, {}),
+    "alpha in words": (D0, X0, "0.1", {}),
+    "alpha complex": (D0, X0, 1j, {}),
+    "alpha true": (D0, X0, True, {}),
+    "alpha beyond all numbers": (D0, X0, 10**400, {}),
+    "tol in words": (D0, X0, ALPHA, {"tol": "small"}),
+    "tol missing": (D0, X0, ALPHA, {"tol": None}),
     "strings": (D0, np.full((3, 4), "1"), ALPHA, {}),
     "objects": (D0, np.full((3, 4), None), ALPHA, {}),
     "alpha zero": (D0, X0, 0, {}),
@@ -463,6 +473,36 @@ def test_solve_refuses_with_one_sentence(wrong):
     with pytest.raises(ValueError, match=r"\w+ .+") as refusal:
         solve(D, x, alpha, **options)
     assert "\n" not in str(refusal.value)
+
+
+def test_arrays_of_the_other_byte_order_are_read():
+    D, x = D0.numpy(), X0.numpy()
+    found = solve(D.astype(">f8"), x.astype(">f8"), np.float32(ALPHA))
+    assert found.codes.dtype.isnative
+    np.testing.assert_array_equal(found.codes, solve(D, x, float(np.float32(ALPHA))).codes)
+
+
+def test_solving_in_many_threads_leaves_torch_its_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def count():
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return seen[0]
+
+    try:
+        D, x = gaussian(16, 64, 300)
+        threads = [threading.Thread(target=solve, args=(D, x, 0.3)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert count() == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_numbers_are_read_one_by_one_where_their_sum_says_nothing():

@@ -9,20 +9,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
 
 def as_tensor(value: Any, name: str) -> Tensor:
-    """`value` (tensor or array) as a floating tensor. Raises ValueError for NaN, inf and non-numbers."""
+    """`value` (tensor or array) as a floating tensor. Raises ValueError for NaN, inf, non-numbers, complex numbers,
+    sparse tensors and for numbers of more than 64 or fewer than 16 bits.
+    """
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiubc":
             raise ValueError(f"{name} must hold numbers, but its dtype is {value.dtype}")
-        # torch cannot share memory that is read-only (memory-mapped) or strided
-        value = torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        if value.dtype.kind == "f" and value.dtype.itemsize > 8:
+            raise ValueError(f"{name} is {value.dtype}, more digits than are computed with; make it float64")
+        # torch cannot share memory that is read-only (memory-mapped), strided or of the other byte order
+        native = value.dtype.newbyteorder("=")
+        value = torch.from_numpy(np.require(value, dtype=native, requirements=["C", "W"]))
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} must be a torch tensor or a numpy array, not {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise ValueError(f"{name} must be dense, but its layout is {value.layout}; call to_dense()")
     if not value.is_floating_point():
         if value.is_complex():
             raise ValueError(f"{name} must be real, but it is complex")
         value = value.to(torch.get_default_dtype())
+    if value.dtype not in FLOATS:
+        raise ValueError(f"{name} must have 16, 32 or 64 bits a number, but its dtype is {value.dtype}")
     # a finite sum has finite terms alone, and takes a quarter of the time; sums of finite terms can overflow
     if not math.isfinite(value.sum().item()) and not torch.isfinite(value).all():
         raise ValueError(f"{name} contains NaN or infinite entries")
@@ -54,9 +65,30 @@ def check_problem(D: Any, x: Any) -> tuple[Tensor, Tensor]:
     return (D.to(x.dtype), x) if x.dtype != D.dtype else (D, x)
 
 
-def check_alpha(alpha: float) -> float:
-    """alpha as a float. Raises ValueError unless it is finite and positive."""
-    alpha = float(alpha)
+def as_number(value: Any, name: str) -> float:
+    """`value`, a number or an array or tensor that holds a single one, as a float. ValueError for anything else."""
+    if isinstance(value, np.ndarray | np.generic | Tensor) and math.prod(value.shape) == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+        kind = f"of shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+        raise ValueError(f"{name} must be one real number, not {kind}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is a whole number beyond the range of float64") from None
+
+
+def check_tol(tol: Any) -> float:
+    """tol as a float between 0 and 1, or ValueError."""
+    number = as_number(tol, "tol")
+    if not 0 < number < 1:
+        raise ValueError(f"tol is a relative duality gap between 0 and 1, not {number}")
+    return number
+
+
+def check_alpha(alpha: Any) -> float:
+    """alpha as a float. Raises ValueError unless it is one number, finite and positive."""
+    alpha = as_number(alpha, "alpha")
     if not math.isfinite(alpha) or alpha < 0:
         raise ValueError(f"alpha must be a finite number > 0, not {alpha}")
     if alpha == 0:
@@ -64,10 +96,11 @@ def check_alpha(alpha: float) -> float:
     return alpha
 
 
-def check_sparsity(K: int, N: int, M: int | None = None) -> int:
+def check_sparsity(K: Any, N: int, M: int | None = None) -> int:
     """K as an int with 1 <= K <= N (and K <= M where M is given), or ValueError."""
-    if int(K) != K or not 1 <= K <= N:
-        raise ValueError(f"K must be a whole number between 1 and N = {N}, not {K}")
+    K = as_number(K, "K")
+    if not K.is_integer() or not 1 <= K <= N:
+        raise ValueError(f"K must be a whole number between 1 and N = {N}, not {K:g}")
     if M is not None and K > M:
         raise ValueError(f"K = {K} columns of length M = {M} are linearly dependent; choose K <= M")
     return int(K)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity
+from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity, check_tol
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.batched import batched
 from amortgap.solvers.batched_omp import batched_omp
@@ -97,8 +97,7 @@ def solve(
     """
     D_, x_ = check_problem(D, x)
     alpha = check_alpha(alpha)
-    if not 0 < tol < 1:
-        raise ValueError(f"tol is a relative duality gap between 0 and 1, not {tol}")
+    tol = check_tol(tol)
     if init is not None:
         init = as_tensor(init, "init").to(x_)
         if init.shape != (len(x_), D_.shape[1]):
