@@ -61,7 +61,7 @@ Price: 3 < 4 & 5.
     "t = rec.table('mcc', [{'method': 'SAE', 'seed': i, 'mcc': 0.6 + i / 100} for i in range(seeds)])\nt",
     "fig, ax = plt.subplots()\nax.plot(t.seed, t.mcc, 'o-')\nax.axhline(.6, color='k')\n"
     "rec.figure(fig, 'curve', title='A <finding>.', alt='A line \"up\".', data='mcc')",
-    "rec.claim('E2.1', says='It is .6.', values=[.609, .61, .611], published=.61, where='Table <2>',"
+    "rec.claim('E2.1', says='It is .6.', values=[.609, .61, .611], published=(.61, 'Table <2>'),"
     " against={'chance': .1}, figure='curve', data='mcc')\nrec.provenance(device='cpu')",
     "print('printed <b>')\nprint('only progress', file=sys.stderr)",
     "from IPython.display import Latex\nLatex(r'$\\displaystyle \\int_0^1 x\\,dx$')",

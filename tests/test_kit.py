@@ -274,8 +274,9 @@ def test_a_claim_stores_what_its_verdict_was_made_of(rec: Record) -> None:
     ("change", "message"),
     [
         ({"published": 0.6, "against": {"chance": 0.1}}, "where in the paper"),
-        ({"published": 0.6, "where": "Table 1"}, "needs `against`"),
-        ({"published": "higher", "where": "Table 1", "against": {"chance": 0}}, "'above' or 'below'"),
+        ({"published": (0.6, ""), "against": {"chance": 0.1}}, "where in the paper"),
+        ({"published": (0.6, "Table 1")}, "needs `against`"),
+        ({"published": ("higher", "Table 1"), "against": {"chance": 0}}, "'above' or 'below'"),
         ({"cause": "c", "incomparable": "i"}, "keep one"),
         ({"values": [0.5]}, "two independent values"),
         ({"values": [0.5, math.nan]}, "finite values"),
@@ -286,6 +287,13 @@ def test_claims_that_cannot_be_judged_are_refused(rec: Record, change: dict, mes
     rec.figure(figure(), "f", title="t", alt="a", data="t")
     with pytest.raises(Refused, match=rf"claim E1\.1.*{message}"):
         rec.claim("E1.1", **CALL | change)
+
+
+def test_a_figure_alone_is_carried_by_the_table_of_its_name(rec: Record) -> None:
+    rec.figure(figure(), "t", "title", "alt")
+    rec.claim("E1.1", "s", [0.5, 0.6], figure="t", published=(0.5, "Table 2"), against={"chance": 0.1})
+    (stored,) = json.loads((rec.out / "claims.json").read_text())
+    assert (stored["data"], stored["paper"], stored["where"]) == ("t", 0.5, "Table 2")
 
 
 def test_provenance_facts_are_stored(rec: Record) -> None:

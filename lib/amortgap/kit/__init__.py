@@ -30,13 +30,15 @@ A figure is drawn from tables, its finding stands in its title, and `rec.figure`
     dots(ax, summary, "mcc", order=list(summary.method), label="ours")     # means and intervals
     marks(ax, paper.set_index("method").value, list(summary.method), PAPER)
     band(ax, curves[curves.method == "SAE"], "step", "mcc", label="SAE", **style("SAE"))
-    rec.figure(fig, "mcc_by_method", title="The finding, as a sentence.",
-        alt="What is drawn, for a reader who cannot see it.", data="summary")
+    title = "The finding, as a sentence."
+    alt = "What is drawn, for a reader who cannot see it."
+    rec.figure(fig, "mcc_by_method", title, alt, data="summary")    # without data: the table of the same name
 
 A claim gets values, one a dictionary or seed, and the kit finds interval and verdict (`amortgap.kit.verdict.RULE`):
 
-    rec.claim("E1.1", says="The SAE reaches this test correlation.", values=scores.mcc, scale="score",
-        published=paper.loc["E1.1"],        # or a number with where="Table 2"; "above" or "below"; None
+    says = "The SAE reaches this test correlation."
+    rec.claim("E1.1", says, scores.mcc, scale="score",
+        published=paper.loc["E1.1"],        # or (0.4, "Table 2"), ("above", "text of section 4"), None
         against={"chance": 0.0},            # what would make the sentence pointless
         cause="", incomparable="",          # see `Record.claim`
         figure="mcc_by_method", note="")                # and data="…" where it is not the figure's table

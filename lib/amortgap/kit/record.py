@@ -115,9 +115,12 @@ class Record:
             tables = [self.table(name, rows) for name, rows in zip(names, made, strict=True)]
         return tables[0] if one else tuple(tables)
 
-    def figure(self, fig: Figure, name: str, *, title: str, alt: str, data: str, columns: int = 4) -> None:
-        """Show `fig` inline with its finding (`title`), a description for those who cannot see it
-        (`alt`), and a link to the table it was drawn from (`data`, already written). Closes `fig`.
+    def figure(
+        self, fig: Figure, name: str, title: str, alt: str, *, data: str = "", columns: int = 4
+    ) -> None:
+        """Show `fig` inline with its finding (`title`), a description for those who cannot see it (`alt`), and a
+        link to the table it was drawn from (`data`, already written; by default the one called `name`).
+        Closes `fig`.
 
         What has a label stands in one legend below the panels, in at most so many columns.
         """
@@ -128,6 +131,7 @@ class Record:
         for field, text in (("title", title), ("alt", alt)):
             if not isinstance(text, str) or not text.strip():
                 raise Refused(f"figure {name!r} needs a non-empty `{field}`")
+        data = data or name
         self._check_table(data, f"figure {name!r}")
         legend(fig, columns)
         picture = as_image(to_svg(fig, name, alt), alt)
@@ -143,14 +147,13 @@ class Record:
     def claim(
         self,
         id: str,
-        *,
         says: str,
         values: Any,
+        *,
         figure: str,
         data: str = "",
         published: Any = None,
         against: Mapping[str, float] | None = None,
-        where: str = "",
         scale: str = "plain",
         cause: str = "",
         incomparable: str = "",
@@ -159,37 +162,30 @@ class Record:
         """Judge one claim by the rule of `amortgap.kit.verdict`, store it and show it as one line.
 
         `values`: one a dictionary or seed; a single number is an exact count; an `Interval` found otherwise is
-        taken as it is. `published`: the paper's number, or
-        a row of `kit.published`, which brings `where` along; "above" or "below" where the paper states only on
-        which side of `against` the value lies; None where it says nothing. `against`: the alternative by name,
-        {"chance": 0.16}. `scale`: "score" for correlations and other scores up to 1 (Fisher z), "log" for
-        quantities that span decades. `cause`: what on the page shows why the paper's number is off; it makes
-        "not reproduced" "corrected". `incomparable`: why the paper's number cannot be compared with ours.
+        taken as it is. `published`: a row of `kit.published`; the paper's number and where it stands,
+        (0.4, "Table 2"); ("above", "text") or "below" where the paper states only on which side of `against` the
+        value lies; None where it says nothing. `against`: the alternative by name, {"chance": 0.16}.
+        `scale`: "score" for correlations and other scores up to 1 (Fisher z), "log" for quantities that span
+        decades. `cause`: what on the page shows why the paper's number is off; it makes "not reproduced"
+        "corrected". `incomparable`: why the paper's number cannot be compared with ours.
 
         `figure` must have been shown and `data` written by this record; without `data` it is the figure's table. A
         claim made again replaces the first, so that a cell can be run again.
         """
-        if hasattr(published, "keys"):
-            where = where or str(published["where"])
-            published = float(published["value"])
-        if published is not None and not where:
-            raise Refused(f"claim {id}: say where in the paper the number stands (`where`)")
+        stated, where = _published(published, f"claim {id}")
         if cause and incomparable:
             raise Refused(f"claim {id} has a cause for a difference and a reason not to compare; keep one")
         data = data or self._figures.get(figure, "")
         ((alternative, level),) = against.items() if against else (("", None),)
         try:
-            found = judge(
-                values, published, level, scale, cause_shown=bool(cause), comparable=not incomparable
-            )
+            found = judge(values, stated, level, scale, cause_shown=bool(cause), comparable=not incomparable)
         except Refused as error:
             raise Refused(f"claim {id}: {error}") from None
         if found.verdict == "corrected" or incomparable:
             note = f"{cause or incomparable} {note}".strip()
-        row = Claim(
-            id, says, where, published, *found[:4], alternative, level, *found[4:], figure, data, note
+        self._keep(
+            Claim(id, says, where, stated, *found[:4], alternative, level, *found[4:], figure, data, note)
         )
-        self._keep(row)
 
     def _keep(self, claim: Claim) -> None:
         if claim.figure not in self._figures:
@@ -238,6 +234,17 @@ def _calls(
         yield partial(compute, item), re.sub(r"\W", "_", "_".join(map(str, [name, *parts])))
 
 
+def _published(said: Any, who: str) -> tuple[float | str | None, str]:
+    """The paper's number, or "above" or "below", and where it says so."""
+    if said is None:
+        return None, ""
+    if hasattr(said, "keys"):
+        return float(said["value"]), str(said["where"])
+    if not isinstance(said, tuple) or len(said) != 2 or not isinstance(said[1], str) or not said[1]:
+        raise Refused(f"{who}: say where in the paper it stands, as in published=(0.4, 'Table 2')")
+    return said
+
+
 def _check_name(name: str, what: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise Refused(f"{what} name {name!r} must be lower-case letters, digits and underscores")
@@ -250,13 +257,8 @@ def _list(names: Iterable[str]) -> str:
 def _show_claim(claim: Claim, link: str) -> None:
     from IPython.display import HTML, display
 
-    said = (
-        "no number"
-        if claim.paper is None
-        else claim.paper
-        if isinstance(claim.paper, str)
-        else number(claim.paper)
-    )
+    said = claim.paper if isinstance(claim.paper, str) else number(claim.paper)
+    said = "no number" if claim.paper is None else said
     paper = f"{said} ({escape(claim.where)})" if claim.where else said
     ours = f"{number(claim.ours)} {interval(claim.low, claim.high)}".strip()
     against = "" if claim.against is None else f"; {escape(claim.alternative)}: {number(claim.against)}"
