@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from amortgap._errors import Refused
 from amortgap._files import write_text
 from amortgap.kit.text import interval, number, typeset
 from amortgap.pages import build
+from amortgap.pages.about import mark_terms
+from amortgap.pages.compare import as_text, claims_of, compare
+from amortgap.pages.findings import read_words
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
@@ -26,6 +30,21 @@ from amortgap.runs.schedule import run_all
 from demo_project import FULL, make_project, write_notebook
 
 NAMES = ["a", "b", "c", "d"]
+WORDS = """
+question = "Is it .6?"
+answers = ["Never made: {E9.9}.", "It is {E2.1} {E2.1.range}, in the paper {E2.1.paper}."]
+figure = "a#curve"
+[[finding]]
+claim = "E2.1"
+says = "Not less than chance: {E2.1}."
+[[finding]]
+claim = "E2.1"
+when = "lower"
+says = "This is false."
+[[finding]]
+claim = "E9.9"
+says = "Never made."
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +59,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         d=["# Not run"],
     )
     folder = made.reports / "quick"
+    (made.notebooks / "findings.toml").write_text(WORDS)
     run_all([make_job(made, name, folder, {}, 1) for name in "abc"], parallel=2)
     build(made, folder, NAMES)
     return made
@@ -51,7 +71,7 @@ def report(project: Project) -> Path:
 
 
 def without_code(text: str) -> str:
-    return re.sub(r'<details class="code">.*?</details>', "", text, flags=re.DOTALL)
+    return re.sub(r'<details class="code">.*?</details>|<script>.*?</script>', "", text, flags=re.DOTALL)
 
 
 class Loads(HTMLParser):
@@ -86,6 +106,7 @@ class Loads(HTMLParser):
         assert self.open.pop() == tag, f"</{tag}> closes another element"
 
     def look(self, tag: str, attrs: dict[str, str | None]) -> None:
+        assert not any(name.startswith("on") for name in attrs), "a handler in the text of a page"
         for name in ("src", "srcset", "data", "poster", "background", "action"):
             if attrs.get(name):
                 self.loads.append(str(attrs[name]))
@@ -97,7 +118,7 @@ class Loads(HTMLParser):
             self.undescribed.append(tag)
 
 
-@pytest.mark.parametrize("name", ["a", "b", "c", "index"])
+@pytest.mark.parametrize("name", ["a", "b", "c", "index", "claims", "about"])
 def test_a_page_loads_nothing_and_is_sound(report: Path, name: str) -> None:
     text = (report / f"{name}.html").read_text()
     page = Loads(text)
@@ -107,7 +128,7 @@ def test_a_page_loads_nothing_and_is_sound(report: Path, name: str) -> None:
     assert len(page.ids) == len(set(page.ids))
     assert '<html lang="en">' in text
     assert 'href="#main"' in text
-    assert "<script" not in text
+    assert text.count("<script") == 1
     for target in page.anchors + [url for url in page.loads if url.startswith("#")]:
         path, _, fragment = target.partition("#")
         if not path:
@@ -137,7 +158,12 @@ def test_what_a_reader_sees(report: Path) -> None:
     assert "Price: 3 &lt; 4 &amp; 5." in text
     assert text.count("<summary>code</summary>") == 6
     assert '<th class="name" scope="row">seeds</th><td>2</td><td>number of seeds; n = 2 is few</td>' in text
-    assert text.index("<h1") < text.index('<nav class="toc"') < text.index("Its <em>summary")
+    assert (
+        text.index("<h1")
+        < text.index('class="box"')
+        < text.index('<nav class="toc"')
+        < text.index("Its <em>summary")
+    )
     assert '<a href="#found-2">' in text
     assert '<td class="n">0.61</td>' in text
     assert "<td>SAE</td>" in text
@@ -146,12 +172,12 @@ def test_what_a_reader_sees(report: Path) -> None:
     assert '<a href="https://example.org/paper">' in text
     assert "<dt>device</dt><dd>cpu</dd>" in text
     assert "<dt>commit</dt><dd>unknown</dd>" in text
-    assert '<a href="b.html">Broken →</a>' in text
+    assert '<a class="around" href="b.html" title="Broken">Broken →</a>' in text
 
 
-def test_the_index_has_claims_pages_and_failures(report: Path) -> None:
-    text = (report / "index.html").read_text()
-    row = re.search(r'<tr id="claim-E2.1">.*?</tr>', text, flags=re.DOTALL)
+def test_the_claims_page_shows_the_number_the_interval_and_the_way(report: Path) -> None:
+    text = (report / "claims.html").read_text()
+    row = re.search(r'<tr id="claim-E2.1".*?</tr>', text, flags=re.DOTALL)
     assert row
     for part in (
         ">0.610<",
@@ -163,12 +189,90 @@ def test_the_index_has_claims_pages_and_failures(report: Path) -> None:
         "data/a/mcc.json",
     ):
         assert part in row[0]
-    assert "✗ failed: ZeroDivisionError: division by zero" in text
-    assert "d <span class" in text
-    assert "not run yet" in text
-    assert "Its <em>summary</em>" in text
-    assert "https://example.org" not in text  # links are taken out of the summary
+    assert (
+        text.count("<li>", text.index('class="rule"'), text.index("</ol>", text.index('class="rule"'))) == 5
+    )
     assert json.loads((report / "data" / "claims.json").read_text())[0]["page"] == "a"
+
+
+def test_the_index_answers_and_names_failures(report: Path) -> None:
+    text = (report / "index.html").read_text()
+    heading = re.search(r"<h1>(.*?)</h1>", text)
+    assert heading
+    assert heading[1] == "Is it .6?"
+    assert 'It is <a href="claims.html#claim-E2.1">0.610</a> [0.605, 0.615], in the paper 0.610.' in text
+    assert 'id="fig-curve"' in text
+    assert "Not less than chance: <a" in text
+    assert "It is .6." in text, "a sentence that the run does not bear out gives way to the claim's own"
+    assert "This is false" not in text
+    assert "Never made" not in text
+    row = re.search(r'<tr><th scope="row"><a href="a.html">.*?</tr>', text, flags=re.DOTALL)
+    assert row
+    assert "A &lt;finding&gt;." in row[0]
+    assert "✗ failed: ZeroDivisionError: division by zero" in text
+    assert "not run yet" in text
+
+
+def test_words_about_a_report_are_checked(tmp_path: Path) -> None:
+    file = tmp_path / "findings.toml"
+    file.write_text("question = ")
+    with pytest.raises(Refused, match=r"findings\.toml"):
+        read_words(file)
+    file.write_text("questions = 'x'")
+    with pytest.raises(Refused, match="unknown key 'questions'"):
+        read_words(file)
+    assert read_words(tmp_path / "none.toml").findings == ()
+
+
+def test_the_words_of_this_project_name_claims_of_its_notebooks() -> None:
+    notebooks = Path(__file__).parents[1] / "notebooks"
+    words = read_words(notebooks / "findings.toml")
+    texts = {file.stem: file.read_text() for file in notebooks.glob("*.ipynb")}
+    assert set(words.pages) <= set(texts)
+    page, figure = words.figure or ("", "")
+    assert f'\\"{figure}\\"' in texts[page]
+    for page, wanted in words.pages.items():
+        if "figure" in wanted:
+            assert f'\\"{wanted["figure"]}\\"' in texts[page]
+
+
+def test_terms_are_marked_once_and_never_inside_links_or_code() -> None:
+    html = "<h2>MCC</h2><p>The <code>MCC</code> <a href='x'>MCC</a>, MCC and MCC; FMCC, MCC-like</p>"
+    marked = mark_terms(html, {"MCC": 'a "score"'})
+    assert marked.count('class="term"') == 1
+    assert marked.index('class="term"') > marked.index("</a>,")
+    assert 'title="a &quot;score&quot;"' in marked
+    both = mark_terms("<p>the amortisation gap</p>", {"gap": "short", "amortisation gap": "long"})
+    assert ">amortisation gap</a>" in both
+    assert re.sub(r"<a class=\"term\"[^>]*>(.*?)</a>", r"\1", marked) == html
+
+
+def test_a_page_hands_over_its_tables_its_notebook_and_its_command(report: Path) -> None:
+    text = (report / "a.html").read_text()
+    assert 'href="data/a/run.ipynb"' in text
+    assert "amortgap run a</pre>" in text
+    with zipfile.ZipFile(report / "data/a.zip") as archive:
+        assert archive.namelist() == ["a/mcc.csv"]
+        assert archive.read("a/mcc.csv").decode() == "method,seed,mcc\nSAE,0,0.6\nSAE,1,0.61\n"
+
+
+def test_two_reports_are_compared_claim_by_claim(report: Path, tmp_path: Path) -> None:
+    claims = json.loads((report / "data/claims.json").read_text())
+    other = [claims[0] | {"ours": 0.7, "low": 0.69, "high": 0.71}, claims[0] | {"id": "E2.2"}]
+    write_text(tmp_path / "claims.json", json.dumps(other))
+    one, two = claims_of("quick", report.parent), claims_of(str(tmp_path / "claims.json"), report.parent)
+    rows = compare(one, two)
+    assert [(row["id"], row["apart"]) for row in rows] == [("E2.1", True), ("E2.2", False)]
+    assert rows[0]["difference"] == pytest.approx(0.7 - claims[0]["ours"])
+    assert rows[1]["ours_a"] is None
+    lines = as_text(rows, ("quick", "other")).splitlines()
+    assert lines[1].startswith("*  E2.1  0.61   0.61   0.7    0.09")
+    assert lines[-1].startswith("1 claims are made by both; 1 of them")
+    with pytest.raises(Refused, match="neither a report"):
+        claims_of("nothing", report.parent)
+    write_text(tmp_path / "claims.json", "{")
+    with pytest.raises(Refused, match="does not hold claims"):
+        claims_of(str(tmp_path / "claims.json"), report.parent)
 
 
 def test_a_failed_page_tells_where(report: Path) -> None:
@@ -189,7 +293,7 @@ def test_a_second_build_renders_only_what_has_changed(
     before, made = pages(report), []
 
     def rendered(*arguments: object) -> object:
-        made.append(arguments[2]["notebook"])
+        made.append(arguments[1]["notebook"])
         return render_page(*arguments)
 
     monkeypatch.setattr("amortgap.pages.page.render_page", rendered)
@@ -244,7 +348,7 @@ def test_every_kind_of_damage_is_named_in_one_sentence(project: Project, report:
     assert file in reason
     build(project, copy, NAMES)
     assert not (copy / "a.html").exists()
-    assert f"– {reason}</span>" in (copy / "index.html").read_text()
+    assert f"not shown: {reason}</td>" in (copy / "index.html").read_text()
     shutil.rmtree(path)
     path.write_bytes(data)
     assert changes(one)[0] == []
@@ -412,7 +516,7 @@ def test_a_withdrawn_claim_keeps_its_numbers_and_loses_its_verdict(project: Proj
         lines.unlink()
     before, after = (json.loads((folder / "data/claims.json").read_text())[0] for folder in (report, copy))
     assert after == before | {"verdict": "being made again", "note": "The <weight> was wrong."}
-    assert "1 being made again" in (copy / "index.html").read_text()
+    assert "<b>1</b> ↻ being made again" in (copy / "index.html").read_text()
     page = (copy / "a.html").read_text()
     assert "The &lt;weight&gt; was wrong." in page
     line = re.search(r'<p class="claim" id="claim-E2.1">.*?</p>', page)

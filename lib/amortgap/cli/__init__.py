@@ -116,6 +116,12 @@ COMMANDS: dict[str, Command] = {
         "the SAE was trained on, in the model's own units; a thousand tokens take about a minute on a laptop. An\n"
         "SAE saved as a pickle is converted by safetensors.torch.save_file(state_dict, 'my_sae.safetensors').",
     ),
+    "compare": (
+        notebooks.compare_options,
+        notebooks.compare,
+        "put the claims of two reports side by side",
+        "  amortgap compare quick paper\n  amortgap compare paper /tmp/other/reports/paper",
+    ),
     "list": (
         lambda parser: None,
         notebooks.list_notebooks,

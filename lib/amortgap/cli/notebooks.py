@@ -130,6 +130,23 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
+def compare_options(parser: argparse.ArgumentParser) -> None:
+    for name in ("A", "B"):
+        parser.add_argument(
+            name.lower(), metavar=name, help="a profile, the folder of a report, or its data/claims.json"
+        )
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`amortgap compare A B`: each claim with the paper's number, ours in A and in B, and the difference."""
+    from amortgap.pages import compare as side_by_side
+
+    reports = find_project().reports
+    one, two = (side_by_side.claims_of(where, reports) for where in (options.a, options.b))
+    print(side_by_side.as_text(side_by_side.compare(one, two), (options.a, options.b)))
+    return 0
+
+
 def list_notebooks(options: argparse.Namespace) -> int:
     """`amortgap list`: notebooks with title, parameters and profiles."""
     from amortgap.runs.notebook import Notebook

@@ -10,7 +10,8 @@ def number(value: float | None) -> str:
     """Three decimals, four digits for large and small values, a power of ten beyond; a dash for no number."""
     if value is None:
         return "–"
-    digits, _, power = (f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}").partition("e")
+    text = f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+    digits, _, power = (f"{value:.3g}" if "e" in text else text).partition("e")
     text = f"{digits}·10<sup>{int(power)}</sup>" if power else digits
     return text.replace("-", "−")
 

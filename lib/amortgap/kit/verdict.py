@@ -18,14 +18,18 @@ VERDICTS = {
     "beyond": "+",
 }
 
-RULE = """\
-P, in brackets, is where the value of one more dictionary (or seed) lies with 95 % probability. Each claim names the
-alternative that would make it pointless: chance, an untrained read-out, another method's number, no difference.
-Reproduced: the paper's number is in P and the alternative is not. Inconclusive: both are in P.
-Not reproduced: the paper's number is outside P. Corrected: it is outside, and an experiment on the page shows why.
-Not comparable: model, data or budget differ from the paper's. Beyond: the paper has no such number.
-Where the paper states only a direction, and beyond it, brackets hold the 95 % interval of the mean; a direction is
-inconclusive where that interval holds the alternative."""
+#: One sentence or more a line.
+RULE = (
+    "Brackets hold the interval that decides: where the value of one more dictionary (or seed) lies with 95 % "
+    "probability. Where the paper states only a direction, and beyond it, they hold the 95 % interval of the mean.",
+    "Each claim names, before results are seen, the alternative that would make it pointless: chance, an untrained "
+    "read-out, another method's number, no difference.",
+    "Reproduced: the paper's number is inside and the alternative is not. Inconclusive: both are inside, or the "
+    "direction cannot be told.",
+    "Not reproduced: the paper's number is outside; the verdict says on which side ours lies. Corrected: outside, "
+    "and an experiment on the page shows why.",
+    "Not comparable: model, data, algorithm or budget differ from the paper's. Beyond: the paper has no number.",
+)
 
 
 class Judgement(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amortgap.kit.svg import to_svg, use_style
-from amortgap.pages.page import frame
+from amortgap.pages.frame import frame
 
 if TYPE_CHECKING:
     from amortgap.audit import AuditResult, Row
@@ -53,7 +53,7 @@ explain.</p>
 the encoder. The largest relative duality gap of its solutions is {scored.worst_gap:.1e} (asked for:
 {scored.tol:g}). Everything shown stands in <a href="audit.json">audit.json</a>.</p>"""
     facts = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in sae.items())
-    return frame(f"Audit of {name}", [], body, f"<p>The SAE</p>\n<dl>{facts}</dl>")
+    return frame(f"Audit of {name}", "", body, f"<p>The SAE</p>\n<dl>{facts}</dl>")
 
 
 def findings(result: AuditResult) -> list[str]:

@@ -9,68 +9,111 @@ from typing import Any
 
 from amortgap._files import digest, write_json
 from amortgap.kit.claims import merge
+from amortgap.pages.about import about_body, read_about
+from amortgap.pages.downloads import write_archive
+from amortgap.pages.findings import read_words
 from amortgap.pages.rendered import Rendered
-from amortgap.pages.withdrawn import Withdrawal, mark_claims, withdrawals
+from amortgap.pages.report import Report
+from amortgap.pages.withdrawn import mark_claims, withdrawals
 from amortgap.runs.jobs import read_state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
 
-def build(project: Project, report: Path, names: Sequence[str]) -> Path:
-    """Render what has run of the notebooks `names` into the folder `report`; returns `index.html`.
+def build(project: Project, folder: Path, names: Sequence[str]) -> Path:
+    """Render what has run of the notebooks `names` into the folder of a report; returns `index.html`.
 
-    Writes `<name>.html` for each notebook that has ended, `data/claims.json` and `index.html`, the
-    index last, and leaves pages alone whose sources are as they were. Raises `Refused` when two pages use
-    one claim id or a formula cannot be read.
+    Writes `<name>.html` for each notebook that has ended and `data/<name>.zip` with its tables,
+    `data/claims.json`, `claims.html`, `about.html`, and `index.html` last, and leaves pages alone whose sources
+    are as they were. Raises `Refused` when two pages use one claim id or a formula cannot be read.
     """
-    states = {name: read_state(report / "data" / name) for name in names}
+    states = {name: read_state(folder / "data" / name) for name in names}
     runs = {name: run for name, (run, _) in states.items() if run}
     absent = {name: trouble for name, (run, trouble) in states.items() if not run}
     listed = withdrawals(project.notebooks / "withdrawn.csv")
-    withdrawn = [one for one in listed if one.page in runs and one.holds_for(runs[one.page])]
-    done = (report / "data" / name for name, run in runs.items() if run["status"] == "done")
-    claims = mark_claims(merge(done), withdrawn)
-    titles = {name: Notebook(project.notebook(name)).plain_title for name in runs}
-    rendered = Rendered(report)
+    withdrawn = tuple(one for one in listed if one.page in runs and one.holds_for(runs[one.page]))
+    done = (folder / "data" / name for name, run in runs.items() if run["status"] == "done")
+    report = Report(
+        project,
+        folder,
+        {name: Notebook(project.notebook(name)).plain_title for name in runs},
+        read_words(project.notebooks / "findings.toml"),
+        read_about(project.notebooks / "about.toml"),
+        withdrawn,
+        tuple(mark_claims(merge(done), withdrawn)),
+    )
+    rendered = Rendered(folder)
     for name in absent:
         rendered.forget(f"{name}.html")
-    pages = {
-        name: _page(rendered, project, report, run, titles, [one for one in withdrawn if one.page == name])
-        for name, run in runs.items()
-    }
-    write_json(report / "data" / "claims.json", claims)
-
-    def index() -> tuple[str, None]:
-        from amortgap.pages.index import render_index
-        from amortgap.pages.page import Page
-
-        shown = {name: Page(**facts) for name, facts in pages.items()}
-        return render_index(report.name, list(names), shown, runs, absent, claims), None
-
-    rendered.page("index.html", [report.name, list(names), pages, runs, absent, claims], index)
-    return report / "index.html"
+    pages = {name: _page(rendered, report, run) for name, run in runs.items()}
+    write_json(folder / "data" / "claims.json", list(report.claims))
+    _shared(rendered, report, list(names), pages, runs, absent)
+    return folder / "index.html"
 
 
-def _page(
-    rendered: Rendered,
-    project: Project,
-    report: Path,
-    run: dict[str, Any],
-    titles: dict[str, str],
-    withdrawn: list[Withdrawal],
-) -> dict[str, str]:
+def _page(rendered: Rendered, report: Report, run: dict[str, Any]) -> dict[str, str]:
     """What the index shows of the page of `run`, which is rendered when it must be."""
     name = run["notebook"]
-    kept = report / "data" / name / ("run.ipynb" if run["status"] == "done" else run["error"]["kept"])
+    folder = report.folder / "data" / name
+    kept = folder / ("run.ipynb" if run["status"] == "done" else run["error"]["kept"])
     executed = digest(kept) if kept.is_file() else ""
-    reasons = [asdict(one) for one in withdrawn]
 
     def make() -> tuple[str, dict[str, str]]:
         from amortgap.pages.page import render_page
 
-        document, page = render_page(project, report, run, list(titles), titles, withdrawn)
+        write_archive(folder)
+        document, page = render_page(report, run)
         return document, asdict(page)
 
-    source = [digest(project.notebook(name)), executed, run, titles, reasons]
+    reasons = [asdict(one) for one in report.withdrawn_on(name)]
+    words = [
+        report.words.pages.get(name),
+        asdict(report.about),
+        report.claims_on(name),
+        report.navigation.bar(name),
+    ]
+    source = [digest(report.project.notebook(name)), executed, run, reasons, words]
+    if not folder.with_suffix(".zip").is_file():
+        write_archive(folder)
     facts: dict[str, str] = rendered.page(f"{name}.html", source, make)
     return facts
+
+
+def _shared(
+    rendered: Rendered,
+    report: Report,
+    names: list[str],
+    pages: dict[str, dict[str, str]],
+    runs: dict[str, dict[str, Any]],
+    absent: dict[str, str],
+) -> None:
+    """The pages that belong to no notebook."""
+    from amortgap.pages.claims import claims_body
+    from amortgap.pages.frame import frame
+    from amortgap.pages.index import common, index_body, main_figure
+    from amortgap.pages.page import Page, footer
+
+    claims, ended = list(report.claims), [run["provenance"] for run in runs.values()]
+    ending = footer(common(report.folder.name, ended)) if ended else ""
+    bar = report.navigation.bar
+
+    def index() -> str:
+        shown = {name: Page(**facts) for name, facts in pages.items()}
+        figure, (page, name) = "", report.words.figure or ("", "")
+        if page in shown:
+            figure = main_figure(page, name, (report.folder / f"{page}.html").read_text(encoding="utf-8"))
+        body = index_body(report.words, names, shown, runs, absent, claims, figure)
+        return frame(report.words.question, bar("index"), body, ending)
+
+    def table() -> str:
+        body = claims_body(claims, report.titles)
+        return frame("Do the paper’s numbers hold?", bar("claims"), body, ending, ("page", "claims"))
+
+    def about() -> str:
+        body = about_body(report.about, [(one.page, one.why) for one in report.withdrawn])
+        return frame("About this report", bar("about"), body, ending)
+
+    source = [asdict(report.words), asdict(report.about), names, pages, runs, absent, claims, bar("")]
+    rendered.page("claims.html", source, lambda: (table(), None))
+    rendered.page("about.html", source, lambda: (about(), None))
+    rendered.page("index.html", source, lambda: (index(), None))

@@ -45,7 +45,12 @@ class _Renderer(IPythonRenderer):
         taken = {identifier for _, identifier, _ in self.headings}
         identifier = next(s for n in range(1, 999) if (s := slug if n == 1 else f"{slug}-{n}") not in taken)
         self.headings.append((level, identifier, text))
-        return f'<h{level} id="{identifier}">{text}</h{level}>\n'
+        link = (
+            f' <a class="here" href="#{identifier}" aria-label="link to this section">#</a>'
+            if level > 1
+            else ""
+        )
+        return f'<h{level} id="{identifier}">{text}{link}</h{level}>\n'
 
 
 class Cells:

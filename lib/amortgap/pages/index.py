@@ -1,115 +1,98 @@
-"""The first page of a report: what this is, the claims, the pages."""
+"""The first page of a report: the answer, what was found, and each page's question with its answer."""
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from html import escape
 from typing import Any
 
 from amortgap.kit.text import interval, number, typeset
-from amortgap.kit.verdict import RULE, VERDICTS
-from amortgap.pages import withdrawn
-from amortgap.pages.page import Page, duration, footer, frame
+from amortgap.pages.claims import tally, verdict
+from amortgap.pages.findings import Words, borne_out, filled, paper_number
+from amortgap.pages.page import Page, duration
+from amortgap.pages.shapes import strip
 
-INTRODUCTION = """
-<p>A sparse autoencoder reads a sparse code off an activation in one feed-forward step instead of solving for
-it. What is lost by that is the <em>amortisation gap</em>. This report reproduces, corrects and extends
-“Compute Optimal Inference and Provable Amortisation Gap in Sparse Autoencoders”
-(O’Neill, Gumran, Klindt; <a href="https://arxiv.org/abs/2411.13117">arXiv 2411.13117</a>).
-Every number below stands in a data file beside this page, written by the run that its page describes.</p>
-"""
+INTRODUCTION = """<p>A sparse autoencoder (SAE) explains an activation by a sparse code, which it reads off in one
+feed-forward step instead of solving for it. What is lost by that is the <em>amortisation gap</em>. This report
+reproduces, corrects and extends “Compute Optimal Inference and Provable Amortisation Gap in Sparse
+Autoencoders” (O’Neill, Gumran, Klindt; <a href="https://arxiv.org/abs/2411.13117">arXiv 2411.13117</a>).
+MCC, the mean correlation with the true codes, is 1 when all are found. Brackets hold
+<a href="claims.html#rule">the interval that decides</a>.</p>"""
 
 
-def render_index(
-    profile: str,
+def index_body(
+    words: Words,
     names: list[str],
     pages: dict[str, Page],
     runs: dict[str, dict[str, Any]],
     absent: dict[str, str],
     claims: list[dict[str, Any]],
+    figure: str,
 ) -> str:
-    """The index as an HTML document.
-
-    Each of the notebooks `names` has a page and a run, or is `absent` with the reason.
-    """
-    title = f"amortgap: the {profile} report"
-    body = f"<h1>{escape(title)}</h1>\n{INTRODUCTION}{_claims(claims)}\n{_pages(names, pages, runs, absent)}"
-    ended = [run["provenance"] for run in runs.values()]
-    return frame(title, [], body, footer(_common(profile, ended)) if ended else "")
-
-
-def _claims(claims: list[dict[str, Any]]) -> str:
-    if not claims:
-        return "<h2>Claims</h2>\n<p>No page of this report makes a claim yet.</p>\n"
-    rows = "\n".join(_claim(claim) for claim in claims)
-    counts = Counter(claim["verdict"] for claim in claims)
-    verdicts = ", ".join(
-        f"{symbol} {counts[verdict]} {verdict}"
-        for verdict, symbol in SYMBOLS.items()
-        if verdict in counts or verdict in VERDICTS
+    """The index's content. Each of the notebooks `names` has a page and a run, or is `absent` with the reason."""
+    known = {claim["id"]: claim for claim in claims}
+    answer = next((text for one in words.answers if (text := filled(one, known))), "")
+    answer = f'<p class="answer">{answer}</p>\n' if answer else ""
+    held = (
+        f'<h2 id="hold">Do the paper’s numbers hold?</h2>\n{tally(claims, "claims.html")}\n' if claims else ""
     )
     return (
-        f"<h2>Claims</h2>\n<p>{verdicts}.</p>\n<p>{RULE}</p>\n<p>{COLUMNS}</p>\n"
-        '<div class="scroll wide"><table class="claims">\n<thead><tr><th>id</th><th>claim</th>'
-        '<th class="n">paper</th><th class="n">ours</th><th class="n">against</th><th>verdict</th></tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table></div>\n"
+        f"<h1>{escape(words.question)}</h1>\n{answer}{figure}\n{held}{_findings(words, known)}"
+        f"{_table(names, pages, runs, absent)}\n<h2>What this is</h2>\n{INTRODUCTION}"
     )
 
 
-COLUMNS = """“Ours” is our estimate. “Against” is the alternative. <b>MCC</b>: mean correlation of
-found and true codes after the best one-to-one matching of latents, and of columns for a dictionary; 1 is perfect.
-<b>FVU</b>: share of the variance that a code leaves unexplained. <b>SAE</b>: sparse autoencoder, one linear map and
-relu; <b>MLP</b>: an encoder with a hidden layer; <b>ITO</b>: the paper’s inference-time optimisation; <b>OMP</b>:
-orthogonal matching pursuit."""
-
-SYMBOLS = VERDICTS | {withdrawn.VERDICT: withdrawn.SYMBOL}
-
-
-def _claim(claim: dict[str, Any]) -> str:
-    page = f"{claim['page']}.html"
-    note = f'<br><span class="soft">{typeset(claim["note"])}</span>' if claim["note"] else ""
-    good = claim["verdict"] in ("reproduced", "beyond")
-    paper = claim["paper"] if isinstance(claim["paper"], str) else number(claim["paper"])
-    # claims of runs before the six verdicts have a chance level instead, and say neither where nor which way
-    against, alternative = claim.get("against", claim.get("chance")), claim.get("alternative", "")
-    where, direction = (
-        f'<br><span class="soft">{escape(claim[name])}</span>' if claim.get(name) else ""
-        for name in ("where", "direction")
-    )
-    return (
-        f'<tr id="claim-{claim["id"]}"><th class="name" scope="row">{claim["id"]}</th>'
-        f"<td>{typeset(claim['says'])}{note}</td>"
-        f'<td class="n">{paper}{where}</td>'
-        f'<td class="n">{number(claim["ours"])}<br>'
-        f'<span class="soft">{interval(claim["low"], claim["high"])}</span></td>'
-        f'<td class="n">{number(against)}<br><span class="soft">{escape(alternative)}</span></td>'
-        f'<td><span class="{"yes" if good else "no"}">{SYMBOLS[claim["verdict"]]} {claim["verdict"]}</span>'
-        f"{direction}<br>"
-        f'<a href="{page}#fig-{claim["figure"]}">figure</a>, '
-        f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></td></tr>'
-    )
+def _findings(words: Words, known: dict[str, dict[str, Any]]) -> str:
+    items = []
+    for finding in words.findings:
+        if not (claim := known.get(finding["claim"])):
+            continue
+        says = filled(finding["says"], known) if borne_out(finding, claim) else None
+        topic = f"<h3>{escape(finding['topic'])}</h3>" if finding.get("topic") else ""
+        paper = f", the paper {paper_number(claim)}" if claim["paper"] is not None else ""
+        items.append(
+            f'<li>{topic}<p>{says or typeset(claim["says"])}</p>\n<p class="number"><b>{number(claim["ours"])}</b> '
+            f"{interval(claim['low'], claim['high'])}{paper}. {verdict(claim)}</p>\n{strip(claim)}\n"
+            f'<p><a href="{claim["page"]}.html#fig-{claim["figure"]}">{claim["id"]}: figure and data</a></p></li>'
+        )
+    if not items:
+        return ""
+    key = "● ours with its interval, ◇ the paper, │ the alternative that would make it pointless"
+    head = f'<h2 id="findings">What was found</h2>\n<p class="soft">{key}.</p>'
+    return f'{head}\n<ul class="findings">\n{"".join(items)}\n</ul>\n'
 
 
-def _pages(
+def _table(
     names: list[str], pages: dict[str, Page], runs: dict[str, dict[str, Any]], absent: dict[str, str]
 ) -> str:
-    items = []
+    rows = []
     for name in names:
         if name in absent:
-            items.append(f'<li><p>{escape(name)} <span class="no">– {escape(absent[name])}</span></p></li>')
+            rows.append(
+                f'<tr><th scope="row">{escape(name)}</th><td></td>'
+                f'<td class="no">not shown: {escape(absent[name])}</td><td></td></tr>'
+            )
             continue
         page, run = pages[name], runs[name]
-        state = f'<span class="soft">({duration(run["provenance"]["seconds"])})</span>'
+        state, answer = f'<span class="yes">✓ {page.state}</span>', page.answer or page.summary
         if run["status"] == "failed":
             error = run["error"]
             state = f'<span class="no">✗ failed: {escape(error["kind"])}: {escape(error["message"])}</span>'
-        summary = f"<br>{page.summary}" if page.summary else ""
-        items.append(f'<li><p><a href="{name}.html">{page.title}</a> {state}{summary}</p></li>')
-    return "<h2>Pages</h2>\n<ul>\n" + "\n".join(items) + "\n</ul>"
+        elif page.state != "current":
+            state = f'<span class="no">↻ {page.state}</span>'
+        rows.append(
+            f'<tr><th scope="row"><a href="{name}.html">{page.title}</a></th><td>{answer}</td><td>{state}</td>'
+            f'<td class="n">{duration(run["provenance"]["seconds"])}</td></tr>'
+        )
+    return (
+        '<h2 id="pages">Every question, its answer</h2>\n<div class="scroll wide"><table class="questions">\n'
+        '<thead><tr><th scope="col">question</th><th scope="col">answer</th><th scope="col">status</th>'
+        f'<th scope="col" class="n">time</th></tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>'
+    )
 
 
-def _common(profile: str, ended: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the runs share; where they differ, every value."""
+def common(profile: str, ended: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the runs share, for the footer; where they differ, every value."""
     shared: dict[str, Any] = {"profile": profile}
     for name in ("commit", "device", "cpu", "python", "torch", "numpy", "scipy"):
         values = sorted({str(run[name]) for run in ended if name in run})
@@ -118,3 +101,12 @@ def _common(profile: str, ended: list[dict[str, Any]]) -> dict[str, Any]:
     shared["started"] = min(run["started"] for run in ended)
     shared["ended"] = max(run["ended"] for run in ended)
     return shared | {"seconds": sum(run["seconds"] for run in ended)}
+
+
+def main_figure(page: str, name: str, document: str) -> str:
+    """The figure `name` out of the `document` of `page`, for the index; empty where it is not there."""
+    found = re.search(rf'<figure\b[^>]*\bid="fig-{re.escape(name)}".*?</figure>', document, flags=re.DOTALL)
+    if not found:
+        return ""
+    link = f'<a href="{page}.html#fig-{name}">the page of this figure</a>'
+    return found[0].replace("</figcaption>", f" {link}</figcaption>")

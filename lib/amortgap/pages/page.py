@@ -3,94 +3,128 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
-from amortgap.pages.font import font_css
+from amortgap.kit.text import interval, number, typeset
+from amortgap.pages.about import cite_box, mark_terms, references
+from amortgap.pages.claims import verdict
+from amortgap.pages.downloads import box
+from amortgap.pages.findings import paper_number
+from amortgap.pages.frame import frame
 from amortgap.pages.links import relink
-from amortgap.pages.withdrawn import Withdrawal, mark_page, notice
+from amortgap.pages.report import Report
+from amortgap.pages.withdrawn import VERDICT, mark_page, notice
 from amortgap.runs.notebook import Notebook
-from amortgap.runs.project import Project
 from amortgap.runs.sources import read_cell
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-TEMPLATES = Path(__file__).parent / "templates"
-
 
 @dataclass(frozen=True)
 class Page:
-    """What the index shows of a page: its name, title and first paragraph, both as HTML."""
+    """What the index shows of a page, as HTML: title, first paragraph, the finding that answers it, state."""
 
     name: str
     title: str
     summary: str
+    answer: str
+    state: str
 
 
-@lru_cache(maxsize=1)
-def _frame() -> tuple[Any, str]:
-    from jinja2 import Template
-
-    frame = Template((TEMPLATES / "frame.html.j2").read_text(encoding="utf-8"))
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return frame, re.sub(r"\s*\n\s*", "\n", style)
-
-
-def frame(title: str, links: list[dict[str, str]], body: str, footer: str) -> str:
-    """A whole HTML document around `body`, with style and mathematical font inside it."""
-    template, style = _frame()
-    return str(
-        template.render(
-            title=escape(title), style=style, font=font_css(body), links=links, body=body, footer=footer
-        )
-    )
-
-
-def render_page(
-    project: Project,
-    report: Path,
-    run: dict[str, Any],
-    names: list[str],
-    titles: dict[str, str],
-    withdrawn: Sequence[Withdrawal],
-) -> tuple[str, Page]:
+def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     """The page of the notebook of `run` as an HTML document, and what the index needs of it.
 
-    `names` are the pages of this report in order, `titles` their plain titles for the links. What is `withdrawn`
-    of this page is marked. Text comes from the notebook as it is now, where its code is still what was run.
+    What is withdrawn of this page is marked. Text comes from the notebook as it is now, where its code is still
+    what was run.
     """
     import nbformat
 
     from amortgap.pages.cells import Cells
 
-    name = run["notebook"]
-    notebook = Notebook(project.notebook(name))
+    name, project = run["notebook"], report.project
+    notebook, folder = Notebook(project.notebook(name)), report.folder / "data" / name
+    withdrawn = report.withdrawn_on(name)
     kept = run["error"]["kept"] if run["status"] == "failed" else "run.ipynb"
     # Nothing is kept of a notebook whose kernel did not start.
-    executed = (
-        nbformat.read(report / "data" / name / kept, as_version=4) if kept else nbformat.v4.new_notebook()
-    )
+    executed = nbformat.read(folder / kept, as_version=4) if kept else nbformat.v4.new_notebook()
     current = nbformat.read(notebook.path, as_version=4)
     cells = Cells(with_text_of(current, executed), parameters_table(notebook, run["parameters"]))
     try:
         body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).split(SEPARATOR)
     except Refused as error:
         raise Refused(f"{name}: {error}") from error
-    body = relink(mark_page(body, withdrawn), project.notebooks, report, names)
+    body = relink(mark_page(body, withdrawn), project.notebooks, report.folder, report.titles)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)
-    opening = body[heading.end() :] if heading else body
-    first = re.match(r"\s*<p>(.*?)</p>", opening, flags=re.DOTALL)
-    summary = re.sub(r"</?a\b[^>]*>", "", first[1]) if first else ""
     place = heading.end() if heading else 0
-    body = body[:place] + failure(run) + notice(withdrawn) + contents + body[place:]
-    document = frame(titles[name], _links(name, names, titles), body, footer(run["provenance"]))
-    return document, Page(name, heading[1] if heading else escape(name), summary)
+    first = re.match(r"\s*<p>(.*?)</p>", body[place:], flags=re.DOTALL)
+    summary = re.sub(r"</?a\b[^>]*>", "", first[1]) if first else ""
+    wanted = report.words.pages.get(name, {})
+    page = Page(
+        name,
+        heading[1] if heading else escape(name),
+        summary,
+        finding(body, wanted.get("figure", "")),
+        VERDICT if withdrawn else "current",
+    )
+    opening = failure(run) + notice(withdrawn) + verdict_box(report.claims_on(name), wanted.get("claims"))
+    ending = cite_box() + box(folder, notebook, run) + references(body, report.about)
+    rest = mark_terms(folded(body[place:]), report.about.terms)
+    body = body[:place] + opening + contents + rest + ending
+    nav = report.navigation.bar(name)
+    return frame(report.titles[name], nav, body, footer(run["provenance"])), page
+
+
+def finding(body: str, figure: str) -> str:
+    """The caption, without its links, of the figure of that name, or of the first; empty where there is none."""
+    name = f'{re.escape(figure)}"' if figure else ""
+    wanted = rf'<figure\b[^>]*\bid="fig-{name}.*?<figcaption[^>]*>(.*?)</figcaption>'
+    found = re.search(wanted, body, flags=re.DOTALL)
+    return re.sub(r"<a\b.*?</a>", "", found[1], flags=re.DOTALL).strip() if found else ""
+
+
+def verdict_box(claims: list[dict[str, Any]], wanted: list[str] | None) -> str:
+    """What the paper says, what we find, and why they differ, for the claims `wanted` (default: the first three).
+
+    Empty where the page makes none of them.
+    """
+    chosen = [claim for claim in claims if wanted is None or claim["id"] in wanted]
+    chosen = sorted(chosen, key=lambda claim: wanted.index(claim["id"])) if wanted else chosen
+    items = []
+    for claim in chosen[:3]:
+        where = f" ({escape(claim['where'])})" if claim.get("where") else ""
+        says = "no number" if claim["paper"] is None else f"{paper_number(claim)}{where}"
+        why = f"<dt>why</dt><dd>{typeset(claim['note'])}</dd>" if claim["note"] else ""
+        ours = f"{number(claim['ours'])} {interval(claim['low'], claim['high'])}"
+        items.append(
+            f'<div><p><a href="claims.html#claim-{claim["id"]}">{claim["id"]}</a> {typeset(claim["says"])}</p>\n'
+            f"<dl><dt>the paper</dt><dd>{says}</dd><dt>we find</dt><dd>{ours} {verdict(claim)}</dd>{why}</dl></div>"
+        )
+    if not items:
+        return ""
+    return f'<section class="box" aria-label="The paper and we">\n{chr(10).join(items)}\n</section>\n'
+
+
+#: More claims than this in a row are folded.
+ROW = 6
+
+
+def folded(body: str) -> str:
+    """`body` with long rows of claims folded."""
+
+    def fold(found: re.Match[str]) -> str:
+        count = found[0].count('<p class="claim"')
+        if count <= ROW:
+            return found[0]
+        return (
+            f'<details class="print"><summary>{count} claims, with their numbers and verdicts</summary>\n{found[0]}'
+            f'</details>\n<p class="soft">The same in <a href="claims.html">the table of all claims</a>.</p>\n'
+        )
+
+    return re.sub(r'(?:<p class="claim"(?:(?!</p>).)*</p>\s*)+', fold, body, flags=re.DOTALL)
 
 
 def with_text_of(current: NotebookNode, executed: NotebookNode) -> NotebookNode:
@@ -115,17 +149,6 @@ def _code(notebook: NotebookNode) -> list[NotebookNode]:
 
 #: Stands between the body and its table of contents while formulas are filled in.
 SEPARATOR = "⟦contents⟧"
-
-
-def _links(name: str, names: list[str], titles: dict[str, str]) -> list[dict[str, str]]:
-    here = names.index(name)
-    short = {other: escape(titles[other].partition(":")[0]) for other in names}
-    links = [{"href": "index.html", "text": "All pages"}]
-    if here > 0:
-        links.append({"href": f"{names[here - 1]}.html", "text": f"← {short[names[here - 1]]}"})
-    if here + 1 < len(names):
-        links.append({"href": f"{names[here + 1]}.html", "text": f"{short[names[here + 1]]} →"})
-    return links
 
 
 def parameters_table(notebook: Notebook, values: dict[str, Any]) -> str:

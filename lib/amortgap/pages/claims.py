@@ -1,0 +1,124 @@
+"""The page of all claims: the rule, the paper's numbers against ours, a table to search, filter, sort, compare.
+
+Everything is there without a script; `templates/claims.js` adds search, filters, sorting, and a second run beside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.verdict import RULE, VERDICTS
+from amortgap.pages import withdrawn
+from amortgap.pages.findings import paper_number
+from amortgap.pages.shapes import scatter
+
+SYMBOLS = VERDICTS | {withdrawn.VERDICT: withdrawn.SYMBOL}
+#: An experiment with more claims than this, the cells of a grid, is folded until somebody asks for it.
+MANY = 24
+
+
+def claims_body(claims: Sequence[dict[str, Any]], titles: dict[str, str]) -> str:
+    """The page's content. `titles`: page -> plain title, for the experiments' names."""
+    if not claims:
+        return "<h1>Do the paper’s numbers hold?</h1>\n<p>No page of this report makes a claim yet.</p>"
+    rule = "".join(f"<li>{escape(line)}</li>" for line in RULE)
+    groups = "\n".join(_group(page, claims, titles.get(page, page)) for page in _pages(claims))
+    return (
+        f"<h1>Do the paper’s numbers hold?</h1>\n{tally(claims, '')}\n{scatter(claims)}"
+        f'<h2 id="rule">The rule</h2>\n<ol class="rule">{rule}</ol>\n<h2 id="all">All claims</h2>\n{CONTROLS}'
+        '<div class="claims-box"><table class="claims">\n<caption>Each claim with the paper’s number, ours, the '
+        "interval that decides, the alternative, and the verdict.</caption>\n"
+        f"<thead><tr>{HEAD}</tr></thead>\n"
+        f'{groups}\n</table></div>\n<p class="soft">The same as data: <a href="data/claims.json">claims.json</a>. '
+        "Two runs side by side on the command line: <code>amortgap compare quick paper</code>.</p>"
+    )
+
+
+HEAD = "".join(
+    f'<th scope="col"{" class=n" * (name in ("paper", "ours", "against"))}>{name}</th>'
+    for name in ("id", "claim", "paper", "ours", "against", "verdict")
+)
+CONTROLS = """<form class="controls" hidden aria-label="Choose claims">
+<label>Search <input type="search" name="words" autocomplete="off"></label>
+<label>Verdict <select name="verdict"><option value="">all</option></select></label>
+<label>Page <select name="page"><option value="">all</option></select></label>
+<label>Sort <select name="sort"><option value="">by page</option><option value="verdict">by verdict</option>
+<option value="difference">by distance from the paper</option>
+<option value="ours">by our number</option></select></label>
+<label>Beside another run <input type="file" name="other" accept=".json"></label>
+<output aria-live="polite"></output>
+</form>
+"""
+
+
+def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
+    """How many claims have which verdict, each a link to those claims on `page`."""
+    counts = Counter(claim["verdict"] for claim in claims)
+    published = [claim for claim in claims if isinstance(claim["paper"], int | float)]
+    held = sum(claim["verdict"] == "reproduced" for claim in published)
+    chips = "".join(
+        f'<li id="verdict-{slug(verdict)}" class="v-{slug(verdict)}">'
+        f'<a href="{page}#verdict-{slug(verdict)}"><b>{counts[verdict]}</b> '
+        f"{symbol} {verdict}</a></li>"
+        for verdict, symbol in SYMBOLS.items()
+        if counts[verdict]
+    )
+    said = (
+        f"Of {len(published)} published numbers that this report measures again, {held} are reproduced. "
+        if published
+        else ""
+    )
+    return f'<p>{said}All {len(claims)} claims by verdict:</p>\n<ul class="tally">{chips}</ul>'
+
+
+def slug(verdict: str) -> str:
+    """A verdict as it stands in a class or an address."""
+    return verdict.replace(" ", "-")
+
+
+def _pages(claims: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(claim["page"] for claim in claims))
+
+
+def _group(page: str, claims: Sequence[dict[str, Any]], title: str) -> str:
+    mine = [claim for claim in claims if claim["page"] == page]
+    rows = "\n".join(_row(claim) for claim in mine)
+    many = f' data-many="{len(mine)}"' if len(mine) > MANY else ""
+    return (
+        f'<tbody id="page-{page}" data-page="{page}"{many}>\n<tr class="page"><th colspan="6" scope="rowgroup">'
+        f'<a href="{page}.html">{escape(title)}</a></th></tr>\n{rows}\n</tbody>'
+    )
+
+
+def _row(claim: dict[str, Any]) -> str:
+    note = f'<span class="why">{typeset(claim["note"])}</span>' if claim["note"] else ""
+    where = f'<span class="soft">{escape(claim["where"])}</span>' if claim.get("where") else ""
+    against = claim.get("against")
+    alternative = f'<span class="soft">{escape(claim.get("alternative", ""))}</span>'
+    numbers = (
+        f' data-paper="{claim["paper"]:.6g}"' if isinstance(claim["paper"], int | float) else ""
+    ) + f' data-ours="{claim["ours"]:.6g}"'
+    identifier = claim["id"]
+    return (
+        f'<tr id="claim-{identifier}" data-verdict="{slug(claim["verdict"])}"{numbers}>'
+        f'<th class="name" scope="row"><a href="#claim-{identifier}">{identifier}</a></th>'
+        f'<td class="says">{typeset(claim["says"])}{note}</td>'
+        f'<td class="n" data-is="the paper">{paper_number(claim)}{where}</td>'
+        f'<td class="n" data-is="ours">{number(claim["ours"])}'
+        f'<span class="soft">{interval(claim["low"], claim["high"])}</span></td>'
+        f'<td class="n" data-is="against">{number(against)}{alternative}</td>'
+        f'<td class="verdict">{verdict(claim)}'
+        f'<span class="soft"><a href="{claim["page"]}.html#fig-{claim["figure"]}">figure</a>, '
+        f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></span></td></tr>'
+    )
+
+
+def verdict(claim: dict[str, Any]) -> str:
+    """The verdict with its symbol and, where ours differs, the direction."""
+    direction = f", ours is {claim['direction']}" if claim.get("direction") else ""
+    said = claim["verdict"]
+    return f'<span class="v v-{slug(said)}">{SYMBOLS[said]} {said}</span>{direction}'

@@ -1,0 +1,97 @@
+"""What the first page says: `notebooks/findings.toml`, a question, and sentences whose numbers are claims.
+
+The file holds words only. A number is written as the name of a claim, `{E2.1}` for ours, `{E2.1.range}` for its
+interval and `{E2.1.paper}` for the paper's, and a sentence that a run does not bear out is not shown:
+
+    [[finding]]
+    claim = "E2.6"                  # must have been made by this report, or the finding is left out
+    when = "higher"                 # or "lower", or left out
+    says = "... ours is {E2.6}"
+
+With `when` the sentence is shown only if our interval lies on that side of the paper's number, or, where the paper
+has none, of the alternative; else the claim's own sentence is shown.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from amortgap._errors import Refused
+from amortgap.kit.text import interval, number, typeset
+
+NAME = re.compile(r"\{([A-Z]\d*\.\d+)(?:\.(range|paper))?\}")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The content of `findings.toml`; empty where a project has none."""
+
+    question: str = "What do these notebooks find?"
+    #: shown where all claims that they name were made, the first that fits
+    answers: tuple[str, ...] = ()
+    #: page and figure of the one figure on the first page
+    figure: tuple[str, str] | None = None
+    findings: tuple[dict[str, str], ...] = ()
+    #: page -> {"figure": the figure whose caption answers its question, "claims": the claims of its box}
+    pages: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_words(file: Path) -> Words:
+    """`file` as `Words`. Raises `Refused` for text that is not TOML, and for keys that mean nothing here."""
+    if not file.exists():
+        return Words()
+    try:
+        given = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"{file.name}: {error}") from None
+    if unknown := set(given) - {"question", "answers", "figure", "finding", "pages"}:
+        raise Refused(f"{file.name}: unknown key {min(unknown)!r}")
+    page, _, figure = given.get("figure", "").partition("#")
+    return Words(
+        given.get("question", Words.question),
+        tuple(given.get("answers", ())),
+        (page, figure) if page else None,
+        tuple(given.get("finding", ())),
+        given.get("pages", {}),
+    )
+
+
+def filled(sentence: str, claims: dict[str, dict[str, Any]]) -> str | None:
+    """`sentence` as HTML with the numbers of `claims`; None where a claim that it names was not made."""
+    named = NAME.findall(sentence)
+    if any(
+        identifier not in claims or (part == "paper" and claims[identifier]["paper"] is None)
+        for identifier, part in named
+    ):
+        return None
+
+    def value(found: re.Match[str]) -> str:
+        claim = claims[found[1]]
+        if found[2] == "paper":
+            return paper_number(claim)
+        if found[2] == "range":
+            return interval(claim["low"], claim["high"])
+        return f'<a href="claims.html#claim-{found[1]}">{number(claim["ours"])}</a>'
+
+    return NAME.sub(value, typeset(sentence))
+
+
+def paper_number(claim: dict[str, Any]) -> str:
+    """The paper's number as text, its direction, or a dash."""
+    return escape(claim["paper"]) if isinstance(claim["paper"], str) else number(claim["paper"])
+
+
+def borne_out(finding: dict[str, str], claim: dict[str, Any]) -> bool:
+    """Whether our interval lies on the side that the sentence speaks of; withdrawn claims bear out none."""
+    if claim["verdict"] == "being made again":
+        return False
+    if "when" not in finding:
+        return True
+    against = claim.get("against")
+    reference = claim["paper"] if isinstance(claim["paper"], int | float) else against or 0.0
+    return bool(claim["low"] > reference if finding["when"] == "higher" else claim["high"] < reference)
