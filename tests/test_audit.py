@@ -21,6 +21,7 @@ from amortgap.interop import SAE, write
 from amortgap.metrics import fvu, l0
 from amortgap.pages.audit import findings, render
 from amortgap.problem import SparseProblem
+from amortgap.solvers import prepare
 from tiny_models import save_gpt2
 
 P = SparseProblem(N=48, M=16, K=3, n=600, noise=0.01)
@@ -113,7 +114,8 @@ def test_the_loss_recovered_in_a_model(gpt2, tmp_path, monkeypatch):
     given = from_model(model, "blocks.1.hook_resid_post", texts, 2000, context=32)
     identity = torch.cat([torch.eye(16), -torch.eye(16)], 1)
     # split into positive and negative parts, nothing is lost, and OMP with M atoms finds as much
-    loss = model_loss(reading(identity, bias=0.0), given, alpha=1e-3, k=16, tol=1e-4)
+    sae = reading(identity, bias=0.0)
+    loss = model_loss(sae, prepare(sae.D), given, alpha=1e-3, k=16, tol=1e-4)
     assert loss.recovered["encoder"] == pytest.approx(1, abs=1e-3)
     assert loss.recovered["OMP"] == pytest.approx(1, abs=1e-3)
     assert loss.nats["encoder"] == pytest.approx(loss.nats["untouched"], abs=1e-5)

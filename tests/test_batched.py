@@ -10,7 +10,7 @@ from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue, solve
 from amortgap.solvers._pivot import pivot
 from amortgap.solvers.batched import batched
-from amortgap.solvers.fista import trace_bound
+from amortgap.solvers.prepared import trace_bound
 
 module = importlib.import_module("amortgap.solvers.batched")
 module_omp = importlib.import_module("amortgap.solvers.batched_omp")

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from amortgap.objectives import duality_gap, kkt_residual, objective
-from amortgap.solvers import path, pursue, solve
+from amortgap.solvers import path, prepare, pursue, solve
 
 FAST = ["working_set", "pivoting"]
 ACTIVATIONS = Path(__file__).parent / "data" / "sotu_layer15.safetensors"
+prepared_module = importlib.import_module("amortgap.solvers.prepared")
 working_set_module = importlib.import_module("amortgap.solvers.working_set")  # the package names the function
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
 
@@ -158,6 +159,7 @@ def test_a_path_takes_a_fraction_of_the_pivots():
     "kind", ["gaussian", "coherence .99", "every column twice", "nearly twice", "rank M/2"]
 )
 def test_sixteen_bits_certify_every_sample(kind, nonnegative, monkeypatch):
+    monkeypatch.setattr(prepared_module, "COMPRESSED", 1)
     monkeypatch.setattr(working_set_module, "COMPRESSED", 1)
     D = LARGE[kind]
     x = torch.randn(60, len(D), generator=torch.Generator().manual_seed(9), dtype=torch.double)
@@ -168,19 +170,24 @@ def test_sixteen_bits_certify_every_sample(kind, nonnegative, monkeypatch):
 
 @pytest.mark.parametrize("compressed", [1, 10_000])
 def test_the_gram_matrix_is_within_its_bound(compressed, monkeypatch):
-    monkeypatch.setattr(working_set_module, "COMPRESSED", compressed)
+    monkeypatch.setattr(prepared_module, "COMPRESSED", compressed)
     D = 1.5 * gaussian(40, 1100).float()  # more than one block
-    gram, scale, bound, _ = working_set_module._gram(D, 1.5)
-    exact = (D.double().T @ D.double()).numpy()
+    given = prepare(D)
+    gram, scale, bound, flops = given.gram(torch.float32)
+    exact = (D.double().T @ D.double()).numpy() / given.length**2
     # float32 sums of 40 products of size one
     assert abs(scale * gram.astype("float64") - exact).max() <= bound + 5e-6
     assert gram.itemsize == (2 if compressed == 1 else 4)
+    assert flops > 0
+    # the second time it is there
+    assert given.gram(torch.float32).G is gram
+    assert given.gram(torch.float32).flops == 0
 
 
 def test_half_width_products_are_within_their_bound():
     g = torch.Generator().manual_seed(11)
     D, x = gaussian(40, 160).float(), torch.randn(50, 40, generator=g)
-    coarse, out, exact = working_set_module._coarse(D), torch.empty(50, 160), x.double() @ D.double()
+    coarse, out, exact = prepare(D).coarse(), torch.empty(50, 160), x.double() @ D.double()
     bound, _ = working_set_module._correlate(x, D, coarse, 1.0, 1e9, out)
     wrong = (out - exact).abs().amax(1)
     # float32 sums of 40 products of size one; and a bound ten times too large would leave every atom in doubt
@@ -197,6 +204,7 @@ def test_half_width_products_are_within_their_bound():
 @pytest.mark.parametrize("kind", ["gaussian", "coherence .99", "every column twice", "rank M/2"])
 def test_either_width_certifies_every_sample(kind, width, nonnegative, monkeypatch):
     monkeypatch.setattr(working_set_module, "_half_width", lambda: width)
+    monkeypatch.setattr(prepared_module, "COMPRESSED", 1)
     monkeypatch.setattr(working_set_module, "COMPRESSED", 1)
     D = LARGE[kind]
     x = torch.randn(60, len(D), generator=torch.Generator().manual_seed(12), dtype=torch.double)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amortgap.problem import SparseProblem
-from amortgap.solvers import basis_pursuit, basis_pursuit_lp, solve
+from amortgap.solvers import basis_pursuit, basis_pursuit_lp, prepare, solve
 from amortgap.solvers.batched_omp import batched_omp
 from amortgap.solvers.homotopy import follow_path, homotopy
 from amortgap.solvers.omp import omp
@@ -31,7 +31,7 @@ def signals(kind, nonnegative, n=40):
 @pytest.mark.parametrize("kind", ["gaussian", "repeated columns", "integers", "coherent"])
 def test_the_path_ends_at_the_optimum_without_help(kind, nonnegative):
     D, x = signals(kind, nonnegative)
-    codes, _, steps, _ = follow_path(D, x, 0.01, nonnegative, 1000, multipliers=False)
+    codes, _, steps, _ = follow_path(prepare(D), x, 0.01, nonnegative, 1000, multipliers=False)
     whole = homotopy(D, x, 0.01, nonnegative=nonnegative, tol=1e-9)
     assert whole.converged.all()
     assert torch.equal(codes, whole.codes)  # so no sample was handed on
@@ -53,7 +53,7 @@ def test_basis_pursuit_proves_generic_samples_by_its_path():
     dense = torch.randn(50, 16, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     limit = 20 * 16 + 200
     for target, nonnegative in ((x, True), (x, False), (dense, False)):
-        _, _, steps, _ = follow_path(D, target, 0.0, nonnegative, limit, multipliers=True)
+        _, _, steps, _ = follow_path(prepare(D), target, 0.0, nonnegative, limit, multipliers=True)
         # the linear program's iterations would be added
         assert torch.equal(basis_pursuit(D, target, nonnegative=nonnegative).n_steps, steps)
 

@@ -55,14 +55,21 @@ def check_dictionary(D: Any, *, unit: bool = False) -> Tensor:
 
 def check_problem(D: Any, x: Any) -> tuple[Tensor, Tensor]:
     """D (M, N) and x (n, M) as tensors of one dtype and device, without gradients, or ValueError."""
-    D, x = check_dictionary(D).detach(), as_tensor(x, "x").detach()
+    D = check_dictionary(D).detach()
+    x = check_signals(D, x)
+    return (D.to(x.dtype), x) if x.dtype != D.dtype else (D, x)
+
+
+def check_signals(D: Tensor, x: Any) -> Tensor:
+    """x (n, M) as a tensor without gradients that fits D (M, N), or ValueError."""
+    x = as_tensor(x, "x").detach()
     if x.ndim != 2 or x.shape[1] != D.shape[0]:
         raise ValueError(
             f"x must have shape (n, {D.shape[0]}) to fit D {tuple(D.shape)}, not {tuple(x.shape)}"
         )
     if x.device != D.device:
         raise ValueError(f"D is on {D.device} but x is on {x.device}; move one of them")
-    return (D.to(x.dtype), x) if x.dtype != D.dtype else (D, x)
+    return x
 
 
 def as_number(value: Any, name: str) -> float:

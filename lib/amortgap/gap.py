@@ -34,16 +34,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from amortgap._check import check_problem
 from amortgap.metrics import chance_mcc, mcc
 from amortgap.objectives import objective
 from amortgap.problem import SparseProblem
-from amortgap.solvers import pursue, refit, solve
+from amortgap.solvers import prepare, pursue, refit, solve
 from amortgap.solvers.exhaustive import MAX_SUPPORTS
+from amortgap.solvers.prepared import Prepared, prepare_for
 from amortgap.theory import mcc_ceiling
 from amortgap.theory.laws import LAWS
 
@@ -97,8 +98,9 @@ def decompose(
     is the same for noiseless samples of a dictionary whose 2K columns are always independent.
     Raises ValueError for codes of the wrong shape or with negative entries, signed amplitudes, and as `solve`.
     """
-    D, x = check_problem(problem.D, problem.x)
-    learned_D, _ = check_problem(learned_D, x)
+    true_D, x = prepare_for(problem.D, problem.x)
+    its_D, _ = prepare_for(learned_D, x)
+    D, learned_D = true_D.D, its_D.D
     if learned_D.shape != D.shape:
         raise ValueError(f"learned_D must have shape {tuple(D.shape)}, not {tuple(learned_D.shape)}")
     if (problem.codes < 0).any():
@@ -118,8 +120,8 @@ def decompose(
             note=note,
         )
 
-    exact, told = _oracle(problem)
-    true, other = solve(D, x, alpha, tol=tol), solve(learned_D, x, alpha, tol=tol)
+    exact, told = _oracle(problem, true_D)
+    true, other = solve(true_D, x, alpha, tol=tol), solve(its_D, x, alpha, tol=tol)
     rows = [
         rung("oracle", D, exact, told),
         rung("converged L1", D, true.codes),
@@ -135,8 +137,8 @@ def decompose(
     return rows
 
 
-def _oracle(problem: SparseProblem) -> tuple[Tensor, str]:
-    D, x, K = problem.D, problem.x, problem.K
+def _oracle(problem: SparseProblem, D: Prepared) -> tuple[Tensor, str]:
+    x, K = problem.x, problem.K
     largest = int((problem.codes > 0).sum(1).max())  # more than K where only the mean is K
     count = sum(math.comb(problem.N, k) for k in range(1, K + 1))
     if largest <= K <= problem.M and count <= MAX_SUPPORTS:
@@ -153,27 +155,27 @@ def _ceiling(problem: SparseProblem, restarts: int) -> Rung:
 
 
 def on_same_decoder(
-    D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4
+    D: Any, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4
 ) -> dict[str, Tensor]:
     """The five rows of this module's table: name -> codes (n, N).
 
-    D (M, N) unit columns, x (n, M) with the decoder's bias taken off, codes (n, N) >= 0 from the encoder,
-    alpha from `solvers.alpha_for` on other samples than x. Raises ValueError as `solve`; for codes of the wrong
-    shape or with negative entries.
+    D (M, N) unit columns, a matrix or prepared (`solvers.prepare`), x (n, M) with the decoder's bias taken off,
+    codes (n, N) >= 0 from the encoder, alpha from `solvers.alpha_for` on other samples than x. Raises ValueError
+    as `solve`; for codes of the wrong shape or with negative entries.
     """
     k = max(1, round(float((codes > 0).sum(1).double().mean())))
     return {name: found for name, found, _ in each_row(D, x, codes, alpha, k, tol=tol)}
 
 
 def each_row(
-    D: Tensor, x: Tensor, codes: Tensor, alpha: float, k: int, *, tol: float = 1e-4
+    D: Any, x: Tensor, codes: Tensor, alpha: float, k: int, *, tol: float = 1e-4
 ) -> Iterator[tuple[str, Tensor, int]]:
     """The rows one after the other, each computed when it is asked for: name, codes (n, N), operations.
 
     k: atoms of OMP. The operations of a row are its own: "encoder" has 0, because only who encoded knows, and
     "L1 support" leaves out "L1", without which it cannot start.
     """
-    D, x = check_problem(D, x)
+    D, x = prepare_for(D, x)
     if codes.shape != (len(x), D.shape[1]) or (codes < 0).any():
         raise ValueError(f"codes must be nonnegative with shape {(len(x), D.shape[1])}")
     yield "encoder", codes, 0
@@ -185,20 +187,21 @@ def each_row(
     yield "OMP", greedy.codes, greedy.flops
 
 
-def _least_squares(D: Tensor, codes: Tensor) -> int:
+def _least_squares(D: Prepared, codes: Tensor) -> int:
     """Operations of one least-squares fit on each sample's support of size k: 2Mk + 2Mk^2 + 2k^3/3."""
     M, k = D.shape[0], (codes > 0).sum(1).double()
     return int((2 * M * k + 2 * M * k**2 + 2 * k**3 / 3).sum())
 
 
-def excess_objective(D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4) -> Tensor:
+def excess_objective(D: Any, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4) -> Tensor:
     """How far each sample's code is above the optimum of its own objective: P(codes) / P* - 1, (n,).
 
     The best rescaling of each code is taken first (s -> c s, c >= 0), so that an encoder trained for another
     alpha is not blamed for its scale.
     """
-    best = solve(D, x, alpha, tol=tol).objective
-    x_hat = (codes @ D.T).double()
+    given = prepare(D)
+    best = solve(given, x, alpha, tol=tol).objective
+    x_hat = (codes @ given.D.T).double()
     gain = (x_hat * x).sum(1) - alpha * codes.sum(1)
     power = x_hat.square().sum(1).clamp_min(torch.finfo(torch.float64).tiny)
     value = 0.5 * x.double().square().sum(1) - 0.5 * gain.clamp_min(0).square() / power

@@ -9,13 +9,14 @@ from amortgap.audit.result import Loss
 from amortgap.audit.rows import coded
 from amortgap.interop import SAE
 from amortgap.llm import cross_entropy, read
+from amortgap.solvers import Prepared
 
 LOSS_WINDOWS = 8
 #: Activations with a norm above this many times the median stay as they are.
 OUTLIER = 3.0
 
 
-def model_loss(sae: SAE, given: Inputs, alpha: float, k: int, tol: float) -> Loss:
+def model_loss(sae: SAE, D: Prepared, given: Inputs, alpha: float, k: int, tol: float) -> Loss:
     """Next-token loss in nats with each row's reconstruction spliced in, and the share of the loss it gives back.
 
     0 is the loss with every activation replaced by the mean, 1 that of the untouched model. Position 0 and massive
@@ -33,7 +34,7 @@ def model_loss(sae: SAE, given: Inputs, alpha: float, k: int, tol: float) -> Los
     codes = sae.encode(z) * usual[:, None]
     centred = (z - sae.b_dec) * usual[:, None]
     columns = {"mean": x[usual].mean(0).expand_as(x)}
-    for method, part, found, _, _ in coded(sae.D, centred, codes, alpha, tol, k, "model loss"):
+    for method, part, found, _, _ in coded(D, centred, codes, alpha, tol, k, "model loss"):
         columns.setdefault(method, torch.zeros_like(z))[part] = found @ sae.D.T + sae.b_dec
     losses = {"untouched": cross_entropy(lm, windows, layer)}
     for method, value in columns.items():

@@ -18,7 +18,7 @@ from amortgap.gap import excess_objective
 from amortgap.interop import SAE
 from amortgap.metrics import l0
 from amortgap.problem import unit_columns
-from amortgap.solvers import alpha_for, solve
+from amortgap.solvers import alpha_for, prepare, solve
 
 #: Tokens that set alpha; none of them is scored.
 CALIBRATION = 256
@@ -64,7 +64,8 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     rows: list[Row] = []
     # a reading that nobody trained
     untrained = largest(torch.relu((z - sae.b_dec) @ random), max(1, round(sparsity)))
-    for name, D, s in (("random", random, untrained), ("SAE", sae.D, codes)):
+    for name, matrix, s in (("random", random, untrained), ("SAE", sae.D, codes)):
+        D = prepare(matrix)
         try:
             alpha = alpha_for(D, z_first - sae.b_dec, l0=sparsity)
         except ValueError as error:
@@ -76,7 +77,7 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     excess = excess_objective(D, z - sae.b_dec, codes, alpha, tol=tol)
     gap = solve(D, z - sae.b_dec, alpha, tol=tol).duality_gap
     k = max(1, round(float(l0(codes))))
-    loss = model_loss(sae, given, alpha, k, tol) if given.model is not None else None
+    loss = model_loss(sae, D, given, alpha, k, tol) if given.model is not None else None
     resampled = "tokens" if given.document is None else "documents"
     return AuditResult(
         sae={

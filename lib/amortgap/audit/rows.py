@@ -13,6 +13,7 @@ from tqdm import tqdm
 from amortgap.audit.result import Row
 from amortgap.gap import each_row
 from amortgap.metrics import l0
+from amortgap.solvers import Prepared
 
 BATCH = 1024
 #: float64 numbers that a batch of small least-squares systems may hold
@@ -28,7 +29,9 @@ def _parts(codes: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, len(codes), size)]
 
 
-def coded(D: Tensor, x: Tensor, codes: Tensor, alpha: float, tol: float, k: int, label: str) -> Iterator[Any]:
+def coded(
+    D: Prepared, x: Tensor, codes: Tensor, alpha: float, tol: float, k: int, label: str
+) -> Iterator[Any]:
     """(method, rows of x, codes, operations, seconds), batch by batch."""
     for part in tqdm(_parts(codes), desc=label, delay=2):
         began = time.perf_counter()
@@ -39,7 +42,7 @@ def coded(D: Tensor, x: Tensor, codes: Tensor, alpha: float, tol: float, k: int,
 
 def score(
     name: str,
-    D: Tensor,
+    D: Prepared,
     z: Tensor,
     b: Tensor,
     codes: Tensor,
@@ -59,7 +62,7 @@ def score(
     spent: dict[str, list[float]] = {}
     for method, part, found, work, seconds in coded(D, z - b, codes, alpha, tol, k, f"{name} decoder"):
         new = torch.zeros(len(z), dtype=torch.float64, device=z.device)
-        error.setdefault(method, new.clone())[part] = (z[part] - b - found @ D.T).double().square().sum(1)
+        error.setdefault(method, new.clone())[part] = (z[part] - b - found @ D.D.T).double().square().sum(1)
         active.setdefault(method, new)[part] = (found > 0).sum(1).double()
         total = spent.setdefault(method, [0.0, 0.0])
         total[0], total[1] = total[0] + work, total[1] + seconds

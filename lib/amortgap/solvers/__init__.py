@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amortgap._check import as_tensor, check_alpha, check_problem, check_sparsity, check_tol
+from amortgap._check import as_tensor, check_alpha, check_sparsity, check_tol
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.batched import batched
 from amortgap.solvers.batched_omp import batched_omp
@@ -33,18 +33,21 @@ from amortgap.solvers.omp import omp
 from amortgap.solvers.path import alpha_for, alpha_max, path, screened
 from amortgap.solvers.pivoting import pivoting
 from amortgap.solvers.policy import basis_pursuit, greedy, lasso
+from amortgap.solvers.prepared import Prepared, prepare, prepare_for
 from amortgap.solvers.reference import basis_pursuit_lp, lasso_cvxpy
 from amortgap.solvers.working_set import working_set
 
 __all__ = [
     "PURSUITS",
     "SOLVERS",
+    "Prepared",
     "Solution",
     "alpha_for",
     "alpha_max",
     "basis_pursuit",
     "basis_pursuit_lp",
     "path",
+    "prepare",
     "pursue",
     "refit",
     "screened",
@@ -87,27 +90,28 @@ def solve(
     """min_s 1/2 ||x - D s||^2 + alpha ||s||_1  (s >= 0)  for every row x of (n, M).
 
     D (M, N), x (n, M), init (n, N) or None: tensors or numpy arrays; the answer is of the same kind, dtype
-    and device as x.  tol: relative duality gap each sample must reach.  method: "auto", the methods of `policy` in
-    turn, or one name in SOLVERS, which alone does all; Solution.method says for each sample whose code it is.
+    and device as x. D may also be prepared for many calls (`prepare`).  tol: relative duality gap each sample must
+    reach.  method: "auto", the methods of `policy` in turn, or one name in SOLVERS, which alone does all;
+    Solution.method says for each sample whose code it is.
     options go to the one method (max_steps, n_steps, lr).  init, such as an encoder's codes (the warm
     start of LISTA), saves steps of fista, ista, lca, coordinate_descent and working_set.
 
     Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, tol <= 0, an unknown
     method, what the method does not do, options of "auto", or starting codes that are infeasible.
     """
-    D_, x_ = check_problem(D, x)
+    given, x_ = prepare_for(D, x)
     alpha = check_alpha(alpha)
     tol = check_tol(tol)
     if init is not None:
         init = as_tensor(init, "init").to(x_)
-        if init.shape != (len(x_), D_.shape[1]):
-            raise ValueError(f"init must have shape {(len(x_), D_.shape[1])}, not {tuple(init.shape)}")
+        if init.shape != (len(x_), given.shape[1]):
+            raise ValueError(f"init must have shape {(len(x_), given.shape[1])}, not {tuple(init.shape)}")
         if nonnegative and (init < 0).any():
             raise ValueError("init has negative entries, but nonnegative codes were asked for")
     if method == "auto" and options:
         raise ValueError(f"{', '.join(options)} belong to one method; name it instead of 'auto'")
     solver = lasso if method == "auto" else _choose(SOLVERS, method, "solver")
-    solution = solver(D_, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **options)
+    solution = solver(given, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **options)
     return _like(x, solution)
 
 
@@ -117,10 +121,11 @@ def pursue(D: Any, x: Any, K: int, method: str = "auto", nonnegative: bool = Tru
 
     method: a name in PURSUITS, or "auto", which is orthogonal matching pursuit in the form that suits the device.
     """
-    D_, x_ = check_problem(D, x)
-    K = check_sparsity(K, D_.shape[1], D_.shape[0])
-    pursuit = greedy(D_, x_) if method == "auto" else _choose(PURSUITS, method, "pursuit")
-    return _like(x, pursuit(D_, x_, K, nonnegative=nonnegative))
+    given, x_ = prepare_for(D, x)
+    M, N = given.shape
+    K = check_sparsity(K, N, M)
+    pursuit = greedy(given, x_) if method == "auto" else _choose(PURSUITS, method, "pursuit")
+    return _like(x, pursuit(given, x_, K, nonnegative=nonnegative))
 
 
 def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:

@@ -14,18 +14,20 @@ from torch import Tensor
 from amortgap.solvers._solution import Solution, each, stop_words
 from amortgap.solvers._suits import refuse
 from amortgap.solvers.homotopy import follow_path, refusal, step_limit
+from amortgap.solvers.prepared import Prepared, prepare
 
 
-def path_to_zero(D: Tensor, x: Tensor, *, nonnegative: bool = True, tol: float = 1e-6) -> Solution:
+def path_to_zero(D: Tensor | Prepared, x: Tensor, *, nonnegative: bool = True, tol: float = 1e-6) -> Solution:
     """D (M, N), x (n, M) -> codes (n, N).  objective is ||s||_1, the gap counts the equality's violation too.
 
     A sample that no code reproduces is not converged. Raises ValueError as `homotopy`.
     """
-    M, N = D.shape
+    given = prepare(D)
+    M, N = given.shape
     refuse(refusal(x, N))
     limit = step_limit(M, N)
-    codes, z, steps, flops = follow_path(D, x, 0.0, nonnegative, limit, multipliers=True)
-    D64, x64 = D.double(), x.double()
+    codes, z, steps, flops = follow_path(given, x, 0.0, nonnegative, limit, multipliers=True)
+    D64, x64 = given.D.double(), x.double()
     gap = _gap(D64, x64, codes, z @ D64.T, nonnegative)
     objective, converged = codes.abs().sum(1), gap <= tol
     flops += len(x) * 6 * M * N

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from amortgap.solvers._pivot import pivot, suits_chip
 from amortgap.solvers._solution import Solution, each, stop_words
+from amortgap.solvers.prepared import Prepared, plain
 
 FIRST_SLOTS = 32  # T of the first round
 SLOTS = 64  # T may grow to this; to twice that for the samples whose support outgrows it, and so on
@@ -36,7 +37,7 @@ MEMORY = 4 * 2**30  # bytes of working memory; on CUDA, where blocks want to be 
 
 
 def batched(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -54,6 +55,7 @@ def batched(
     three copies and the answer stays below `memory` bytes (default 4 GiB; on CUDA a quarter of the card's). The
     same on every device; half precision is computed in float32.
     """
+    D = plain(D)
     M, N = D.shape
     n, device = len(x), x.device
     work = torch.promote_types(x.dtype, torch.float32)

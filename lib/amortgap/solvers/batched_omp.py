@@ -15,6 +15,7 @@ from torch.nn.functional import embedding_bag
 from amortgap.solvers._pivot import suits_chip, times
 from amortgap.solvers._solution import Solution, uncertified
 from amortgap.solvers.omp import stop_words
+from amortgap.solvers.prepared import Prepared, plain
 
 SMALL = 4096  # columns up to which inner products of atoms are looked up in D'D
 ON_CHIP = (
@@ -23,12 +24,15 @@ ON_CHIP = (
 MEMORY = 4 * 2**30  # bytes of working memory
 
 
-def batched_omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, memory: int = MEMORY) -> Solution:
+def batched_omp(
+    D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True, memory: int = MEMORY
+) -> Solution:
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
     As `omp`: a sample stops early when no atom improves its fit; n_steps counts the atoms taken. Samples are done
     in blocks so that working memory stays below `memory` bytes, D'D (where it is made) and two copies of D beside.
     """
+    D = plain(D)
     n, (M, N) = len(x), D.shape
     work = torch.promote_types(x.dtype, torch.float32)
     length = torch.linalg.vector_norm(D.to(work), dim=0)

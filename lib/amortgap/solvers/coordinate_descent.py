@@ -12,10 +12,11 @@ from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.prepared import Prepared, prepare
 
 
 def coordinate_descent(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -25,8 +26,9 @@ def coordinate_descent(
     max_steps: int = 100_000,
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol.  Arguments as in fista; a step is a sweep."""
-    D_ = D.to(working_dtype(x, tol))
-    M, N = D.shape
+    given = prepare(D)
+    D_ = given.D.to(working_dtype(x, tol))
+    M, N = given.shape
     gram = D_.T @ D_
 
     def step(state: State) -> State:
@@ -39,7 +41,7 @@ def coordinate_descent(
         return s, c
 
     return iterate(
-        D,
+        given.D,
         x,
         alpha,
         lambda target, s: (s, target @ D_ - s @ gram),

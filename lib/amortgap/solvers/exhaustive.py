@@ -17,16 +17,18 @@ from torch import Tensor
 
 from amortgap._check import check_sparsity
 from amortgap.solvers._solution import Solution, each
+from amortgap.solvers.prepared import Prepared, plain
 
 MAX_SUPPORTS = 200_000
 CHUNK = 2**24  # numbers held at once
 
 
-def exhaustive(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+def exhaustive(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     """Globally optimal K-sparse codes (n, N).  Raises ValueError beyond 200 000 supports or for K > M.
 
     n_steps counts the supports tried.
     """
+    D = plain(D)
     n, (M, N) = len(x), D.shape
     check_sparsity(K, N, M)
     count = sum(math.comb(N, k) for k in range(1, K + 1))

@@ -15,10 +15,11 @@ from torch import Tensor
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.prepared import Prepared, prepare
 
 
 def fista(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -31,10 +32,11 @@ def fista(
 
     init (n, N): starting codes (default 0).  A sample that is not done after max_steps has converged=False.
     """
-    D_ = D.to(working_dtype(x, tol))
+    given = prepare(D)
+    D_ = given.D.to(working_dtype(x, tol))
     M, N = D.shape
     gram = D_.T @ D_ if N <= 2 * M else None  # N^2 against 2 M N multiplications a step
-    eta = 1 / largest_eigenvalue(D_.double()).to(D_.dtype)
+    eta = 1 / given.eigenvalue.to(D_.dtype)
 
     def begin(target: Tensor, s: Tensor) -> State:
         return s, s, torch.ones(len(s), 1, dtype=s.dtype, device=s.device), target, target @ D_
@@ -54,7 +56,7 @@ def fista(
         return new, new + (t - 1) / t_next * move, t_next, target, correlation
 
     return iterate(
-        D,
+        given.D,
         x,
         alpha,
         begin,
@@ -70,22 +72,3 @@ def fista(
         ),
         method="fista",
     )
-
-
-def largest_eigenvalue(D: Tensor) -> Tensor:
-    """That of D'D; on CUDA, where a singular value decomposition takes longer than the steps, at most 0.7 per cent
-    more for 1000 measurements: (trace A^k)^(1/k) <= M^(1/k) lambda for A = D D' and k = 1024, ten squarings.
-    """
-    if not D.is_cuda:
-        return torch.linalg.matrix_norm(D, ord=2).square()
-    return trace_bound(D @ D.T)
-
-
-def trace_bound(A: Tensor) -> Tensor:
-    """(trace A^1024)^(1/1024) for symmetric, positive semidefinite A: at least its largest eigenvalue."""
-    log = torch.zeros((), dtype=A.dtype, device=A.device)
-    for square in range(11):
-        A = A @ A if square else A
-        trace = A.diagonal().sum().clamp_min(torch.finfo(A.dtype).tiny)
-        A, log = A / trace, log + trace.log() / 2**square
-    return log.exp()

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from amortgap.solvers._solution import Solution, uncertified
 from amortgap.solvers.omp import stop_words
+from amortgap.solvers.prepared import Prepared, plain
 
 
-def gradient_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+def gradient_pursuit(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     """Codes (n, N) with at most K non-zeros after at most K steps.  Atoms are compared by d_i.r / ||d_i||.
 
     n_steps counts the steps along a gradient that was not zero.
     """
+    D = plain(D)
     n, (M, N) = len(x), D.shape
     length = torch.linalg.vector_norm(D, dim=0)
     unit, rows = D / length, torch.arange(n, device=x.device)

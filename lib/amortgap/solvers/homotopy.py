@@ -22,6 +22,7 @@ from torch import Tensor
 from amortgap.solvers._solution import Solution, certify
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
+from amortgap.solvers.prepared import Prepared, prepare
 
 # relative spread of the weights: far above rounding, far below any tolerance
 TIES = 1e-10
@@ -38,7 +39,7 @@ def step_limit(M: int, N: int) -> int:
 
 
 def homotopy(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -56,10 +57,11 @@ def homotopy(
     """
     M, N = D.shape
     refuse(refusal(x, N))
+    given = prepare(D)
     limit = step_limit(M, N) if max_steps is None else max_steps
-    codes, _, steps, flops = follow_path(D, x, alpha, nonnegative, limit, multipliers=False)
+    codes, _, steps, flops = follow_path(given, x, alpha, nonnegative, limit, multipliers=False)
     return certify(
-        D,
+        given.D,
         x,
         codes,
         alpha,
@@ -73,14 +75,14 @@ def homotopy(
 
 
 def follow_path(
-    D: Tensor, x: Tensor, alpha: float, nonnegative: bool, limit: int, *, multipliers: bool
+    given: Prepared, x: Tensor, alpha: float, nonnegative: bool, limit: int, *, multipliers: bool
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """Codes (n, N) at alpha >= 0, z (n, N) with dual point D z of basis pursuit or (0, N), steps (n,), flops."""
     # numba takes half a second to import
     from amortgap.solvers.kernels.homotopy import Found, Path, follow
 
-    n, (M, N) = len(x), D.shape
-    columns = D.double()
+    n, (M, N) = len(x), given.shape
+    columns = given.D.double()
     weight = 1 + TIES * np.random.default_rng(0).random(N)
     path = Path((columns.T @ columns).numpy(), weight, alpha, not nonnegative, limit)
     codes = torch.zeros(n, N, dtype=torch.float64)

@@ -14,15 +14,18 @@ from torch import Tensor
 
 from amortgap.solvers._solution import LIMIT, Solution, uncertified
 from amortgap.solvers.nnls import fit_support
+from amortgap.solvers.prepared import Prepared, prepare
 
 
-def iht(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, n_steps: int = 200) -> Solution:
+def iht(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True, n_steps: int = 200) -> Solution:
     """Codes (n, N) with at most K non-zeros: at most n_steps from zero, then least squares on the support.
 
     n_steps of the result counts the steps that changed the code.
     """
+    given = prepare(D)
+    D = given.D
     n, (M, N) = len(x), D.shape
-    eta = 1 / torch.linalg.matrix_norm(D.double(), ord=2).square().to(x.dtype)
+    eta = 1 / given.eigenvalue.to(x.dtype)
     codes = torch.zeros(n, N, dtype=x.dtype, device=x.device)
     steps, rounds = torch.zeros(n, dtype=torch.long, device=x.device), 0
     for _ in range(n_steps):
@@ -37,7 +40,7 @@ def iht(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True, n_steps: int 
         steps += moves
         if not moves.any():  # a fixed point: more steps are the same step
             break
-    codes, fit = fit_support(D, x, codes != 0, nonnegative=nonnegative)
+    codes, fit = fit_support(given, x, codes != 0, nonnegative=nonnegative)
     stop = np.where(steps.numpy(force=True) < n_steps, "fixed point", LIMIT).astype(object)
     flops = rounds * n * 4 * M * N + fit
     return uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="iht")

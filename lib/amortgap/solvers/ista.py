@@ -7,15 +7,15 @@ Daubechies, Defrise & De Mol, Comm. Pure Appl. Math. 57 (2004). Converges slowly
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.prepared import Prepared, prepare
 
 
 def ista(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -25,16 +25,17 @@ def ista(
     max_steps: int = 1_000_000,
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol.  Arguments as in fista."""
-    D_ = D.to(working_dtype(x, tol))
+    given = prepare(D)
+    D_ = given.D.to(working_dtype(x, tol))
     M, N = D.shape
-    eta = 1 / torch.linalg.matrix_norm(D_.double(), ord=2).square().to(D_.dtype)
+    eta = 1 / given.eigenvalue.to(D_.dtype)
 
     def step(state: State) -> State:
         s, target = state
         return shrink(s + eta * ((target - s @ D_.T) @ D_), eta * alpha, nonnegative), target
 
     return iterate(
-        D,
+        given.D,
         x,
         alpha,
         lambda target, s: (s, target),

@@ -9,15 +9,15 @@ paper's language-model experiment uses it. eta = 1 / max(1, L) keeps the explici
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.prepared import Prepared, prepare
 
 
 def lca(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -27,10 +27,10 @@ def lca(
     max_steps: int = 1_000_000,
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol.  Arguments as in fista; init sets the membranes u."""
-    D_ = D.to(working_dtype(x, tol))
+    given = prepare(D)
+    D_ = given.D.to(working_dtype(x, tol))
     M, N = D.shape
-    norm = torch.linalg.matrix_norm(D_.double(), ord=2).square()
-    eta = (1 / norm.clamp_min(1)).to(D_.dtype)
+    eta = (1 / given.eigenvalue.clamp_min(1)).to(D_.dtype)
 
     def begin(target: Tensor, s: Tensor) -> State:
         return s, s + alpha * s.sign(), target
@@ -41,7 +41,7 @@ def lca(
         return shrink(u, alpha, nonnegative), u, target
 
     return iterate(
-        D,
+        given.D,
         x,
         alpha,
         begin,

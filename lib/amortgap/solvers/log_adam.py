@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from amortgap.solvers._solution import LIMIT, Solution, certify, each
+from amortgap.solvers.prepared import Prepared, plain
 
 START = -10.0  # log-code of every latent at the start
 KERNEL_WEIGHTS = 16_384  # M N above which the general matrix products are as fast
 
 
 def log_adam(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -40,6 +41,7 @@ def log_adam(
     """
     if not nonnegative:
         raise ValueError("log_adam writes codes as exp(l) and can only solve the nonnegative problem")
+    D = plain(D)
     (n, M), N = x.shape, D.shape[1]
     scale = 2 / (max(n, 1) * M)  # turns sum of P into the paper's mean loss, lambda = 2 N alpha / M
     if init is None:

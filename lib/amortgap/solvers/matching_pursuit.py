@@ -13,13 +13,15 @@ from torch import Tensor
 
 from amortgap.solvers._solution import Solution, uncertified
 from amortgap.solvers.omp import stop_words
+from amortgap.solvers.prepared import Prepared, plain
 
 
-def matching_pursuit(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+def matching_pursuit(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     """Codes (n, N) with at most K non-zeros after at most K steps, for any column lengths.
 
     n_steps counts the atoms taken, repeated ones each time.
     """
+    D = plain(D)
     n, (M, N) = len(x), D.shape
     length = torch.linalg.vector_norm(D, dim=0)
     unit, rows = D / length, torch.arange(n, device=x.device)

@@ -11,8 +11,12 @@ Every sample has its own support; the small systems are solved in one batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from amortgap.solvers.prepared import Prepared, plain
 
 RIDGE = 1e-12  # on a unit diagonal; only matters when columns of the support are linearly dependent
 MAX_PIVOTS = 100
@@ -20,7 +24,7 @@ SLACK = 1e-10  # a gradient or code this small, relative to max |D'x|, is roundi
 
 
 @torch.no_grad()
-def refit(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) -> Tensor:
+def refit(D: Any, x: Tensor, support: Tensor, *, nonnegative: bool = True) -> Tensor:
     """Best codes (n, N) on each sample's own support (bool (n, N)), in float64 inside.
 
     Memory: n k^2 float64 numbers, k the largest support. Raises RuntimeError if pivoting does not end.
@@ -28,7 +32,9 @@ def refit(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) ->
     return fit_support(D, x, support, nonnegative=nonnegative)[0]
 
 
-def fit_support(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = True) -> tuple[Tensor, int]:
+def fit_support(
+    D: Tensor | Prepared, x: Tensor, support: Tensor, *, nonnegative: bool = True
+) -> tuple[Tensor, int]:
     """As `refit`: the codes, and operations for all samples."""
     n, N = support.shape
     k = int(support.sum(1).max()) if n else 0
@@ -38,7 +44,7 @@ def fit_support(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = Tr
     slots = support.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :k]
     used = support.gather(1, slots)
     # unit columns inside, so that one tolerance serves columns of every length
-    D64 = D.double()
+    D64 = plain(D).double()
     norms = torch.linalg.vector_norm(D64, dim=0).clamp_min(torch.finfo(torch.float64).tiny)
     unit = D64 / norms
     gram = (unit.T @ unit)[slots[:, :, None], slots[:, None, :]]
@@ -48,7 +54,7 @@ def fit_support(D: Tensor, x: Tensor, support: Tensor, *, nonnegative: bool = Tr
     codes = torch.zeros(n, N, dtype=x.dtype, device=x.device).scatter_(1, slots, values.to(x.dtype))
     # D'D, D'x, and for each small system a factorisation, two triangular solves and, with s >= 0, a gradient
     each = k**3 // 3 + 2 * k * k + (2 * k * k if nonnegative else 0)
-    return codes, 2 * N * N * len(D) + 2 * n * N * len(D) + solved * each
+    return codes, 2 * N * N * len(D64) + 2 * n * N * len(D64) + solved * each
 
 
 def _solve(gram: Tensor, rhs: Tensor, free: Tensor) -> Tensor:

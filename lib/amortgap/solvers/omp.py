@@ -20,6 +20,7 @@ from torch import Tensor
 from amortgap.solvers._solution import Solution, each
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
+from amortgap.solvers.prepared import Prepared, prepare
 
 
 def refusal(x: Tensor, N: int) -> str | None:
@@ -27,7 +28,7 @@ def refusal(x: Tensor, N: int) -> str | None:
     return kernel_refusal("omp", x, N, itemsize=x.dtype.itemsize, instead="batched_omp")
 
 
-def omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+def omp(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
     A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms. n_steps counts the
@@ -35,7 +36,9 @@ def omp(D: Tensor, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
     Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
     """
     refuse(refusal(x, D.shape[1]))
-    length = torch.linalg.vector_norm(D, dim=0)
+    given = prepare(D)
+    D = given.D
+    length = given.lengths.to(x.dtype)
     # below this an inner product with the residual is rounding of x
     floor = 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
     return _one_by_one(D / length, length, x, K, floor, nonnegative)

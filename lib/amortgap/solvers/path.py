@@ -7,42 +7,44 @@ Mind the duality gap, ICML 2015, the screening.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from amortgap._check import check_alpha, check_problem
+from amortgap._check import check_alpha
 from amortgap.objectives import dual_point, objective
 from amortgap.solvers import policy
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.prepared import prepare_for
 
 
-def alpha_max(D: Tensor, x: Tensor, nonnegative: bool = True) -> Tensor:
+def alpha_max(D: Any, x: Tensor, nonnegative: bool = True) -> Tensor:
     """The smallest alpha at which each sample's solution is zero, (n,):  max_i d_i.x  (max_i |d_i.x| if signed)."""
-    D, x = check_problem(D, x)
-    match = x @ D
+    given, x = prepare_for(D, x)
+    match = x @ given.D
     return match.amax(1).clamp_min(0) if nonnegative else match.abs().amax(1)
 
 
 @torch.no_grad()
 def path(
-    D: Tensor, x: Tensor, alphas: Sequence[float], *, nonnegative: bool = True, tol: float = 1e-6
+    D: Any, x: Tensor, alphas: Sequence[float], *, nonnegative: bool = True, tol: float = 1e-6
 ) -> list[Solution]:
     """Solutions at each of `alphas`, in the order given, each started from the one before.
 
     Decreasing alphas make good starts. Methods are those of `policy` for warm starts. Raises ValueError as `solve`.
     """
-    D, x = check_problem(D, x)
+    given, x = prepare_for(D, x)
     found: list[Solution] = []
     for alpha in [check_alpha(a) for a in alphas]:
         start = found[-1].codes if found else None
-        found.append(policy.lasso(D, x, alpha, nonnegative=nonnegative, tol=tol, init=start, warm=True))
+        found.append(policy.lasso(given, x, alpha, nonnegative=nonnegative, tol=tol, init=start, warm=True))
     return found
 
 
 @torch.no_grad()
 def alpha_for(
-    D: Tensor,
+    D: Any,
     x: Tensor,
     *,
     l0: float | None = None,
@@ -58,14 +60,14 @@ def alpha_for(
     (relative) or alpha no longer moves: mean L0 is a step function. Raises ValueError unless exactly one target is
     given and it can be met: 0 < l0 <= min(M, N), 0 < fvu < 1, within alpha_max and 1e-6 of it.
     """
-    D, x = check_problem(D, x)
+    given, x = prepare_for(D, x)
     if (l0 is None) == (fvu is None):
         raise ValueError("give one target, l0 or fvu")
-    if l0 is not None and not 0 < l0 <= min(D.shape):
-        raise ValueError(f"a LASSO solution has between 0 and {min(D.shape)} active latents, not {l0}")
+    if l0 is not None and not 0 < l0 <= min(given.shape):
+        raise ValueError(f"a LASSO solution has between 0 and {min(given.shape)} active latents, not {l0}")
     if fvu is not None and not 0 < fvu < 1:
         raise ValueError(f"the unexplained share lies between 0 and 1, not {fvu}")
-    high = float(alpha_max(D, x, nonnegative).max()) if len(x) else 0.0
+    high = float(alpha_max(given, x, nonnegative).max()) if len(x) else 0.0
     if high <= 0:
         raise ValueError("no atom fits any sample: the solution is zero for all alpha")
     low = least = 1e-6 * high
@@ -73,13 +75,13 @@ def alpha_for(
     while high / low > 1.001:
         # downwards from above until the target is crossed: dense solutions are slow
         alpha = max(least, high / 2) if low == least else (low * high) ** 0.5
-        codes = policy.lasso(D, x, alpha, nonnegative=nonnegative, tol=tol, init=codes, warm=True).codes
+        codes = policy.lasso(given, x, alpha, nonnegative=nonnegative, tol=tol, init=codes, warm=True).codes
         if l0 is not None:
             target, found = l0, float((codes != 0).sum(1).double().mean())
             too_large = found < l0
         else:
             assert fvu is not None
-            target, found = fvu, float((x - codes @ D.T).square().sum() / x.square().sum())
+            target, found = fvu, float((x - codes @ given.D.T).square().sum() / x.square().sum())
             too_large = found > fvu
         if abs(found - target) <= accuracy * target:
             return alpha
@@ -90,15 +92,16 @@ def alpha_for(
 
 
 @torch.no_grad()
-def screened(D: Tensor, x: Tensor, codes: Tensor, alpha: float, *, nonnegative: bool = True) -> Tensor:
+def screened(D: Any, x: Tensor, codes: Tensor, alpha: float, *, nonnegative: bool = True) -> Tensor:
     """bool (n, N): latents that are zero in every optimum, by the gap-safe sphere around codes' dual point.
 
     d_i.y + ||d_i|| sqrt(2 (P - Q)) < alpha (|d_i.y| if signed): the dual is 1-strongly concave, so its optimum
     lies within sqrt(2 (P - Q)) of y. The smaller the gap, the more is ruled out.
     """
-    D, x = check_problem(D, x)
+    given, x = prepare_for(D, x)
+    D = given.D
     y = dual_point(D, x, codes, alpha, nonnegative)
     gap = objective(D, x, codes, alpha) - (y * x).sum(1) + 0.5 * (y * y).sum(1)
-    radius = (2 * gap.clamp_min(0)).sqrt()[:, None] * torch.linalg.vector_norm(D, dim=0)
+    radius = (2 * gap.clamp_min(0)).sqrt()[:, None] * given.lengths.to(x.dtype)
     match = y @ D
     return (match if nonnegative else match.abs()) + radius < alpha

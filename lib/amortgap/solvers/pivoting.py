@@ -21,7 +21,7 @@ from amortgap.objectives import duality_gap
 from amortgap.solvers._solution import Solution, each, stop_words
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
-from amortgap.solvers.working_set import in_units
+from amortgap.solvers.prepared import Prepared, in_units, prepare
 
 LANES = 32  # samples side by side
 LARGEST = 32  # columns beyond which working_set is faster and the tableau leaves the cache
@@ -36,7 +36,7 @@ def refusal(x: Tensor, N: int, nonnegative: bool) -> str | None:
 
 
 def pivoting(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -50,24 +50,28 @@ def pivoting(
     depend on its batch. Runs on torch.get_num_threads() threads.
     Raises ValueError beyond 32 columns (16 in the signed case), for CUDA tensors and half precision.
     """
-    M, N = D.shape
+    N = D.shape[1]
     refuse(refusal(x, N, nonnegative))
+    given = prepare(D)
     # numba takes half a second to import
     from amortgap.solvers.kernels.pivoting import Found, Problem, solve_lanes
 
-    n, columns = len(x), D if nonnegative else torch.cat([D, -D], 1)
-    width, limit = columns.shape[1], 4 * columns.shape[1]
-    scaled, signals, weight, unit, size, _ = in_units(columns, x, alpha)
-    matrix = scaled.float()
-    gram = (matrix.T @ matrix).numpy()
-    problem = Problem(scaled.numpy(), gram, weight, tol, unit, limit, LANES)
+    if not nonnegative:
+        plain = given
+        given = plain.keep("mirrored", lambda: Prepared(torch.cat([plain.D, -plain.D], 1)))
+    n, (_, width) = len(x), given.shape
+    limit = 4 * width
+    scaled, weight, unit, size = in_units(given, x, alpha)
+    matrix = given.rows(x.dtype).T.contiguous().numpy()
+    gram = given.gram(torch.float32)
+    problem = Problem(matrix, gram.G, weight, tol, unit, limit, LANES)
     # slices of numpy arrays cost a tenth of those of tensors
-    given = signals.numpy()
-    found = Found(np.empty((n, width), given.dtype), *np.empty((2, n)), *np.empty((2, n), np.int64))
+    signals = scaled.numpy()
+    found = Found(np.empty((n, width), signals.dtype), *np.empty((2, n)), *np.empty((2, n), np.int64))
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
-            solve_lanes(given[rows], problem, Found(*[part[rows] for part in found]))
+            solve_lanes(signals[rows], problem, Found(*[part[rows] for part in found]))
 
     share(n, work)
     codes, objectives, gaps, steps, flops = map(torch.from_numpy, found)
@@ -80,7 +84,8 @@ def pivoting(
         at_zero = 0.5 * x.double().square().sum(1)
         worse = (~converged & ~(objectives <= at_zero)).nonzero().squeeze(1)
         codes[worse], objectives[worse] = 0, at_zero[worse]
-        gaps[worse] = duality_gap(D.double(), x[worse].double(), codes[worse].double(), alpha, nonnegative)
-    total = int(flops.sum()) + 2 * M * width**2
+        D64 = prepare(D).D.double()
+        gaps[worse] = duality_gap(D64, x[worse].double(), codes[worse].double(), alpha, nonnegative)
+    total = int(flops.sum()) + gram.flops
     method, stop = each("pivoting", n), stop_words(converged, steps >= limit)
     return Solution(codes, objectives, gaps, steps, converged, total, method, stop)

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import check_problem
 from amortgap.solvers._solution import Solution, finish
 from amortgap.solvers.basis_pursuit import path_to_zero
 from amortgap.solvers.batched import batched
@@ -33,13 +32,14 @@ from amortgap.solvers.omp import omp
 from amortgap.solvers.omp import refusal as no_omp
 from amortgap.solvers.pivoting import pivoting
 from amortgap.solvers.pivoting import refusal as not_tiny
+from amortgap.solvers.prepared import Prepared, prepare_for
 from amortgap.solvers.reference import basis_pursuit_lp
 from amortgap.solvers.working_set import refusal as no_working_set
 from amortgap.solvers.working_set import working_set
 
 
 def methods(
-    D: Tensor, x: Tensor, nonnegative: bool, *, warm: bool = False
+    D: Tensor | Prepared, x: Tensor, nonnegative: bool, *, warm: bool = False
 ) -> tuple[Callable[..., Solution], ...]:
     """The LASSO methods of "auto" in turn.  warm: codes of a neighbouring problem are given, unused by pivoting."""
     N = D.shape[1]
@@ -51,7 +51,7 @@ def methods(
 
 
 def lasso(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -64,6 +64,7 @@ def lasso(
 
     fista goes on from the codes that it is left; working_set begins anew.
     """
+    D, x = prepare_for(D, x)
     first, *others = methods(D, x, nonnegative, warm=warm)
     options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol}
     found = first(D, x, alpha, init=init, **options)
@@ -80,7 +81,7 @@ def lasso(
     return found
 
 
-def greedy(D: Tensor, x: Tensor) -> Callable[..., Solution]:
+def greedy(D: Tensor | Prepared, x: Tensor) -> Callable[..., Solution]:
     """The pursuit of "auto": orthogonal matching pursuit, with the Gram matrix where there is room for it."""
     return batched_omp if no_omp(x, D.shape[1]) else omp
 
@@ -92,7 +93,7 @@ def basis_pursuit(D: Any, x: Any, *, nonnegative: bool = True, tol: float = 1e-6
     objective is ||s||_1; the gap counts the equality's violation too.
     Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
-    D, x = check_problem(D, x)
+    D, x = prepare_for(D, x)
 
     def programme(rows: Tensor) -> Solution:
         return basis_pursuit_lp(D, x[rows], nonnegative=nonnegative, tol=tol, names=rows.tolist())

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from amortgap._check import check_problem
 from amortgap.solvers._solution import Solution, certify, each, stop_words
+from amortgap.solvers.prepared import Prepared, plain
 
 
 def lasso_cvxpy(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -32,6 +33,7 @@ def lasso_cvxpy(
     # a second to import
     import cvxpy as cp
 
+    D = plain(D)
     matrix, targets = _numpy(D), _numpy(x)
     code = cp.Variable(D.shape[1], nonneg=nonnegative)
     target = cp.Parameter(D.shape[0])
@@ -72,7 +74,12 @@ def lasso_cvxpy(
 
 
 def basis_pursuit_lp(
-    D: Tensor, x: Tensor, *, nonnegative: bool = True, tol: float = 1e-6, names: Sequence[int] | None = None
+    D: Tensor | Prepared,
+    x: Tensor,
+    *,
+    nonnegative: bool = True,
+    tol: float = 1e-6,
+    names: Sequence[int] | None = None,
 ) -> Solution:
     """min ||s||_1 subject to D s = x (s >= 0).  objective is ||s||_1, the gap comes from the LP's dual.
 
@@ -82,7 +89,7 @@ def basis_pursuit_lp(
     """
     import cvxpy as cp
 
-    D, x = check_problem(D, x)
+    D, x = check_problem(plain(D), x)
     matrix, targets = _numpy(D), _numpy(x)
     code, target = cp.Variable(D.shape[1], nonneg=nonnegative), cp.Parameter(D.shape[0])
     equality = target == matrix @ code

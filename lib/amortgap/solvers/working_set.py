@@ -14,7 +14,6 @@ The first call compiles for about 15 seconds (once per installation: numba keeps
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,9 +23,7 @@ from torch import Tensor
 from amortgap.solvers._solution import LIMIT, Solution, certify, each, finish, stop_words
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import BLOCK, share
-
-# columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
-COMPRESSED = 2048
+from amortgap.solvers.prepared import COMPRESSED, Prepared, in_units, prepare
 
 
 def refusal(x: Tensor, N: int, dtype: torch.dtype = torch.float32) -> str | None:
@@ -35,7 +32,7 @@ def refusal(x: Tensor, N: int, dtype: torch.dtype = torch.float32) -> str | None
 
 
 def working_set(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     alpha: float,
     *,
@@ -58,17 +55,18 @@ def working_set(
     """
     M, N = D.shape
     refuse(refusal(x, N))
+    given = prepare(D)
     limit = 20 * min(M, N) + 200 if max_pivots is None else max_pivots
-    found = _solve(D, x, alpha, nonnegative, tol, limit, init, torch.float32)
+    found = _solve(given, x, alpha, nonnegative, tol, limit, init, torch.float32)
     if not refusal(x, N, torch.float64):
         found = finish(
-            found, lambda rows: _solve(D, x[rows], alpha, nonnegative, tol, limit, None, torch.float64)
+            found, lambda rows: _solve(given, x[rows], alpha, nonnegative, tol, limit, None, torch.float64)
         )
 
     def as_left(rows: Tensor) -> Solution:
         # the kernel knows objective and gap of proved codes alone
         return certify(
-            D,
+            given.D,
             x[rows],
             found.codes[rows],
             alpha,
@@ -84,7 +82,7 @@ def working_set(
 
 
 def _solve(
-    D: Tensor,
+    given: Prepared,
     x: Tensor,
     alpha: float,
     nonnegative: bool,
@@ -97,19 +95,29 @@ def _solve(
     # numba takes half a second to import
     from amortgap.solvers.kernels.working_set import Found, Problem, Signals, solve_rows
 
-    n, N = len(x), D.shape[1]
+    n, N = len(x), given.shape[1]
     # numpy's large pages are dear where memory is fragmented
     codes = torch.empty(n, N, dtype=x.dtype)
     objective, gap = torch.zeros(2, n, dtype=torch.float64)
     steps, flops = torch.zeros(2, n, dtype=torch.long)
     exact = x.dtype if dtype == torch.float32 else dtype
-    columns, signals, weight, unit, size, longest = in_units(D.to(exact), x.to(exact), alpha)
-    matrix = columns.to(dtype)
-    coarse = _coarse(matrix) if dtype == torch.float32 and N >= COMPRESSED and _half_width() else None
-    gram, scale, fuzz, shared = _gram(matrix, longest)
-    kind = matrix.numpy().dtype.type
-    rows_of_D = columns.T.contiguous().numpy()
-    problem = Problem(rows_of_D, gram, kind(scale), fuzz, weight, tol, not nonnegative, longest, unit, limit)
+    signals, weight, unit, size = in_units(given, x.to(exact), alpha)
+    matrix, longest = given.rows(dtype).T, given.longest
+    coarse = given.coarse() if dtype == torch.float32 and N >= COMPRESSED and _half_width() else None
+    gram = given.gram(dtype)
+    kind = gram.G.dtype.type if gram.scale == 1 else np.float32
+    problem = Problem(
+        given.rows(exact).numpy(),
+        gram.G,
+        kind(gram.scale),
+        gram.fuzz,
+        weight,
+        tol,
+        not nonnegative,
+        longest,
+        unit,
+        limit,
+    )
     start_codes = (x.new_empty(0, N) if init is None else init.detach().contiguous()).numpy()
     integer = np.int32 if dtype == torch.float32 else np.int64
     screened = []
@@ -123,13 +131,13 @@ def _solve(
             screened.append(cost)
             codes[rows].zero_()
             found = Found(*(values[rows].numpy() for values in (codes, objective, gap, steps, flops)))
-            given = Signals(part.numpy(), c.numpy(), lacking.numpy(), start_codes[rows])
-            solve_rows(given, problem, np.zeros(1, integer), found)
+            signals_ = Signals(part.numpy(), c.numpy(), lacking.numpy(), start_codes[rows])
+            solve_rows(signals_, problem, np.zeros(1, integer), found)
 
     share(n, work)
     objective *= size * size
     converged = gap <= tol
-    total = int(flops.sum()) + sum(screened) + shared
+    total = int(flops.sum()) + sum(screened) + gram.flops
     method, stop = each("working_set", n), stop_words(converged, steps >= limit)
     return Solution(codes, objective, gap, steps, converged, total, method, stop)
 
@@ -139,24 +147,18 @@ def _half_width() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
-def _coarse(D: Tensor) -> tuple[Tensor, float]:
-    """D in bfloat16, and the largest error of a column."""
-    coarse = D.bfloat16()
-    return coarse, float(torch.linalg.vector_norm(D - coarse.float(), dim=0).max())
-
-
 def _correlate(
     x: Tensor, D: Tensor, coarse: tuple[Tensor, float] | None, longest: float, most: float, out: Tensor
 ) -> tuple[Tensor, int]:
     """out = x D (n, N); returns a bound (n,) on its error beyond float32's, which half of the rows keep below most,
     and operations.
 
-    With `_coarse`'s D' and x' in bfloat16, and their product once more rounded to its 8 digits,
+    With D' and x' in bfloat16, and their product once more rounded to its 8 digits,
     |x d - x' d'| <= |x| |d - d'| + |x - x'| |d'| + 2^-9 |x d|.
     """
     cost = 2 * len(x) * D.numel()
     if coarse is not None:
-        rounded, blur = coarse
+        rounded, blur = coarse[0].T, coarse[1]
         short = x.bfloat16()
         error = torch.linalg.vector_norm(x, dim=1) * blur
         error += torch.linalg.vector_norm(x - short.float(), dim=1) * (longest + blur)
@@ -166,48 +168,3 @@ def _correlate(
             return (1.001 * error + 0.002 * product.abs().amax(1)).double(), cost
     torch.mm(x, D, out=out)
     return torch.zeros(len(x), dtype=torch.float64), cost
-
-
-def _gram(D: Tensor, longest: float) -> tuple[np.ndarray, float, float, int]:
-    """G, scale, fuzz with  |D'D - scale G| <= fuzz, and operations.
-
-    Integers of 16 bits where float32 would not fit the caches: reading G is what limits large dictionaries, and
-    half the bytes are read faster. Only for columns of about one length, as the error is absolute, and of mean
-    cosine below a half: closer ones need more digits.
-    """
-    N = D.shape[1]
-    uneven = torch.linalg.vector_norm(D, dim=0).min() < 0.5 * longest
-    coherent = torch.linalg.vector_norm(D.mean(1)) ** 2 > 0.5 * longest**2
-    short = D.dtype == torch.float32 and N >= COMPRESSED and not uneven and not coherent
-    scale = 1.001 * longest**2 / 32767 if short else 1.0
-    gram, scaled = np.empty((N, N), np.int16 if short else D.numpy().dtype), D / scale
-
-    def work(blocks: Iterator[slice]) -> None:
-        room = torch.empty(min(N, BLOCK) * N, dtype=D.dtype)
-        for block in blocks:
-            first, size = block.start, block.stop - block.start
-            part = room[: size * (N - first)].view(size, N - first)
-            torch.mm(D[:, block].T, scaled[:, first:], out=part)
-            gram[block, first:] = (part.round_() if short else part).numpy()
-            for other in range(first, N, BLOCK):  # in pieces that fit the caches
-                gram[other : other + BLOCK, block] = gram[block, other : other + BLOCK].T
-
-    share(N, work, block=BLOCK, fewest=BLOCK)
-    # the blocks of the upper triangle
-    cost = sum(2 * len(D) * min(BLOCK, N - first) * (N - first) for first in range(0, N, BLOCK))
-    return gram, scale, 0.51 * scale if short else 0.0, cost
-
-
-def in_units(D: Tensor, x: Tensor, alpha: float) -> tuple[Tensor, Tensor, float, float, float, float]:
-    """D and x in units in which the longest column and alpha are about one.
-
-    So float32 can neither overflow nor underflow where it matters, and the units are powers of two, which keep
-    every number exact. Returns D, x, alpha in these units, the units of the codes and of x, and the length of the
-    longest column in these units.
-    """
-    columns = D.detach().double().numpy()  # whose lengths numpy takes faster than torch
-    longest = math.sqrt((columns * columns).sum(0).max())
-    length = 2.0 ** round(math.log2(longest))
-    size = 2.0 ** round(math.log2(alpha / length))
-    D, x = (D / length).detach().contiguous(), (x / size).detach().contiguous()
-    return D, x, alpha / (length * size), size / length, size, longest / length

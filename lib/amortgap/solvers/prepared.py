@@ -1,0 +1,225 @@
+"""A dictionary prepared once for many calls: what depends on D alone, worked out when first asked for and kept.
+
+    given = prepare(D)
+    alpha = alpha_for(given, x, l0=32)
+    solve(given, x, alpha),  refit(given, x, support),  pursue(given, x, 32)
+
+Every function of `solvers` takes a matrix or a `Prepared`, and answers the same; from a matrix each call makes its
+own. Inside, every method begins with `prepare(D)`, which gives back what is prepared already, and asks it by name.
+`Prepared.keep` is the whole mechanism: a table from names to values, a lock, and a bound on its bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amortgap._check import check_dictionary, check_signals
+from amortgap.solvers._threads import BLOCK, share
+
+MEMORY = 2 * 2**30  # bytes kept beside D
+COMPRESSED = 2048  # columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
+
+Value = TypeVar("Value")
+
+
+class Gram(NamedTuple):
+    """|D'D - scale G| <= fuzz in every entry, D in units; operations it took, 0 where it was there already."""
+
+    G: np.ndarray
+    scale: float
+    fuzz: float
+    flops: int
+
+
+class Prepared:
+    """D (M, N), which must not be changed from now on, and what has been worked out about it.
+
+    memory: bytes that it keeps beside D. What would not fit is worked out anew by every call that needs it.
+    Units: D is divided by `length`, a power of two near its longest column, which keeps every digit and keeps
+    float32 from overflow and underflow. Threads may share one.
+    """
+
+    def __init__(self, D: Any, memory: int = MEMORY) -> None:
+        self.D = check_dictionary(D).detach()
+        self.memory = memory
+        self._kept: dict[Any, Any] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def shape(self) -> torch.Size:
+        """(M, N)."""
+        return self.D.shape
+
+    def keep(self, name: Any, make: Callable[[], Value]) -> Value:
+        """What was kept under this name (with the dtype of D), or what `make` now returns, kept if it fits."""
+        with self._lock:
+            name = name, self.D.dtype
+            if name in self._kept:
+                found: Value = self._kept[name]
+                return found
+            value = make()
+            if self.held() + _bytes(value) <= self.memory:
+                self._kept[name] = value
+            return value
+
+    def held(self) -> int:
+        """Bytes kept beside D."""
+        return sum(_bytes(value) for value in self._kept.values())
+
+    def to(self, dtype: torch.dtype) -> Prepared:
+        """The same with D rounded to dtype; what is kept, and its bound, are shared."""
+        if dtype == self.D.dtype:
+            return self
+        other = Prepared.__new__(Prepared)
+        other.D = self.keep(("D", dtype), lambda: self.D.to(dtype))
+        other.memory, other._kept, other._lock = self.memory, self._kept, self._lock
+        return other
+
+    @property
+    def lengths(self) -> Tensor:
+        """||d_i||, (N,) float64."""
+        return self.keep("lengths", lambda: torch.linalg.vector_norm(self.D, dim=0, dtype=torch.float64))
+
+    @property
+    def length(self) -> float:
+        """The unit: a power of two near the longest column's length."""
+        return self.keep("length", lambda: 2.0 ** round(math.log2(float(self.lengths.max()))))
+
+    @property
+    def longest(self) -> float:
+        """The longest column's length in units, about one."""
+        return self.keep("longest", lambda: float(self.lengths.max()) / self.length)
+
+    @property
+    def eigenvalue(self) -> Tensor:
+        """The largest eigenvalue of D'D in float64, a scalar: the Lipschitz constant of the gradient D'(D s - x).
+
+        On CUDA, where decompositions take longer than the steps that use it, at most .7 per cent more for 1000
+        measurements: (trace A^k)^(1/k) <= M^(1/k) lambda for A = D D' and k = 1024, ten squarings.
+        """
+
+        def make() -> Tensor:
+            D = self.D.double()
+            if D.is_cuda:
+                return trace_bound(D @ D.T)
+            return torch.linalg.eigvalsh(D @ D.T if D.shape[0] <= D.shape[1] else D.T @ D)[-1]
+
+        return self.keep("eigenvalue", make)
+
+    def rows(self, dtype: torch.dtype) -> Tensor:
+        """D' in units and in dtype, (N, M) contiguous; its transpose serves products as well as D does."""
+
+        def make() -> Tensor:
+            scaled = self.D if self.length == 1 else self.D / self.length
+            return scaled.T.to(dtype).contiguous()
+
+        # D's own memory where it is such rows already
+        if self.length == 1 and self.D.dtype == dtype and self.D.T.is_contiguous():
+            return self.D.T
+        return self.keep(("rows", dtype), make)
+
+    def coarse(self) -> tuple[Tensor, float]:
+        """`rows` in bfloat16, and the largest error of a column."""
+
+        def make() -> tuple[Tensor, float]:
+            rows = self.rows(torch.float32)
+            coarse = rows.bfloat16()
+            parts = zip(rows.split(BLOCK), coarse.split(BLOCK), strict=True)
+            blur = max(float(torch.linalg.vector_norm(a - b.float(), dim=1).max()) for a, b in parts)
+            return coarse, blur
+
+        return self.keep("coarse", make)
+
+    def gram(self, dtype: torch.dtype) -> Gram:
+        """D'D in units from `rows` of this dtype, all N^2 entries.
+
+        Integers of 16 bits where float32 would not fit the caches: reading G is what limits large dictionaries,
+        and half the bytes are read faster. Only for columns of about one length, as the error is absolute, and of
+        mean cosine below a half: closer ones need more digits.
+        """
+        made = []
+
+        def make() -> Gram:
+            rows = self.rows(dtype)
+            mean = torch.linalg.vector_norm(rows.mean(0))
+            even = float(self.lengths.min()) >= 0.5 * float(self.lengths.max())
+            short = dtype == torch.float32 and len(rows) >= COMPRESSED and even
+            made.append(_gram(rows, self.longest, short and bool(mean**2 <= 0.5 * self.longest**2)))
+            return made[0]
+
+        gram = self.keep(("gram", dtype), make)
+        return gram if made else gram._replace(flops=0)
+
+
+def plain(D: Tensor | Prepared) -> Tensor:
+    """The matrix itself, for methods that need nothing else of it."""
+    return D.D if isinstance(D, Prepared) else D
+
+
+def prepare(D: Any, memory: int = MEMORY) -> Prepared:
+    """`D` (M, N), a tensor or an array, prepared for many calls; at most `memory` bytes are kept beside it.
+
+    What is prepared already is given back as it is. Raises ValueError for a wrong shape, NaN, inf, a zero column.
+    """
+    return D if isinstance(D, Prepared) else Prepared(D, memory)
+
+
+def prepare_for(D: Any, x: Any) -> tuple[Prepared, Tensor]:
+    """`prepare(D)` in x's dtype, and x (n, M) as a tensor without gradients.  ValueError where they do not fit."""
+    given = prepare(D)
+    x = check_signals(given.D, x)
+    return given.to(x.dtype), x
+
+
+def in_units(given: Prepared, x: Tensor, alpha: float) -> tuple[Tensor, float, float, float]:
+    """x and alpha in units in which alpha and the longest column are about one, and the units of codes and of x.
+
+    So float32 can neither overflow nor underflow where it matters. Powers of two keep every digit.
+    """
+    size = 2.0 ** round(math.log2(alpha / given.length))
+    return (x / size).contiguous(), alpha / (given.length * size), size / given.length, size
+
+
+def trace_bound(A: Tensor) -> Tensor:
+    """(trace A^1024)^(1/1024) for symmetric, positive semidefinite A: at least its largest eigenvalue."""
+    log = torch.zeros((), dtype=A.dtype, device=A.device)
+    for square in range(11):
+        A = A @ A if square else A
+        trace = A.diagonal().sum().clamp_min(torch.finfo(A.dtype).tiny)
+        A, log = A / trace, log + trace.log() / 2**square
+    return log.exp()
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, tuple):
+        return sum(_bytes(part) for part in value)
+    return value.nbytes if isinstance(value, Tensor | np.ndarray) else 0
+
+
+def _gram(rows: Tensor, longest: float, short: bool) -> Gram:
+    """rows rows', short: in integers of 16 bits."""
+    N, M = rows.shape
+    scale = 1.001 * longest**2 / 32767 if short else 1.0
+    gram, scaled = np.empty((N, N), np.int16 if short else rows.numpy().dtype), (rows / scale).T
+
+    def work(blocks: Iterator[slice]) -> None:
+        room = torch.empty(min(N, BLOCK) * N, dtype=rows.dtype)
+        for block in blocks:
+            first, size = block.start, block.stop - block.start
+            part = room[: size * (N - first)].view(size, N - first)
+            torch.mm(rows[block], scaled[:, first:], out=part)
+            gram[block, first:] = (part.round_() if short else part).numpy()
+            for other in range(first, N, BLOCK):  # in pieces that fit the caches
+                gram[other : other + BLOCK, block] = gram[block, other : other + BLOCK].T
+
+    share(N, work, block=BLOCK, fewest=BLOCK)
+    # the blocks of the upper triangle
+    cost = sum(2 * M * min(BLOCK, N - first) * (N - first) for first in range(0, N, BLOCK))
+    return Gram(gram, scale, 0.51 * scale if short else 0.0, cost)
