@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from amortgap._errors import Refused
 from amortgap.audit import Inputs, audit, from_model, from_path
 from amortgap.audit.loss import model_loss
 from amortgap.audit.measure import _halves
 from amortgap.cli import main
 from amortgap.gap import on_same_decoder
-from amortgap.interop import SAE, write
+from amortgap.interop import SAE, read, write
 from amortgap.metrics import fvu, l0
 from amortgap.pages.audit import findings, render
 from amortgap.problem import SparseProblem
@@ -72,6 +73,33 @@ def test_dead_latents_are_counted():
     sae = reading(P.D)
     sae.b_enc[:12] = -1e3
     assert audit(sae, Inputs(P.x), tokens=64).dead == pytest.approx(12 / 48)
+
+
+def test_a_zero_decoder_row_is_a_dead_latent(tmp_path):
+    sae = reading(P.D)
+    sae.W_dec[5] = 0
+    write(sae, tmp_path / "sae")
+    found = audit(read(tmp_path / "sae"), Inputs(P.x), tokens=64)
+    assert found.dead == pytest.approx(1 / 48)
+    assert all(np.isfinite([row.fvu, row.l0]).all() for row in found.rows)
+
+
+def test_dotted_names_have_folders_of_their_own_and_nothing_is_overwritten(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", P.x.numpy())
+    for name in ("blocks.8.hook_resid_pre", "blocks.8.hook_mlp_out"):
+        write(reading(P.D), name)
+        assert main(["audit", name, "--activations", "x.npy", "--tokens", "64"]) == 0
+        assert Path(f"audit_{name}/audit.json").is_file()
+    # the audit's own folder may be written again, another may not
+    assert main(["audit", name, "--activations", "x.npy", "--tokens", "64"]) == 0
+    Path("mine").mkdir()
+    Path("mine/index.html").write_text("my page")
+    assert main(["audit", name, "--activations", "x.npy", "--tokens", "64", "--out", "mine"]) == 2
+    assert "holds other files; choose an empty or a new one" in capsys.readouterr().err
+    assert Path("mine/index.html").read_text() == "my page"
+    with pytest.raises(Refused, match=r"already holds cfg\.json and sae_weights"):
+        write(reading(P.D), name)
 
 
 def test_no_gap_where_the_encoder_is_exact():
@@ -179,12 +207,19 @@ def test_activation_files(tmp_path):
         (["sae", "--activations", "few.npy"], "at least 64 activations, not 10"),
         (["sae", "--activations", "nan.npy"], "contains NaN"),
         (
-            ["sae", "--activations", "x.npy", "--architecture", "topk"],
-            "needs k between 1 and N = 48, not None",
+            ["bare.safetensors", "--activations", "x.npy", "--architecture", "topk", "--normalise", "none"],
+            "it does not say k; say it with --k K",
         ),
         (
-            ["sae", "--activations", "x.npy", "--architecture", "topk", "--k", "2.5"],
+            [
+                "bare.safetensors",
+                *["--activations", "x.npy", "--architecture", "topk", "--k", "2.5", "--normalise", "none"],
+            ],
             "keeps a whole number of latents, not k = 2.5",
+        ),
+        (
+            ["sae", "--activations", "x.npy", "--architecture", "topk"],
+            "architecture = topk was asked for, but the file says standard",
         ),
         (["sae", "--activations", "same.npy"], "the activations are all the same"),
         (["sae", "--activations", "x.npy", "--device", "gpu"], "no device named 'gpu'; use 'cpu' or 'cuda'"),
@@ -196,6 +231,7 @@ def test_activation_files(tmp_path):
 def test_bad_use_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     write(reading(P.D), "sae")
+    save_file(load_file("sae/sae_weights.safetensors"), "bare.safetensors")
     write(reading(P.D, bias=-1e3), "silent")
     x = P.x.numpy()
     files = {"x": x, "flat": x[:, 0], "wide": np.ones((80, 17), np.float32), "few": x[:10], "nan": x * np.nan}

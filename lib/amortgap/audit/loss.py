@@ -31,11 +31,11 @@ def model_loss(sae: SAE, D: Prepared, given: Inputs, alpha: float, k: int, tol: 
     norms = torch.linalg.vector_norm(x, dim=1)
     usual = norms <= OUTLIER * norms.median()
     z, undo = sae.prepare(x)
-    codes = sae.encode(z) * usual[:, None]
+    codes = sae.encode(z)[:, sae.live] * usual[:, None]
     centred = (z - sae.b_dec) * usual[:, None]
     columns = {"mean": x[usual].mean(0).expand_as(x)}
     for method, part, found, _, _ in coded(D, centred, codes, alpha, tol, k, "model loss"):
-        columns.setdefault(method, torch.zeros_like(z))[part] = found @ sae.D.T + sae.b_dec
+        columns.setdefault(method, torch.zeros_like(z))[part] = found @ sae.D[:, sae.live].T + sae.b_dec
     losses = {"untouched": cross_entropy(lm, windows, layer)}
     for method, value in columns.items():
         x_hat = torch.where(usual[:, None], value if method == "mean" else undo(value), x)

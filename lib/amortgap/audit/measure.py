@@ -59,12 +59,14 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     group = (second if given.document is None else given.document[second]).to(x.device)
     began = time.perf_counter()
     codes = sae.encode(z)
-    flops = sum(sae.kind.products(sae.M, sae.N, 0, 0))
+    flops = sum(sae.kind.products(sae.M, sae.N, 0, int(sae.k or 0)))
     seconds = (time.perf_counter() - began) / len(z)
+    # a zero decoder row decodes to nothing, and its codes are zero
+    codes = codes[:, sae.live]
     rows: list[Row] = []
     # a reading that nobody trained
     untrained = largest(torch.relu((z - sae.b_dec) @ random), max(1, round(sparsity)))
-    for name, matrix, s in (("random", random, untrained), ("SAE", sae.D, codes)):
+    for name, matrix, s in (("random", random, untrained), ("SAE", sae.D[:, sae.live], codes)):
         D = prepare(matrix)
         try:
             alpha = alpha_for(D, z_first - sae.b_dec, l0=sparsity)

@@ -113,8 +113,7 @@ COMMANDS: dict[str, Command] = {
         "The decoder stays; the codes are found five ways at the encoder's mean L0: as the encoder reads them,\n"
         "refitted on the encoder's own latents, by the LASSO solved to a certified gap, refitted on its latents,\n"
         "and greedily (OMP). A random decoder of the same size is audited beside it. Activations must be those\n"
-        "the SAE was trained on, in the model's own units; a thousand tokens take about a minute on a laptop. An\n"
-        "SAE saved as a pickle is converted by safetensors.torch.save_file(state_dict, 'my_sae.safetensors').",
+        "the SAE was trained on, in the model's own units; a thousand tokens take about a minute on a laptop.",
     ),
     "compare": (
         notebooks.compare_options,

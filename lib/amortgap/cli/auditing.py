@@ -5,26 +5,67 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from amortgap._errors import Refused
 from amortgap._files import check_folder, write_json, write_text
 from amortgap.cli.notebooks import positive
 
+if TYPE_CHECKING:
+    from amortgap.interop import SAE
+
+
+def sae_options(parser: argparse.ArgumentParser) -> None:
+    """What an SAE's file may leave open."""
+    group = parser.add_argument_group("what the SAE's file does not say")
+    group.add_argument(
+        "--architecture", help="standard, topk, batchtopk, jumprelu, gated, matching_pursuit or abstopk"
+    )
+    group.add_argument("--k", type=float, help="active latents of a topk or batchtopk SAE")
+    group.add_argument(
+        "--subtract-b-dec",
+        action=argparse.BooleanOptionalAction,
+        help="whether the encoder takes b_dec off its input",
+    )
+    group.add_argument(
+        "--normalise",
+        help="what it does to its input: none, expected_average_only_in, constant_norm_rescale or layer_norm",
+    )
+
+
+def read_sae(options: argparse.Namespace) -> SAE:
+    """The SAE that the options name, on the device that they name."""
+    from amortgap._check import check_device
+    from amortgap.interop import read
+
+    check_device(options.device)
+    sae = read(options.sae, options.architecture, options.k, options.subtract_b_dec, options.normalise)
+    return sae.to(options.device)
+
+
+def folder_name(sae: str) -> str:
+    """What an SAE is called in the names of made folders: all of a folder's name, a file's without its kind."""
+    path = Path(sae)
+    name = path.resolve().name if path.exists() else sae.replace("/", "_").replace(":", "_")
+    return Path(name).stem if Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin", ".npz") else name
+
+
+def check_own(folder: Path, mark: str) -> Path:
+    """`folder` as `check_folder` has it. Raises `Refused` where it holds files, but not `mark`, which we write."""
+    folder = check_folder(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
+        raise Refused(f"the folder {folder} holds other files; choose an empty or a new one with --out")
+    return folder
+
 
 def audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sae",
-        type=Path,
         metavar="SAE",
-        help="a SAELens folder (cfg.json, sae_weights.safetensors), or a safetensors file with W_enc, b_enc, "
-        "W_dec, b_dec (jumprelu: threshold; gated: b_gate, r_mag, b_mag), or encoder.weight, decoder.weight ...",
+        help="a folder of SAELens, dictionary_learning, sparsify, Llama Scope or Gemma Scope, a file of theirs or "
+        "of your own (.safetensors, .pt, .npz), or RELEASE:ID of a published SAE (needs amortgap[saelens])",
     )
-    parser.add_argument(
-        "--architecture", help="standard, topk, batchtopk, jumprelu or gated, if the file does not say"
-    )
-    parser.add_argument(
-        "--k", type=float, help="active latents of a topk or batchtopk SAE, if the file does not say"
-    )
+    sae_options(parser)
     parser.add_argument(
         "--activations",
         type=Path,
@@ -65,14 +106,11 @@ def audit_options(parser: argparse.ArgumentParser) -> None:
 def audit(options: argparse.Namespace) -> int:
     """`amortgap audit SAE`: what better inference on this SAE's decoder would buy."""
     from amortgap import audit as auditing
-    from amortgap._check import check_device
-    from amortgap.interop import read
     from amortgap.pages.audit import findings, render
 
-    name = options.sae.resolve().stem
-    folder = options.out or Path(f"audit_{name}")
-    check_device(options.device)
-    sae = read(options.sae, options.architecture, options.k).to(options.device)
+    name = folder_name(options.sae)
+    folder = check_own(options.out or Path(f"audit_{name}"), "audit.json")
+    sae = read_sae(options)
     model = options.model or sae.metadata.get("model_name")
     layer = options.layer or sae.metadata.get("hook_name") or sae.metadata.get("hook_point")
     if options.activations:
@@ -85,7 +123,6 @@ def audit(options: argparse.Namespace) -> int:
         raise Refused(
             "say what the SAE is to be tried on: --activations FILE, or --model NAME and --layer HOOK"
         )
-    check_folder(folder)
     result = auditing.audit(sae, given.to(options.device), tokens=options.tokens, seed=options.seed)
     write_json(folder / "audit.json", asdict(result))
     write_text(folder / "index.html", render(name, result))

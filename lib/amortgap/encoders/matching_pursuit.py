@@ -22,6 +22,7 @@ class MatchingPursuitEncoder(Encoder):
     """
 
     sparsity = "k"
+    exchange = "matching_pursuit"
     own_weights = False
 
     def __init__(
@@ -45,6 +46,9 @@ class MatchingPursuitEncoder(Encoder):
             )
         assert s is not None  # k >= 1
         return s
+
+    def exchanged(self) -> dict[str, Any]:
+        return super().exchanged() | {"k": self.k}
 
     @classmethod
     def products(cls, M: int, N: int, hidden: Any, steps: int) -> list[int]:

@@ -1,9 +1,9 @@
-"""Read and write SAEs: a folder as SAELens saves it, or one safetensors file.
+"""SAELens: a folder with ``cfg.json`` and ``sae_weights.safetensors``, of versions 2 to 6.
 
-A folder holds ``cfg.json`` and ``sae_weights.safetensors``; configurations of SAELens 2 to 6 are understood. A lone
-file holds W_enc (M, N), b_enc (N,), W_dec (N, M), b_dec (M,), and threshold (N,) for jumprelu, or b_gate, r_mag and
-b_mag (N,) for gated. The names of a torch module, encoder.weight (N, M), encoder.bias, decoder.weight (M, N) and
-decoder.bias (or bias, b_dec), do as well. ``architecture`` and ``k`` may stand in the file's metadata.
+W_enc (M, N), b_enc (N,), W_dec (N, M), b_dec (M,); jumprelu: threshold (N,); gated: b_gate, r_mag, b_mag (N,) and
+no b_enc; matching_pursuit: W_dec and b_dec alone; batchtopk and matryoshka_batchtopk, as they are while they train:
+topk_threshold (). b_dec is subtracted unless ``apply_b_dec_to_input`` is false. A lone safetensors file may carry
+the same words in its metadata, as strings.
 """
 
 from __future__ import annotations
@@ -12,58 +12,139 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from amortgap._files import read_json, whole, write_json
+from amortgap._errors import Refused
+from amortgap._files import whole, write_json
+from amortgap.interop.fold import folded
 from amortgap.interop.sae import SAE, architectures, vectors
+from amortgap.interop.settle import OTHERS, SIGNED, Parts, agree, flag, number
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-#: names of a torch module -> ours; the matrices are transposed
-LINEAR = {
-    "encoder.weight": "W_enc",
-    "encoder.bias": "b_enc",
-    "decoder.weight": "W_dec",
-    "decoder.bias": "b_dec",
-    "bias": "b_dec",
-}
+#: what older configurations keep outside "metadata"
+ABOUT = ("model_name", "hook_name", "hook_point", "dataset_path", "context_size", "prepend_bos")
+#: Ours: the input scale that `write` folded into the weights, so that `read` takes it out again.
+FOLDED = "amortgap_input_scale"
 
 
-def read(path: str | Path, architecture: str | None = None, k: float | None = None) -> SAE:
-    """The SAE in a folder or file (see the module), in float32.
-
-    architecture and k take the place of what the files say. Raises FileNotFoundError for a path or file that is not
-    there, ValueError for content that is no SAE this project knows; both name what is wrong in one sentence.
-    """
-    path = Path(path)
-    if path.is_dir():
-        for name in (CONFIG, WEIGHTS):
-            if not (path / name).is_file():
-                raise FileNotFoundError(f"{path} is no SAELens folder: it has no {name}")
-        config, (tensors, _) = _config(path / CONFIG), _tensors(path / WEIGHTS)
-    elif path.is_file():
-        tensors, config = _tensors(path)
+def assemble(config: dict[str, Any], parts: Parts, **rule: Any) -> SAE:
+    """The SAE of a configuration and its tensors; rule: what holds where neither configuration nor caller say."""
+    name, k = _architecture(config)
+    metadata = config.get("metadata") if isinstance(config.get("metadata"), dict) else {}
+    given: dict[str, Any] = {
+        "W_dec": parts.take("W_dec"),
+        "b_dec": parts.take("b_dec"),
+        "metadata": {**(metadata or {}), **{key: config[key] for key in ABOUT if config.get(key)}},
+        "rescaled": flag(config.get("rescale_acts_by_decoder_norm") or False, "rescale_acts_by_decoder_norm"),
+    }
+    W_dec = given["W_dec"]
+    asked = name or parts.answers.architecture
+    if asked == "matching_pursuit":
+        given |= _pursuit(config, W_dec, given["b_dec"])
+        k = config.get("max_iterations") or W_dec.shape[-1]
+        said: dict[str, Any] = {"subtract_b_dec": True}
     else:
-        raise FileNotFoundError(f"there is no file or folder {path}")
-    try:
-        return _assemble(config, tensors, architecture, k)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        gated = asked == "gated" or (asked is None and "b_gate" in parts.tensors)
+        given |= {"W_enc": parts.take("W_enc"), "b_enc": parts.take("b_gate" if gated else "b_enc")}
+        if gated:
+            given |= {"r_mag": parts.take("r_mag"), "b_mag": parts.take("b_mag")}
+            rule.setdefault("architecture", "gated")
+        said = {}
+    if asked in ("jumprelu", "batchtopk", None):
+        given["threshold"] = _threshold(parts, W_dec)
+    if (factor := parts.get("scaling_factor")) is not None and not (factor == 1).all():
+        if not flag(config.get("finetuning_scaling_factor") or False, "finetuning_scaling_factor"):
+            raise ValueError("it holds a scaling_factor, but its configuration says that none is to be used")
+        given["W_dec"] = W_dec * factor[:, None]
+    if W_dec.ndim != 2 or given.get("W_enc", W_dec).ndim != 2:
+        raise ValueError("W_enc and W_dec must be matrices")
+    _fits(config, W_dec)
+    if (subtract := config.get("apply_b_dec_to_input")) is not None:
+        said.setdefault("subtract_b_dec", flag(subtract, "apply_b_dec_to_input"))
+    normalise = config.get("normalize_activations")
+    said |= {"architecture": name, "k": k}
+    if normalise is not None:
+        said["normalise"] = _normalisation(normalise)
+    if asked is None and given.get("threshold") is not None:
+        rule.setdefault("architecture", "jumprelu")
+    sae = parts.build(said, rule, **given)
+    if config.get(FOLDED) is not None:
+        scale = number(config[FOLDED], FOLDED)
+        return folded(sae, 1 / scale, normalise="expected_average_only_in", input_scale=scale)
+    return sae
+
+
+def _architecture(config: dict[str, Any]) -> tuple[str | None, Any]:
+    """Its name and k, if the configuration says them. Versions 2 to 5 put both into the activation function."""
+    name, options = config.get("architecture"), config.get("activation_fn_kwargs") or {}
+    function = config.get("activation_fn_str") or config.get("activation_fn")
+    k = config["k"] if config.get("k") is not None else options.get("k")
+    if function not in (None, "relu", "topk"):
+        raise ValueError(f"activation function {function!r} is not known; relu and topk are")
+    if function is not None and name in (None, "standard"):
+        name = "topk" if function == "topk" else "standard"
+        if name == "topk" and flag(options.get("signed") or False, "signed"):
+            name = SIGNED
+    if name == "matryoshka_batchtopk":  # nested losses, and the same inference
+        name = "batchtopk"
+    if name is not None and name not in (*architectures(), SIGNED, *OTHERS):
+        known = ", ".join([*architectures(), SIGNED])
+        raise ValueError(f"architecture {name!r} is not one of {known}")
+    if name in OTHERS:
+        raise ValueError(f"it is a {name} ({OTHERS[name]}), which is not read")
+    return name, k
+
+
+def _pursuit(config: dict[str, Any], W_dec: Tensor, b_dec: Tensor) -> dict[str, Any]:
+    """The encoder is the decoder. Without the subtraction SAELens's decoder leaves b_dec out, too."""
+    subtract = flag(config.get("apply_b_dec_to_input", True), "apply_b_dec_to_input")
+    return {
+        "W_enc": W_dec.T,
+        "b_enc": W_dec.new_zeros(len(W_dec)),
+        "b_dec": b_dec if subtract else torch.zeros_like(b_dec),
+        "residual_threshold": number(config.get("residual_threshold", 1e-2), "residual_threshold"),
+        "stop_on_repeat": flag(config.get("stop_on_duplicate_support", True), "stop_on_duplicate_support"),
+    }
+
+
+def _threshold(parts: Parts, W_dec: Tensor) -> Tensor | None:
+    """One for each latent. Of an SAE in training: one for all, which is zero as long as none is known."""
+    if (one := parts.get("topk_threshold")) is None:
+        return parts.get("threshold")
+    return one.float().reshape(1).expand(len(W_dec)).clone() if one > 0 else None
+
+
+def _fits(config: dict[str, Any], W_dec: Tensor) -> None:
+    N, M = W_dec.shape
+    if config.get("d_out") is not None and number(config["d_out"], "d_out") != number(
+        config.get("d_in", M), "d_in"
+    ):
+        raise ValueError(f"it is a transcoder: {OTHERS['transcoder']}")
+    agree(config, {"M": ("d_in",), "N": ("d_sae",)}, M, N)
+
+
+def _normalisation(value: Any) -> str:
+    """SAELens 2 wrote true and false."""
+    if isinstance(value, bool) or str(value).lower() in ("true", "false"):
+        return "expected_average_only_in" if flag(value, "normalize_activations") else "none"
+    return str(value)
 
 
 def write(sae: SAE, folder: str | Path) -> None:
-    """`sae` as a SAELens 6 folder, which SAELens's ``SAE.load_from_disk`` reads.
+    """`sae` as a SAELens 6 folder, which SAELens's ``SAE.load_from_disk`` reads and encodes with in the same way.
 
-    A batchtopk SAE with a threshold is written as jumprelu, as SAELens does itself.
+    The decoder's norms (where they decide over the selection) and the input scale are folded into the weights, and
+    a batchtopk SAE with a threshold is written as jumprelu, as SAELens does itself. Without a threshold it has the
+    form that SAELens trains, which its ``TrainingSAE.load_from_disk`` reads. Raises `Refused` where the folder
+    holds an SAE already.
     """
     folder = Path(folder)
+    if there := [name for name in (CONFIG, WEIGHTS) if (folder / name).exists()]:
+        raise Refused(f"{folder} already holds {' and '.join(there)}; choose another folder")
+    scale = sae.input_scale if sae.normalise == "expected_average_only_in" else None
+    plain = sae if scale is None else folded(sae, scale, normalise="none", input_scale=None)
     kind = "jumprelu" if sae.architecture == "batchtopk" and sae.threshold is not None else sae.architecture
-    tensors = {"W_enc": sae.W_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
-    rule = architectures()[kind]
-    tensors["b_gate" if rule.maps == 2 else "b_enc"] = sae.b_enc
-    for name in vectors(rule):
-        tensors[name] = getattr(sae, name)
     config: dict[str, Any] = {
         "architecture": kind,
         "d_in": sae.M,
@@ -71,109 +152,32 @@ def write(sae: SAE, folder: str | Path) -> None:
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": sae.subtract_b_dec,
-        "normalize_activations": sae.normalise,
+        "normalize_activations": plain.normalise,
         "reshape_activations": "none",
         "metadata": sae.metadata,
     }
-    if rule.sparsity == "k":
-        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": sae.rescaled}
+    if scale is not None:
+        config[FOLDED] = scale
+    rule = architectures()[kind]
+    tensors: dict[str, Any] = {"W_dec": plain.W_dec, "b_dec": plain.b_dec}
+    if kind == "matching_pursuit":
+        config |= {
+            "max_iterations": int(plain.k or 0),
+            "residual_threshold": plain.residual_threshold,
+            "stop_on_duplicate_support": plain.stop_on_repeat,
+        }
+    else:
+        plain = folded(plain, norms=True) if plain.rescaled else plain
+        tensors |= {"W_enc": plain.W_enc, "W_dec": plain.W_dec}
+        tensors["b_gate" if rule.maps == 2 else "b_enc"] = plain.b_enc
+        tensors |= {name: getattr(plain, name) for name in vectors(rule)}
+        if rule.sparsity == "k":
+            whole_k = plain.k is not None and plain.k == int(plain.k)
+            config |= {"k": int(plain.k or 0) if whole_k else plain.k, "rescale_acts_by_decoder_norm": False}
+        if kind == "batchtopk":
+            tensors["topk_threshold"] = torch.tensor(0.0)
     with whole(folder / WEIGHTS) as temporary:
         save_file(
             {name: value.detach().cpu().float().contiguous() for name, value in tensors.items()}, temporary
         )
     write_json(folder / CONFIG, config)
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold one JSON object")
-    return config
-
-
-def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is damaged or no safetensors file; a torch pickle can be converted with "
-            "safetensors.torch.save_file(torch.load(file, weights_only=True), new_file)"
-        ) from error
-
-
-def _assemble(
-    config: dict[str, Any], tensors: dict[str, Tensor], architecture: str | None, k: float | None
-) -> SAE:
-    tensors = {
-        LINEAR.get(name, name): value.T.contiguous() if name.endswith(".weight") else value
-        for name, value in tensors.items()
-    }
-    known = {**(config.get("metadata") or {}), **{name: config[name] for name in ABOUT if config.get(name)}}
-    options = config.get("activation_fn_kwargs") or {}
-    kind = architecture or config.get("architecture") or _recognise(tensors, k or config.get("k"))
-    function = config.get("activation_fn_str") or config.get("activation_fn") or "relu"
-    if kind == "standard" and function == "topk":  # SAELens up to 5
-        kind = "topk"
-    elif function not in ("relu", "topk"):
-        raise ValueError(f"activation function {function!r} is not known; relu and topk are")
-    rule = architectures().get(kind)
-    if rule is None:
-        raise ValueError(f"architecture {kind!r} is not one of {', '.join(architectures())}")
-    bias = "b_gate" if rule.maps == 2 else "b_enc"
-    missing = [name for name in ("W_enc", "W_dec", bias) if name not in tensors]
-    if missing:
-        raise ValueError(f"it has no {', '.join(missing)}; it has {', '.join(sorted(tensors)) or 'nothing'}")
-    W_enc, W_dec = tensors["W_enc"], tensors["W_dec"]
-    if W_dec.ndim != 2 or W_enc.ndim != 2:
-        raise ValueError(f"W_enc {tuple(W_enc.shape)} and W_dec {tuple(W_dec.shape)} must be matrices")
-    if config.get("d_out", W_dec.shape[1]) != W_enc.shape[0]:
-        raise ValueError(
-            "it is a transcoder: its output is not its input, so no code can be fitted to the input"
-        )
-    if (factor := tensors.get("scaling_factor")) is not None and config.get("finetuning_scaling_factor"):
-        W_dec = W_dec * factor[:, None]
-    threshold = tensors.get("threshold", tensors.get("topk_threshold"))
-    if threshold is not None and threshold.numel() == 1:
-        threshold = threshold.reshape(1).expand(len(W_dec)).clone()
-    number = k or config.get("k") or options.get("k")
-    return SAE(
-        kind,
-        W_enc,
-        tensors[bias],
-        W_dec,
-        tensors.get("b_dec", torch.zeros(W_dec.shape[1])),
-        k=float(number) if number is not None else None,
-        threshold=threshold if rule.thresholded or kind == "batchtopk" else None,
-        r_mag=tensors.get("r_mag") if rule.maps == 2 else None,
-        b_mag=tensors.get("b_mag") if rule.maps == 2 else None,
-        subtract_b_dec=bool(config.get("apply_b_dec_to_input", True)),
-        rescaled=bool(config.get("rescale_acts_by_decoder_norm", False)),
-        normalise=_normalisation(config.get("normalize_activations", "none")),
-        metadata=known,
-    )
-
-
-#: what older configurations keep outside "metadata"
-ABOUT = ("model_name", "hook_name", "hook_point", "dataset_path", "context_size", "prepend_bos")
-
-
-def _normalisation(value: str | bool | None) -> str:
-    """SAELens 2 wrote true and false."""
-    if isinstance(value, bool) or value is None:
-        return "expected_average_only_in" if value else "none"
-    return value
-
-
-def _recognise(tensors: dict[str, Tensor], k: Any) -> str:
-    if "r_mag" in tensors:
-        return "gated"
-    if "topk_threshold" in tensors:
-        return "batchtopk"
-    if "threshold" in tensors:
-        return "jumprelu"
-    return "topk" if k else "standard"

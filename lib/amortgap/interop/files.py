@@ -1,0 +1,70 @@
+"""What lies in a file of tensors: safetensors, a torch pickle without code, or npz."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from amortgap._files import read_json
+
+TORCH = (".pt", ".pth", ".bin")
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors in a file by name, and what else it says: safetensors' metadata, a pickle's plain values.
+
+    Pickles are loaded with weights_only=True, so no code in them runs. Floating tensors become float32. Raises
+    ValueError for a file that is damaged, holds code, or is none of the three.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                content: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        elif path.suffix in TORCH:
+            content = _state(path)
+        else:
+            with safe_open(path, framework="pt") as file:
+                content = dict(file.metadata() or {})
+                content |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError("it is damaged, or not the kind of file that its name says") from error
+    except SafetensorError as error:
+        raise ValueError(
+            f"it is damaged, or no safetensors file; pickles are named {', '.join(TORCH)}"
+        ) from error
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        tensors[name] = value.float() if value.is_floating_point() else value
+    return tensors, {name: value for name, value in content.items() if not isinstance(value, Tensor)}
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """A state dict, which some training scripts put beside other things."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises what it meets: pickle's, zipfile's and its own errors
+        raise ValueError(
+            "it is damaged, or a pickle that holds more than tensors, which is not loaded because it could run "
+            "code; save the state_dict() of the module alone"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError("it is not a dictionary of tensors")
+    inner = content.get("state_dict")
+    return inner if isinstance(inner, dict) else content
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises ValueError for anything else."""
+    try:
+        config = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path.name} must hold one JSON object")
+    return config
