@@ -13,7 +13,7 @@ from amortgap.metrics import dictionary_mcc, fvu, l0, mcc, support_scores
 from amortgap.objectives import dual_point, duality_gap, kkt_residual, objective
 from amortgap.problem import SparseProblem
 from amortgap.solvers import PURSUITS, SOLVERS, alpha_for, basis_pursuit, path, pursue, refit, screened, solve
-from amortgap.training import fit, stack
+from amortgap.training import Cosine, fit, snapshot, stack
 from pretend_device import DEVICE, Pretending, elsewhere, here
 
 P = SparseProblem(N=40, M=12, K=3, n=16, dtype=torch.double)
@@ -144,7 +144,13 @@ def allow_fused_steps(monkeypatch):
 def test_training(name, batch_size, monkeypatch):
     allow_fused_steps(monkeypatch)
     cpu, there = build(name), elsewhere(build(name))
-    options = {"steps": 6, "batch_size": batch_size, "log_at": (3, 6), "schedule": "cosine", "keep": (4,)}
+    options = {
+        "steps": 6,
+        "batch_size": batch_size,
+        "log_at": (3, 4, 6),
+        "lr": Cosine(1e-3),
+        "measure": snapshot,
+    }
     a = fit(cpu, P.x, **options)
     b = fit(there, elsewhere(P.x), **options)
     for p, q in zip(there.parameters(), cpu.parameters(), strict=True):

@@ -11,7 +11,7 @@ from amortgap.metrics import dictionary_mcc, fvu, l0, mcc
 from amortgap.objectives import duality_gap, objective
 from amortgap.problem import SparseProblem
 from amortgap.solvers import PURSUITS, alpha_for, path, pursue, refit, solve
-from amortgap.training import fit, stack
+from amortgap.training import Cosine, fit, stack
 
 pytestmark = pytest.mark.gpu
 TOL = 1e-6
@@ -126,7 +126,7 @@ def test_encoders_forwards_and_backwards(name):
 @pytest.mark.parametrize("batch_size", [None, 64])
 def test_training(name, batch_size):
     x, cpu, gpu = data(torch.double), build(name).double(), build(name).double().cuda()
-    options = {"steps": 20, "batch_size": batch_size, "log_at": (10, 20), "schedule": "cosine"}
+    options = {"steps": 20, "batch_size": batch_size, "log_at": (10, 20), "lr": Cosine(1e-3)}
     a, b = fit(cpu, x, **options), fit(gpu, x.cuda(), **options)
     torch.testing.assert_close(b.loss, a.loss, rtol=1e-6, atol=0)
     assert all(p.is_cuda for p in gpu.parameters())

@@ -17,12 +17,13 @@ from amortgap import training
 from amortgap.encoders import ENCODERS, MatchingPursuitEncoder
 from amortgap.problem import SparseProblem
 from amortgap.training import (
-    SCHEDULES,
+    Cosine,
     checkpoint,
     fit,
     learning_rate,
     loop,
     reconstruction_loss,
+    snapshot,
     stack,
     supervised_loss,
     unstack,
@@ -186,13 +187,15 @@ def test_supervised_training_leaves_the_decoder_alone(name):
     assert history.loss[1] < history.loss[0]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_fit_is_adam_as_torch_writes_it(schedule):
+@pytest.mark.parametrize("lr", [0.01, Cosine(0.01)])
+def test_fit_is_adam_as_torch_writes_it(lr):
     p, model, naive = problem(), build("relu"), build("relu")
-    fit(model, p.x, steps=50, lr=0.01, l1_weight=0.02, schedule=schedule)
+    fit(model, p.x, steps=50, lr=lr, l1_weight=0.02)
     adam = torch.optim.Adam(naive.parameters(), lr=0.01, foreach=False)
     for step in range(50):
-        if schedule == "cosine":  # two and a half steps up; 47.5 down, measured from the middle of each step
+        if isinstance(
+            lr, Cosine
+        ):  # two and a half steps up; 47.5 down, measured from the middle of each step
             fall = math.cos(math.pi * (step - 2) / 47.5)
             adam.param_groups[0]["lr"] = 0.01 * min((step + 0.5) / 2.5, (1 + fall) / 2)
         adam.zero_grad()
@@ -207,8 +210,8 @@ def test_fit_is_adam_as_torch_writes_it(schedule):
 
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 def test_the_cosine_schedule(steps):
-    rates = [learning_rate("cosine", 2.0, t, steps) for t in range(steps)]
-    assert [learning_rate("constant", 2.0, t, steps) for t in range(steps)] == [2.0] * steps
+    rates = [learning_rate(Cosine(2.0), t, steps) for t in range(steps)]
+    assert [learning_rate(2.0, t, steps) for t in range(steps)] == [2.0] * steps
     assert all(0 < r <= 2 for r in rates)
     # the area under the curve: half the top, warm-up and fall alike (by the midpoint rule, exact to h^2)
     assert sum(rates) / steps == pytest.approx(1.0, abs=1e-5 if steps == 1000 else 0.1)
@@ -252,28 +255,27 @@ def test_history_is_what_was_asked_for():
         seen.append(current.W.detach().clone())
         return {"norm": float(current.W.norm())}
 
-    history = fit(model, p.x, steps=10, log_at=(0, 3, 10, 99), measure=measure, keep=(0, 5))
+    history = fit(model, p.x, steps=10, log_at=(0, 3, 10, 99), measure=measure)
     assert history.steps == [0, 3, 10]
     assert len(history.loss) == len(history.measures["norm"]) == 3
-    assert set(history.checkpoints) == {0, 5}
     assert history.seconds > 0
     torch.testing.assert_close(history.loss[0], reconstruction_loss(build("relu"), p.x, 0.01))
     torch.testing.assert_close(history.loss[-1], reconstruction_loss(model, p.x, 0.01))
     assert torch.equal(seen[-1], model.W)
 
 
-def test_checkpoints_are_the_models_of_their_step():
+def test_snapshots_are_the_models_of_their_step():
     p, model, short = problem(), build("relu"), build("relu")
-    history = fit(model, p.x, steps=20, keep=(0, 7))
+    history = fit(model, p.x, steps=20, log_at=(0, 7), measure=snapshot)
     fit(short, p.x, steps=7)
-    assert all(torch.equal(v, short.state_dict()[k]) for k, v in history.checkpoints[7].items())
-    start = build("relu")
-    assert all(torch.equal(v, start.state_dict()[k]) for k, v in history.checkpoints[0].items())
+    for state, expected in zip(history.measures["state"], (build("relu"), short), strict=True):
+        assert state.keys() == expected.state_dict().keys()
+        assert all(torch.equal(v, expected.state_dict()[k]) for k, v in state.items())
 
 
 def test_logging_does_not_change_the_run():
     p, model, quiet = problem(), build("relu"), build("relu")
-    fit(model, p.x, steps=20, batch_size=8, log_at=range(21), measure=lambda m: {}, keep=range(21))
+    fit(model, p.x, steps=20, batch_size=8, log_at=range(21), measure=snapshot)
     fit(quiet, p.x, steps=20, batch_size=8)
     assert torch.equal(model.W, quiet.W)
 
@@ -316,7 +318,7 @@ BAD = {
     "no learning rate": (X, {"lr": 0.0}),
     "NaN learning rate": (X, {"lr": math.nan}),
     "empty batches": (X, {"batch_size": 0}),
-    "an unknown schedule": (X, {"schedule": "linear"}),
+    "a cosine with its top at zero": (X, {"lr": Cosine(0.0)}),
     "batches larger than the data": (X, {"batch_size": n + 1}),
 }
 
@@ -426,7 +428,7 @@ def small(name, seed, known=False, **options):
     return p, ENCODERS[name](M, N, D=p.D if known else None, seed=seed, **options)
 
 
-@pytest.mark.parametrize("pace", [{}, {"batch_size": 64, "schedule": "cosine"}, {"batch_size": 280}], ids=str)
+@pytest.mark.parametrize("pace", [{}, {"batch_size": 64, "lr": Cosine(3e-3)}, {"batch_size": 280}], ids=str)
 @pytest.mark.parametrize("supervised", [False, True])
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(
@@ -485,9 +487,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("name", ["relu", "topk"])
-@pytest.mark.parametrize(
-    "pace", [{}, {"schedule": "cosine"}, {"batch_size": 64, "schedule": "cosine"}], ids=str
-)
+@pytest.mark.parametrize("pace", [{}, {"lr": Cosine(3e-3)}, {"batch_size": 64, "lr": Cosine(3e-3)}], ids=str)
 @pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "autograd"])
 @pytest.mark.parametrize("stopped_at", [7, 40])
 def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp_path, monkeypatch):
@@ -496,8 +496,12 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
     monkeypatch.setattr(checkpoint, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(training.steps, "CHUNK", 3)
     (p, whole), (_, again) = small(name, 0), small(name, 0)
-    settings = {"steps": 50, "lr": 3e-3, "log_at": (0, 5, 20, 50), "keep": (5, 50), **pace}
-    expected = fit(whole, p.x, measure=lambda m: {"norm": m.W.norm()}, **settings)
+    settings = {"steps": 50, "lr": 3e-3, "log_at": (0, 5, 20, 50), **pace}
+
+    def measure(m):
+        return {"norm": m.W.norm()} | snapshot(m)
+
+    expected = fit(whole, p.x, measure=measure, **settings)
     file = tmp_path / "run" / "checkpoint.pt"
 
     write = Checkpoint.write
@@ -507,7 +511,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
         if step >= stopped_at:
             raise Killed
 
-    settings |= {"measure": lambda m: {"norm": m.W.norm()}, "checkpoint_file": file}
+    settings |= {"measure": measure, "checkpoint_file": file}
     monkeypatch.setattr(Checkpoint, "write", write_and_die)
     with pytest.raises(Killed):
         fit(again, p.x, **settings)
@@ -520,8 +524,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp
         assert torch.equal(again.decoder.D, whole.decoder.D)
         assert (history.steps, history.flops) == (expected.steps, expected.flops)
         assert all(torch.equal(a, b) for a, b in zip(history.loss, expected.loss, strict=True))
-        assert history.measures == expected.measures
-        assert torch.equal(history.checkpoints[5]["W"], expected.checkpoints[5]["W"])
+        assert history.measures["norm"] == expected.measures["norm"]
+        states = zip(history.measures["state"], expected.measures["state"], strict=True)
+        assert all(torch.equal(a["W"], b["W"]) for a, b in states)
     assert [f.name for f in file.parent.iterdir()] == [file.name]
     _, other = small(name, 0)
     file.write_bytes(early)  # where the kernel stopped torch goes on, and the other way round

@@ -5,7 +5,7 @@ Architectures can only be compared at one L0. Those that are given k have it; fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +72,8 @@ def train_at_l0(
     *,
     seeds: int = 1,
     seed: int = 0,
-    keep: Sequence[int] = (),
     log_at: Sequence[int] = (),
+    measure: Callable[[nn.Module], dict[str, Any]] | None = None,
     **options: Any,
 ) -> Tuned:
     """`seeds` encoders of architecture `name` with N latents whose mean L0 on x_val (m, M) is `target`.
@@ -81,13 +81,13 @@ def train_at_l0(
     Those that are given k get round(target). The others are first trained at each of `penalties`, one seed each;
     `penalty_for` reads off the penalty, and all seeds are trained with it. Where their mean L0 misses by more than
     a tenth and tries lie on both sides of the target, the penalty is read off again and they are trained anew.
-    The weight of the penalty is computed in the precision in which penalties are given. keep and log_at concern the
-    encoders returned. Raises ValueError as `penalty_for` and `train`.
+    The weight of the penalty is computed in the precision in which penalties are given. log_at and measure concern
+    the encoders returned. Raises ValueError as `penalty_for` and `train`.
     """
     M, k = x.shape[1], round(target)
     fresh = [build(name, M, N, k=k, seed=seed + s) for s in range(seeds)]
     options |= {"seed": seed}
-    final = options | {"keep": keep, "log_at": log_at}
+    final = options | {"log_at": log_at, "measure": measure}
     if architectures()[name][2] == "k":
         return train_as_one(name, fresh, x, x_val, **final)
     alphas = torch.as_tensor(np.asarray(penalties))

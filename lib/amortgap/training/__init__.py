@@ -3,22 +3,23 @@
 On the CPU in float32 a compiled kernel takes the steps where it is faster, with the same equations.
 """
 
-from amortgap.training.history import History
+from amortgap.training.history import History, snapshot
 from amortgap.training.loop import fit
 from amortgap.training.losses import reconstruction_loss, supervised_loss
 from amortgap.training.resampling import resample_dead
-from amortgap.training.schedule import SCHEDULES, learning_rate
+from amortgap.training.schedule import Cosine, learning_rate
 from amortgap.training.stacking import stack, unstack
 from amortgap.training.stages import fit_in_stages
 
 __all__ = [
-    "SCHEDULES",
+    "Cosine",
     "History",
     "fit",
     "fit_in_stages",
     "learning_rate",
     "reconstruction_loss",
     "resample_dead",
+    "snapshot",
     "stack",
     "supervised_loss",
     "unstack",

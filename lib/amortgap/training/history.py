@@ -17,7 +17,6 @@ class History:
     flops: operations of the matrix products until then, one model's share, counted by torch itself.
     loss: training loss, one tensor of the model's leading shape an entry.
     measures: name -> list of values, from the function given to `fit`.
-    checkpoints: step -> state dict, at the steps asked for.
     seconds: wall-clock time of the training steps, measuring left out.
     """
 
@@ -25,7 +24,6 @@ class History:
     flops: list[int] = field(default_factory=list)
     loss: list[Tensor] = field(default_factory=list)
     measures: dict[str, list[Any]] = field(default_factory=dict)
-    checkpoints: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def append(self, part: History, start: int) -> None:
@@ -36,15 +34,13 @@ class History:
         self.loss += part.loss
         for name, values in part.measures.items():
             self.measures.setdefault(name, []).extend(values)
-        self.checkpoints |= {start + s: state for s, state in part.checkpoints.items()}
         self.seconds += part.seconds
 
 
 @dataclass
 class Log:
-    """Writes the history of one run: after which steps, and what.
+    """Writes the history of one run: loss_at(step) and measure(model) after the steps `log`.
 
-    log: steps after which loss_at(step) and measure(model) are recorded; keep: those after which the state is.
     cost: operations of one step.
     """
 
@@ -52,22 +48,24 @@ class Log:
     loss_at: Callable[[int], Tensor]
     cost: int
     log: set[int]
-    keep: set[int]
     measure: Callable[[nn.Module], dict[str, Any]] | None
     history: History = field(default_factory=History)
 
     @torch.no_grad()
     def record(self, step: int) -> None:
         """Note what was asked for after `step` steps. Raises FloatingPointError for a loss of NaN or infinity."""
-        if step in self.log:
-            loss = self.loss_at(step)
-            if not torch.isfinite(loss).all():
-                raise FloatingPointError(f"the loss is not finite after {step} steps; lower lr")
-            self.history.steps.append(step)
-            self.history.flops.append(step * self.cost)
-            self.history.loss.append(loss.cpu())
-            for name, value in (self.measure(self.model) if self.measure else {}).items():
-                self.history.measures.setdefault(name, []).append(value)
-        if step in self.keep:
-            state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-            self.history.checkpoints[step] = state
+        if step not in self.log:
+            return
+        loss = self.loss_at(step)
+        if not torch.isfinite(loss).all():
+            raise FloatingPointError(f"the loss is not finite after {step} steps; lower lr")
+        self.history.steps.append(step)
+        self.history.flops.append(step * self.cost)
+        self.history.loss.append(loss.cpu())
+        for name, value in (self.measure(self.model) if self.measure else {}).items():
+            self.history.measures.setdefault(name, []).append(value)
+
+
+def snapshot(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """A measure that keeps the model as it stands: {"state": a copy of its state dict}."""
+    return {"state": {name: value.detach().clone() for name, value in model.state_dict().items()}}

@@ -18,7 +18,7 @@ from amortgap.training.checkpoint import Checkpoint
 from amortgap.training.history import History, Log
 from amortgap.training.losses import reconstruction_loss, supervised_loss
 from amortgap.training.packed import PackedEncoder, suits_kernel
-from amortgap.training.schedule import SCHEDULES, learning_rate
+from amortgap.training.schedule import Cosine, learning_rate
 from amortgap.training.steps import KernelSteps, TorchSteps, take
 
 
@@ -29,12 +29,10 @@ def fit(
     steps: int,
     codes: Tensor | None = None,
     l1_weight: float | Tensor = 0.01,
-    lr: float = 1e-3,
-    schedule: str = "constant",
+    lr: float | Cosine = 1e-3,
     batch_size: int | None = None,
     log_at: Iterable[int] = (),
     measure: Callable[[nn.Module], dict[str, Any]] | None = None,
-    keep: Iterable[int] = (),
     seed: int = 0,
     label: str = "training",
     checkpoint_file: str | Path | None = None,
@@ -44,26 +42,24 @@ def fit(
     x: samples (n, M), or (B, n, M) with one data set a stacked model; codes likewise (.., n, N). Both are cast to
     the type of the model's parameters. Or a stream: a function from a number t to an endless iterator over the
     batches (n, M) of the steps t, t + 1, ...
-    l1_weight: a number, or (B,) values.
-    schedule: "constant" keeps the learning rate lr; "cosine" raises it linearly from 0 to lr over the first 20th
-    of the steps, then lowers it to 0 along half a cosine (Loshchilov & Hutter, ICLR 2017, eq. 5).
+    l1_weight: a number, or (B,) values.  lr: one learning rate for all steps, or Cosine(top).
     batch_size: None for the full batch (the paper) and for a stream, otherwise random batches of samples,
     reshuffled every epoch with `seed`.
-    After log_at steps the loss on the next batch and measure(model) are recorded, after keep steps a checkpoint.
+    After log_at steps the loss on the next batch and measure(model) are recorded; `snapshot` is a measure.
     Runs wherever model and x are; on the CPU, models in parallel on torch.get_num_threads() threads.
 
     checkpoint_file: where parameters, moments and history are saved once a minute and at the end. If the file
     exists, the run goes on from it, and ends bit for bit where it would have ended uninterrupted (on one machine);
-    measures must then be numbers or tensors, and the other arguments the same.
+    measures must then be numbers, tensors or dicts of these, and the other arguments the same.
 
-    Raises ValueError for NaN or inf in the data, shapes or devices that do not fit, steps < 0, negative weights, an
-    unknown schedule, a batch size outside 1..n, a checkpoint file of another run; FloatingPointError when a logged
-    loss, or a parameter at the end or before it is written, is not finite.
+    Raises ValueError for NaN or inf in the data, shapes or devices that do not fit, steps < 0, negative weights, a
+    learning rate of zero or less, a batch size outside 1..n, a checkpoint file of another run; FloatingPointError
+    when a logged loss, or a parameter at the end or before it is written, is not finite.
     """
     D = model.get_parameter("decoder.D")
     batches = _batches(D, x, codes, batch_size, seed)
     weight = torch.as_tensor(l1_weight, dtype=D.dtype, device=D.device)
-    _check_settings(D, weight, steps, lr, schedule)
+    _check_settings(D, weight, steps, lr)
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} has nothing to learn once its dictionary is given")
 
@@ -76,14 +72,14 @@ def fit(
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
         loss_on(batches.first()).sum().backward()
     cost = counter.get_total_flops() // math.prod(D.shape[:-2])
-    log = Log(model, lambda step: loss_on(batches(step)), cost, set(log_at), set(keep), measure)
+    log = Log(model, lambda step: loss_on(batches(step)), cost, set(log_at), measure)
     taker, state = _taker(model, batches, weight, log.loss_at)
     run = {
         "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
         "data": batches.data,
         # a run with a constant rate may go on for longer
-        "pace": lr if schedule == "constant" else [lr, schedule, steps],
-        "settings": [weight.tolist(), batch_size, seed, sorted(log.log), sorted(log.keep)],
+        "pace": [lr.top, "cosine", steps] if isinstance(lr, Cosine) else lr,
+        "settings": [weight.tolist(), batch_size, seed, sorted(log.log)],
     }
     file = Checkpoint(checkpoint_file, run, model, state)
     first = 0
@@ -91,12 +87,10 @@ def fit(
         first, log.history = saved
     else:
         log.record(first)
-    stops = log.log | log.keep
-    rate = partial(learning_rate, schedule, lr, steps=steps)
-    for step, seconds in take(taker, first, steps, rate, label, stops):
+    rate = partial(learning_rate, lr, steps=steps)
+    for step, seconds in take(taker, first, steps, rate, label, log.log):
         log.history.seconds += seconds
-        if step in stops:
-            log.record(step)
+        log.record(step)
         if step == steps or file.due():
             file.write(step, log.history)
     return log.history
@@ -139,11 +133,10 @@ def _batches(D: Tensor, x: Any, codes: Tensor | None, batch_size: int | None, se
     return Rows(x, codes, batch_size, seed)
 
 
-def _check_settings(D: Tensor, l1_weight: Tensor, steps: int, lr: float, schedule: str) -> None:
+def _check_settings(D: Tensor, l1_weight: Tensor, steps: int, lr: float | Cosine) -> None:
     lead = list(D.shape[:-2])
     if list(l1_weight.shape) not in ([], lead):
         raise ValueError(f"l1_weight must be a number or {tuple(lead)} values, not {tuple(l1_weight.shape)}")
-    if steps < 0 or not lr > 0 or not (l1_weight >= 0).all():
+    top = lr.top if isinstance(lr, Cosine) else lr
+    if steps < 0 or not top > 0 or not (l1_weight >= 0).all():
         raise ValueError("steps and l1_weight must be >= 0 and lr > 0")
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {SCHEDULES}, not {schedule!r}")

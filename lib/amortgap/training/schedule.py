@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-WARM_UP = 0.05  # share of the steps over which the cosine schedule raises the learning rate
-SCHEDULES = ("constant", "cosine")
+WARM_UP = 0.05  # share of the steps over which Cosine raises the learning rate
 
 
-def learning_rate(schedule: str, lr: float, step: int, steps: int) -> float:
-    """Of step number `step`, from 0: lr, or lr times t/w while t < w, then (1 + cos(pi (t - w)/(1 - w)))/2.
+class Cosine(NamedTuple):
+    """From 0 to `top` along a line in the first 20th of the steps, then to 0 along half a cosine.
+
+    Loshchilov & Hutter, ICLR 2017, eq. 5.
+    """
+
+    top: float
+
+
+def learning_rate(lr: float | Cosine, step: int, steps: int) -> float:
+    """Of step number `step`, from 0: lr, or top times t/w while t < w, then (1 + cos(pi (t - w)/(1 - w)))/2.
 
     t = (step + 1/2) / steps is the share of the run at the middle of the step, w = WARM_UP.
     """
-    t = (step + 0.5) / steps
-    if schedule == "constant":
+    if not isinstance(lr, Cosine):
         return lr
+    t = (step + 0.5) / steps
     if t < WARM_UP:
-        return lr * t / WARM_UP
-    return lr * (1 + math.cos(math.pi * (t - WARM_UP) / (1 - WARM_UP))) / 2
+        return lr.top * t / WARM_UP
+    return lr.top * (1 + math.cos(math.pi * (t - WARM_UP) / (1 - WARM_UP))) / 2

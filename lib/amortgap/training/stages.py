@@ -24,7 +24,6 @@ def fit_in_stages(
     stages: int,
     probe: Callable[[int], Tensor],
     log_at: Iterable[int] = (),
-    keep: Iterable[int] = (),
     seed: int = 0,
     checkpoint_file: str | Path | None = None,
     **options: Any,
@@ -39,7 +38,7 @@ def fit_in_stages(
     if not 1 <= stages <= steps:
         raise ValueError(f"stages must be between 1 and steps = {steps}, not {stages}")
     ends = [steps * (i + 1) // stages for i in range(stages)]
-    log, kept, whole = set(log_at), set(keep), History()
+    log, whole = set(log_at), History()
     for stage, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         inside = [s - start for s in log if start < s <= end or s == start == 0]
         part = fit(
@@ -47,7 +46,6 @@ def fit_in_stages(
             x if isinstance(x, Tensor) else _from(x, start),
             steps=end - start,
             log_at=sorted({*inside, end - start}),
-            keep=[s - start for s in kept if start < s <= end],
             seed=seed + 1000 * stage,
             checkpoint_file=None if checkpoint_file is None else f"{checkpoint_file}.{stage}",
             **options,

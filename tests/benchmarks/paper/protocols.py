@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from amortgap.dictionaries import LEARNERS, STARTS
-from amortgap.training import History, fit, stack
+from amortgap.training import Cosine, History, fit, stack
 
 from .setting import ALPHA, L1, LOGGED, Data, N, starts, supervision
 
@@ -27,12 +27,12 @@ ENCODERS: dict[tuple[str, int], dict[str, Any]] = {
 SPARSE_CODING: dict[str, Any] = {"alpha": 0.3, "falling": 0.8, "rounds": 2}
 
 
-def train(data: Data, experiment: str, h: int, **options: Any) -> tuple[Any, History]:
-    """The encoders of all runs as one stack, by our protocol; `options` are those of `fit`."""
+def train(data: Data, experiment: str, h: int, lr: float, **options: Any) -> tuple[Any, History]:
+    """The encoders of all runs as one stack, by our protocol; further `options` are those of `fit`."""
     model = stack(starts(data, experiment, h))
     label = f"{experiment}, h = {h}"
     given: dict[str, Any] = {"codes": supervision(data, experiment), "l1_weight": L1, "label": label}
-    return model, fit(model, data.x, schedule="cosine", **given, **options)
+    return model, fit(model, data.x, lr=Cosine(lr), **given, **options)
 
 
 @torch.no_grad()

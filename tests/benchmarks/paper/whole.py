@@ -38,13 +38,13 @@ def encoder_arms(data: Data, experiment: str, h: int) -> list[Row]:
     @torch.no_grad()
     def run() -> tuple[Tensor, Tensor]:
         def measure(model: Any) -> dict[str, Any]:
-            return our_scores(data, experiment, model.encode(data.x_test), model.decoder.D)
+            D = model.decoder.D
+            kept = {"D": D.detach().clone()} if h == 0 else {}
+            return our_scores(data, experiment, model.encode(data.x_test), D) | kept
 
         with torch.enable_grad():
-            model, history = train(
-                data, experiment, h, log_at=points, measure=measure, keep=points if h == 0 else (), **protocol
-            )
-        past[:] = [c["decoder.D"] for c in history.checkpoints.values()]
+            model, history = train(data, experiment, h, log_at=points, measure=measure, **protocol)
+        past[:] = history.measures.get("D", [])
         return model.encode(data.x_test), model.decoder.D
 
     @torch.no_grad()
