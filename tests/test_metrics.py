@@ -245,3 +245,19 @@ def test_the_scores_of_the_true_codes_and_of_codes_in_another_order():
     # codes of another sample know nothing: as good as chance, up to its spread over shuffles of 200 samples
     assert shuffled["mcc"] == pytest.approx(shuffled["chance"], abs=0.03)
     assert shuffled["mse"] == pytest.approx((t.x - t.x.roll(1, 0)).square().mean().item(), rel=1e-5)
+
+
+def test_correlation_has_no_scale():
+    s = torch.rand(300, 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    for scale in (1e-150, 1e-6, 1e6, 1e150):
+        assert mcc(s, scale * s).item() == pytest.approx(1, abs=1e-12)
+    constant = torch.cat([s, torch.full((300, 1), 3.0)], 1)
+    assert paired_correlation(constant, 1e200 * constant).item() == pytest.approx(5 / 6, abs=1e-12)
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1.5])
+def test_chance_needs_a_draw(draws):
+    with pytest.raises(ValueError, match="draws must be a whole number of at least 1"):
+        chance_dictionary_mcc(8, 16, draws=draws)
+    with pytest.raises(ValueError, match="draws must be a whole number of at least 1"):
+        chance_mcc(torch.rand(5, 2), torch.rand(5, 2), draws=draws)

@@ -113,6 +113,14 @@ def check_sparsity(K: Any, N: int, M: int | None = None) -> int:
     return int(K)
 
 
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """`value` as an int of at least `least`, or ValueError."""
+    number = as_number(value, name)
+    if not number.is_integer() or number < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {number:g}")
+    return int(number)
+
+
 def check_device(device: str | torch.device) -> torch.device:
     """`device` as torch.device. Raises RuntimeError for an unknown one, and for CUDA where there is none."""
     try:

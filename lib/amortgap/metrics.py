@@ -12,16 +12,18 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from amortgap._check import as_tensor
+from amortgap._check import as_tensor, check_count
 from amortgap.problem import SparseProblem, unit_columns
 
-CONSTANT = 1e-12  # a latent with less variance than this correlates with nothing (the paper's rule)
+#: A latent with less variance than this correlates with nothing (the paper's rule). Where no code exceeds 1, in
+#: units of the square of the largest: a correlation has no scale.
+CONSTANT = 1e-12
 
 
 def correlations(s: Any, s_hat: Any) -> Tensor:
     """Pearson correlations (..., N, N_hat) of the latents of s (..., n, N) and s_hat (..., n, N_hat), float64.
 
-    Zero where a latent's variance over the samples is below 1e-12. Raises ValueError for shapes that do not
+    Zero where a latent's variance over the samples is below `CONSTANT`. Raises ValueError for shapes that do not
     fit, fewer than two samples, NaN or inf.
     """
     s, s_hat = as_tensor(s, "s").double(), as_tensor(s_hat, "s_hat").double()
@@ -29,15 +31,18 @@ def correlations(s: Any, s_hat: Any) -> Tensor:
         raise ValueError(
             f"s {tuple(s.shape)} and s_hat {tuple(s_hat.shape)} must have the same n in (..., n, N)"
         )
-    if s.shape[-2] < 2:
-        raise ValueError("a correlation needs at least two samples")
+    if s.shape[-2] < 2 or 0 in s.shape or 0 in s_hat.shape:
+        raise ValueError("a correlation needs at least two samples and one latent")
     return _standardise(s).mT @ _standardise(s_hat)
 
 
 def _standardise(s: Tensor) -> Tensor:
+    largest = s.abs().amax((-2, -1), keepdim=True)
+    # in units of the largest, because squares of small codes underflow and those of large ones overflow
+    s = s / torch.where(largest > 0, largest, 1)
     s = s - s.mean(-2, keepdim=True)
     norm = torch.linalg.vector_norm(s, dim=-2, keepdim=True)
-    return torch.where(norm**2 / s.shape[-2] < CONSTANT, 0, s / norm)
+    return torch.where(norm**2 / s.shape[-2] <= CONSTANT / largest.clamp_min(1) ** 2, 0, s / norm)
 
 
 def matched(scores: Tensor) -> Tensor:
@@ -83,6 +88,7 @@ def dictionary_cosine(D: Any, D_hat: Any) -> Tensor:
 
 def chance_mcc(s: Any, s_hat: Any, draws: int = 20, seed: int = 0) -> Tensor:
     """Expected MCC of codes that are independent of s: s_hat with its samples shuffled, mean over `draws`."""
+    check_count(draws, "draws")
     s_hat = as_tensor(s_hat, "s_hat")
     g = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(s_hat.shape[-2], generator=g).to(s_hat.device) for _ in range(draws)]
@@ -92,10 +98,16 @@ def chance_mcc(s: Any, s_hat: Any, draws: int = 20, seed: int = 0) -> Tensor:
 def chance_dictionary_mcc(
     M: int, N: int, N_hat: int | None = None, draws: int = 200, seed: int = 0
 ) -> Tensor:
-    """Dictionary MCC of two independent Gaussian dictionaries (M, N) and (M, N_hat), mean over `draws`."""
+    """Dictionary MCC of two independent Gaussian dictionaries (M, N) and (M, N_hat), mean over `draws`.
+
+    Raises ValueError unless M is at least 2, for correlations, and the others are at least 1.
+    """
+    check_count(M, "M", least=2)
+    for value, name in ((N, "N"), (N if N_hat is None else N_hat, "N_hat"), (draws, "draws")):
+        check_count(value, name)
     g = torch.Generator().manual_seed(seed)
     D = torch.randn(draws, M, N, generator=g, dtype=torch.float64)
-    D_hat = torch.randn(draws, M, N_hat or N, generator=g, dtype=torch.float64)
+    D_hat = torch.randn(draws, M, N if N_hat is None else N_hat, generator=g, dtype=torch.float64)
     return dictionary_mcc(D, D_hat).mean()
 
 

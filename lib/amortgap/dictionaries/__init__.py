@@ -34,6 +34,9 @@ LEARNERS: dict[str, Callable[..., Learned]] = {
     "online": online,
 }
 STARTS = {"data": from_data, "gaussian": gaussian}
+ROUNDING = (
+    2e-6  # share of the objective below which a fall cannot be seen, twice the gap to which codes are solved
+)
 
 
 @torch.no_grad()
@@ -61,7 +64,9 @@ def learn(
     lowered the objective by less than the share tol.
     solver: what solves for the codes inside, "auto" or a name in SOLVERS; with one that stops short of the gap (as
     log_adam may) the objective is that of its codes.
-    flops of the result: of all starts.
+    converged: the objective had stopped falling, and one more round of any of LEARNERS gains less than the share
+    tol.
+    flops of the result: of all starts, without that last check.
 
     Raises ValueError for NaN or inf, shapes that do not fit, N < 1, alpha <= 0, rounds or restarts < 1, tol outside
     [0, 1), an unknown method, init or solver, several restarts from one dictionary, and for data without a non-zero
@@ -100,4 +105,17 @@ def learn(
             D, flops = one.D, flops + one.flops
         found.append(dataclasses.replace(one, seed=number))
         scores.append(float(solve(D, validation, alphas[-1], nonnegative=nonnegative).objective.mean()))
-    return dataclasses.replace(found[scores.index(min(scores))], flops=flops)
+    best = found[scores.index(min(scores))]
+    settled = best.converged and _is_settled(
+        x, best.D, alphas[-1], tol, nonnegative=nonnegative, solver=solver
+    )
+    return dataclasses.replace(best, converged=settled, flops=flops)
+
+
+def _is_settled(x: torch.Tensor, D: torch.Tensor, alpha: float, tol: float, **options: Any) -> bool:
+    """Whether one more round of each learner lowers the objective by at most the share tol."""
+    for method in LEARNERS.values():
+        before, after = method(x, D, alpha, rounds=2, tol=0, **options).objective
+        if after < (1 - tol - ROUNDING) * before:
+            return False
+    return True

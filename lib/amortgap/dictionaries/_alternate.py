@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from amortgap.dictionaries._learned import Learned, replace_dead
+from amortgap.dictionaries._learned import Learned, merge_twins, replace_dead
 from amortgap.solvers import solve
 
 WAIT = 10  # rounds over which the objective must fall by the share tol
@@ -30,7 +30,8 @@ def alternate(
 ) -> Learned:
     """update(D, x, codes, alpha, nonnegative) -> (new D, its FLOPs), between exact solutions for the codes.
 
-    Columns that no sample uses are replaced by badly explained samples before each update.
+    Columns that no sample uses, or that repeat another one, are replaced by badly explained samples before each
+    update.
     """
     objective: list[float] = []
     best, flops = D, 0
@@ -43,8 +44,9 @@ def alternate(
                 best = D
             if has_stopped(objective, tol):
                 break
-            D = replace_dead(D, x, solution.codes, solution.objective)
-            D, cost = update(D, x, solution.codes, alpha, nonnegative)
+            codes = merge_twins(D, solution.codes, not nonnegative)
+            D = replace_dead(D, x, codes, solution.objective, not nonnegative)
+            D, cost = update(D, x, codes, alpha, nonnegative)
             flops += cost
             bar.update()
     return Learned(best, objective, has_stopped(objective, tol), flops)
