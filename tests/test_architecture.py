@@ -31,8 +31,9 @@ MAY_KNOW = (
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
     # Of audit, pages knows the type of its result.
     | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit", "audit"}}
-    | {"audit": BASE | MIDDLE | UPPER | OUTER}
-    | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit"})
+    | {"heads": BASE | MIDDLE | UPPER | {"interop"}}
+    | {"audit": BASE | MIDDLE | UPPER | OUTER | {"heads"}}
+    | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit", "heads"})
 )
 BASE_PACKAGES = {"torch", "numpy", "scipy", "filelock"}
 

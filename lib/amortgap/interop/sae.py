@@ -184,20 +184,22 @@ class SAE:
         """Codes (n, N) >= 0 for unit columns: z_hat = encode(z) @ D.T + b_dec."""
         if z.ndim != 2 or z.shape[1] != self.M:
             raise ValueError(f"activations must have shape (n, {self.M}) for this SAE, not {tuple(z.shape)}")
-        c = z - self.b_dec if self.subtract_b_dec else z
         if self.architecture == "matching_pursuit":
             assert self.k is not None  # __post_init__ refuses it
+            c = z - self.b_dec if self.subtract_b_dec else z
             return (
                 pursue(self.W_dec, c, int(self.k), self.residual_threshold, self.stop_on_repeat) * self.norms
             )
-        u = c @ self.W_enc
-        h = u + self.b_enc
-        amplitude = h
+        codes = self.kind.select(*self.preactivations(z), self.k, self.threshold)
+        return codes if self.rescaled else codes * self.norms
+
+    def preactivations(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """h and the amplitudes, (n, N) each, from which the rule selects: times `norms` where `rescaled`."""
+        u = (z - self.b_dec if self.subtract_b_dec else z) @ self.W_enc
+        h = amplitude = u + self.b_enc
         if self.r_mag is not None and self.b_mag is not None:
             amplitude = self.r_mag.exp() * u + self.b_mag
-        if not self.rescaled:
-            return self.kind.select(h, amplitude, self.k, self.threshold) * self.norms
-        return self.kind.select(h * self.norms, amplitude * self.norms, self.k, self.threshold)
+        return (h * self.norms, amplitude * self.norms) if self.rescaled else (h, amplitude)
 
 
 def vectors(kind: type[Encoder]) -> tuple[str, ...]:

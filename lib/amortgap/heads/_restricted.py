@@ -1,0 +1,193 @@
+"""Least squares with s >= 0 on supports that grow and shrink among each activation's candidates.
+
+Three heads differ only in where a support begins, how far it grows and to what it shrinks back. On a CPU in float32
+a numba kernel does one activation at a time; elsewhere `_tableau` does all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amortgap.heads._proposal import Proposal
+from amortgap.solvers._threads import share
+from amortgap.solvers.prepared import Prepared
+
+MEMORY = 2**30  # bytes of small Gram matrices at a time
+#: columns up to which inner products of candidates are looked up in D'D; it then takes at most 2 GiB
+LOOKED_UP = 32_768
+
+
+class Plan(NamedTuple):
+    """For each activation, (n,): the first `start` candidates are active and fitted. Then, one by one, that of the
+    first `reach` which matches the residual best enters, up to `limit` of them, and then the one whose absence
+    costs least leaves, down to `keep`. After each, all are fitted; a candidate leaves where it meets zero."""
+
+    start: Tensor
+    reach: Tensor
+    limit: Tensor
+    keep: Tensor
+
+
+class Found(NamedTuple):
+    """values (n, T) >= 0 on the candidates; left (n,): the largest c^2 / |r|^2 of a candidate with value zero, with
+    c its inner product with the residual r, the share of |r|^2 that it would explain; flops: operations of all."""
+
+    values: Tensor
+    left: Tensor
+    flops: int
+
+
+def restricted(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> Found:
+    """What the plan leads to on x (n, M)."""
+    if not len(x):
+        return Found(torch.zeros_like(proposal.amplitude), x.new_zeros(0), 0)
+    if x.device.type == "cpu" and x.dtype == torch.float32 and given.shape[1] <= LOOKED_UP:
+        values, left = _by_kernel(given, x, proposal, plan)
+    else:
+
+        def part(x: Tensor, proposal: Proposal, rows: Tensor) -> tuple[Tensor, Tensor]:
+            return _tableau(given, x, proposal, Plan(*(n[rows] for n in plan)))
+
+        values, left = in_blocks(part, x, proposal)
+    return Found(values, left, _operations(given.shape[0], proposal.width, plan))
+
+
+def refitted(given: Prepared, x: Tensor, proposal: Proposal, s: Tensor) -> Found:
+    """Least squares with s >= 0 on the support of s (n, T)."""
+    order = (s > 0).to(torch.int8).argsort(dim=1, descending=True, stable=True)
+    count = (s > 0).sum(1)
+    support = Proposal(proposal.candidates.gather(1, order), s.gather(1, order), count, proposal.width)
+    found = restricted(given, x, support, Plan(count, count, count, count))
+    return found._replace(values=torch.zeros_like(s).scatter_(1, order, found.values))
+
+
+def _operations(M: int, width: Tensor, plan: Plan) -> int:
+    """2Mm for the products with x. With k active, each that enters takes 2mk for the products with the residual,
+    2k^2 for a fit and 6k^2 for the inverse Gram; each that leaves 2mk + 4k^2. D'D is there already."""
+    m, k, rest = width.double(), plan.limit.double(), (plan.limit - plan.keep).clamp_min(0).double()
+    work = 2 * M * m + m * k * (k + 1) + 8 * k**3 / 3 + rest * (2 * m * k + 4 * k * k)
+    return int(work.sum())
+
+
+def _by_kernel(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, Tensor]:
+    from amortgap.heads._kernels import Columns, Task, code_rows
+
+    n, eps = len(x), torch.finfo(x.dtype).eps
+    values, left = torch.zeros(proposal.candidates.shape), torch.zeros(n)
+    gram = given.gram(x.dtype)
+    columns = Columns(given.rows(x.dtype).numpy(), gram.G, np.float32(gram.scale))
+    parts = (proposal.candidates, proposal.amplitude.contiguous(), values, left)
+    counts = [part.numpy() for part in (plan.start, plan.reach, proposal.width, plan.limit, plan.keep)]
+
+    def work(blocks: Iterator[slice]) -> None:
+        for rows in blocks:
+            candidates, amplitude, found, over = (part[rows].numpy() for part in parts)
+            start, reach, width, limit, keep = (part[rows] for part in counts)
+            task = Task(start, reach, width, limit, keep, 10 * eps, 100 * eps + 2 * gram.fuzz)
+            code_rows(x[rows].contiguous().numpy(), candidates, amplitude, columns, task, found, over)
+
+    share(n, work, block=128)
+    return values, left
+
+
+def in_blocks(part: Callable[..., tuple[Tensor, ...]], x: Tensor, proposal: Proposal) -> tuple[Tensor, ...]:
+    """part(x, proposal, rows), block by block of the activations, so that their small matrices fit in memory."""
+    size = max(1, MEMORY // (24 * (proposal.candidates.shape[1] + 1) ** 2))
+    blocks = torch.arange(len(x), device=x.device).split(size)
+    found = [part(x[rows], proposal.rows(rows), rows) for rows in blocks]
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+
+def small_problem(given: Prepared, x: Tensor, proposal: Proposal) -> tuple[Tensor, Tensor]:
+    """The Gram matrix (n, T, T) of each activation's candidates, and their products with x (n, T), in float64."""
+    rows = given.rows(x.dtype)
+    columns = rows[proposal.candidates].double()
+    b = torch.bmm(columns, x.double()[:, :, None])[:, :, 0]
+    return torch.bmm(columns, columns.mT), b
+
+
+class Sweeps:
+    """The matrix [G b] of each activation, swept on its active candidates (Goodnight, The American Statistician 33
+    (1979)), G (n, T, T), b (n, T, sides)."""
+
+    def __init__(self, G: Tensor, b: Tensor) -> None:
+        self.W, self.T = torch.cat([G, b], 2), G.shape[1]
+        self.active = torch.zeros(G.shape[:2], dtype=torch.bool, device=b.device)
+        self.rows = torch.arange(len(G), device=b.device)
+
+    def exchange(self, place: Tensor, chosen: Tensor) -> None:
+        """Candidate place (n,) enters or leaves, where chosen (n,)."""
+        rows, places = self.rows[chosen], place[chosen]
+        pivot = torch.where(chosen, self.W[self.rows, place, place], 1.0)[:, None]
+        row = self.W[self.rows, place] * chosen[:, None]
+        column = self.W[self.rows, :, place] * chosen[:, None]
+        self.W.baddbmm_((-column / pivot)[:, :, None], row[:, None])
+        sign = torch.where(self.active[self.rows, place], -1.0, 1.0).to(pivot)[:, None]
+        row, column = sign * row / pivot, sign * column / pivot
+        self.W[rows, :, places], self.W[rows, places] = column[chosen], row[chosen]
+        self.W[rows, places, places] = -1 / pivot[chosen, 0]
+        self.active[rows, places] ^= True
+
+    @property
+    def sides(self) -> Tensor:
+        """Least squares on the active candidates; products of the others with the residual: (n, T, sides)."""
+        return self.W[:, :, self.T :]
+
+    @property
+    def diagonal(self) -> Tensor:
+        """Of inactive candidates the Schur complement, of active ones minus that of the inverse Gram, (n, T)."""
+        return self.W[:, :, : self.T].diagonal(dim1=1, dim2=2)
+
+
+def _tableau(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, Tensor]:
+    """`restricted` for all activations together, in float64."""
+    G, b = small_problem(given, x, proposal)
+    T, eps = b.shape[1], torch.finfo(x.dtype).eps
+    sweeps, s = Sweeps(G, b[:, :, None]), torch.zeros_like(b)
+    places = torch.arange(T, device=x.device)
+    within, looked_at = places < plan.reach[:, None], places < proposal.width[:, None]
+    power = x.double().square().sum(1)
+    floor, singular = 10 * eps * power.sqrt(), 100 * eps
+    for place in range(int(plan.start.max())):
+        enters = (place < plan.start) & (sweeps.diagonal[:, place] > singular)
+        sweeps.exchange(torch.full_like(plan.start, place), enters)
+        s[:, place] = torch.where(enters, proposal.amplitude[:, place].double(), 0.0)
+    _fit(sweeps, s)
+    for _ in range(2 * int(plan.limit.max()) + 2):
+        free = within & ~sweeps.active & (sweeps.diagonal > singular)
+        best = torch.where(free, sweeps.sides[:, :, 0], -torch.inf).max(1)
+        enters = (best.values > floor) & (sweeps.active.sum(1) < plan.limit)
+        if not enters.any():
+            break
+        sweeps.exchange(best.indices, enters)
+        _fit(sweeps, s)
+    while (over := sweeps.active.sum(1) > plan.keep).any():
+        loss = torch.where(sweeps.active, s.square() / -sweeps.diagonal, torch.inf)
+        worst = loss.argmin(1)
+        s[over, worst[over]] = 0
+        sweeps.exchange(worst, over)
+        _fit(sweeps, s)
+    rest = (power - (s * b).sum(1)).clamp_min(torch.finfo(b.dtype).tiny)
+    top = torch.where(looked_at & ~sweeps.active, sweeps.sides[:, :, 0], 0.0).clamp_min(0).amax(1)
+    return s.to(x.dtype), (top.square() / rest).to(x.dtype)
+
+
+def _fit(sweeps: Sweeps, s: Tensor) -> None:
+    """s goes to the least squares on the active candidates; one leaves where it meets zero on the way."""
+    while True:
+        target = sweeps.sides[:, :, 0] * sweeps.active
+        falls = sweeps.active & (target <= 0)
+        reach = torch.where(falls, s / (s - target).clamp_min(torch.finfo(s.dtype).tiny), torch.inf)
+        first = reach.min(1)
+        s.copy_(torch.where(sweeps.active, s + first.values.clamp_max(1)[:, None] * (target - s), 0.0))
+        blocked = first.values < 1
+        if not blocked.any():
+            s.clamp_min_(0)
+            return
+        s[blocked, first.indices[blocked]] = 0
+        sweeps.exchange(first.indices, blocked)

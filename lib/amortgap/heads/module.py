@@ -1,0 +1,147 @@
+"""An SAE whose codes a head improves, as a torch module that takes the SAE's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from amortgap._files import read_json, whole, write_json
+from amortgap.heads import HEADS
+from amortgap.heads._proposal import Proposal, propose, propose_top
+from amortgap.heads._restricted import Found
+from amortgap.interop import SAE
+from amortgap.solvers.prepared import Prepared, prepare
+
+SETTINGS, WEIGHTS = "head.json", "weights.safetensors"
+BLOCK = 2048  # activations at a time: their pre-activations should stay in the caches
+
+
+def proposal_of(sae: SAE, z: Tensor, ratio: float) -> Proposal:
+    """What the SAE's encoder proposes for z (n, M), as `sae.prepare` returns it; amplitudes for unit columns.
+
+    ratio: candidates for each latent that the encoder uses. Of a matching pursuit the next are those that match z
+    best. A latent whose decoder row is zero is proposed last and never looked at.
+    """
+    live = sae.live
+    if sae.architecture == "matching_pursuit":
+        h, codes = (z - sae.b_dec) @ sae.D, sae.encode(z)
+    else:
+        h, amplitude = sae.preactivations(z)
+        if sae.architecture == "topk" and sae.k is not None and bool(live.all()):
+            found = propose_top(h, int(sae.k), ratio)
+            scale = 1 if sae.rescaled else sae.norms[found.candidates]
+            return found._replace(amplitude=found.amplitude * scale)
+        codes = sae.kind.select(h, amplitude, sae.k, sae.threshold)
+        codes = codes if sae.rescaled else codes * sae.norms
+    found = propose(h.masked_fill(~live, torch.finfo(h.dtype).min), codes, ratio)
+    return found._replace(width=found.width.clamp_max(int(live.sum())))
+
+
+class Improved(nn.Module):
+    """codes = head(the encoder's proposal),   x_hat = W_dec' codes + b_dec, on a decoder that stays as it is.
+
+    sae: as `interop.read` gives it. head: a name in HEADS, options: its own. ratio: candidates for each latent that
+    the encoder uses on an activation. It stands where the SAE stands: `encode` (.., M) -> (.., N), codes of W_dec's
+    own scale, `decode` back, `forward` both, for activations of any leading shape and type; W_enc, b_enc, W_dec and
+    b_dec are there, frozen. Where the SAE normalises its input, `decode` undoes that of the last `encode`, as
+    SAELens does. Raises ValueError for an unknown head, ratio < 1, options the head does not have.
+    """
+
+    def __init__(self, sae: SAE, head: str = "pursuit", ratio: float = 2.0, **options: Any) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise ValueError(f"unknown head {head!r}; choose one of {', '.join(HEADS)}")
+        if not ratio >= 1:
+            raise ValueError(f"an encoder proposes its own latents and more, ratio >= 1, not {ratio}")
+        self.head, self.ratio, self.options = head, float(ratio), options
+        self._rest = {name: value for name, value in vars(sae).items() if not isinstance(value, Tensor)}
+        for name, value in vars(sae).items():
+            if isinstance(value, Tensor):
+                self.register_parameter(name, nn.Parameter(value.detach().float(), requires_grad=False))
+        self._ready: tuple[SAE, Prepared] | None = None
+        self._undo: Callable[[Tensor], Tensor] = lambda z: z
+        try:
+            self.values(torch.zeros(1, sae.M, device=sae.W_dec.device))
+        except TypeError as error:
+            raise ValueError(f"the head {head!r} does not take {', '.join(options)}") from error
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._ready = None  # weights move or change their type
+        return super()._apply(fn, recurse)
+
+    @property
+    def sae(self) -> SAE:
+        """The SAE that it improves."""
+        return self._prepared()[0]
+
+    def _prepared(self) -> tuple[SAE, Prepared]:
+        if self._ready is None:
+            tensors: dict[str, Any] = {
+                name: value.detach().float() for name, value in self.named_parameters()
+            }
+            sae = SAE(**tensors, **self._rest)
+            D = sae.D.clone()
+            D[:, ~sae.live] = 1 / sae.M**0.5  # which no proposal holds
+            self._ready = sae, prepare(D)
+        return self._ready
+
+    def values(self, z: Tensor) -> tuple[Proposal, Found]:
+        """The encoder's proposal for z (n, M), as `sae.prepare` returns it, and what the head makes of it."""
+        sae, given = self._prepared()
+        proposal = proposal_of(sae, z, self.ratio)
+        return proposal, HEADS[self.head](given, z - sae.b_dec, proposal, **self.options)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        sae = self.sae
+        z, self._undo = sae.prepare(x.reshape(-1, sae.M).float())
+        codes = z.new_zeros(len(z), sae.N)
+        for rows in torch.arange(len(z), device=z.device).split(BLOCK):
+            proposal, found = self.values(z[rows])
+            length = sae.norms[proposal.candidates].clamp_min(torch.finfo(z.dtype).tiny)
+            codes[rows] = proposal.codes(found.values / length, sae.N)
+        return codes.reshape(*x.shape[:-1], sae.N).to(x.dtype)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        sae = self.sae
+        z = codes.reshape(-1, sae.N).float() @ sae.W_dec + sae.b_dec
+        return self._undo(z).reshape(*codes.shape[:-1], sae.M).to(codes.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+    def save(self, folder: str | Path) -> None:
+        """The SAE's parameters in weights.safetensors, all else in head.json, each written whole."""
+        folder = Path(folder)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.named_parameters()}
+        with whole(folder / WEIGHTS) as temporary:
+            save_file(tensors, temporary)
+        said = {"head": self.head, "ratio": self.ratio, "options": self.options, "sae": self._rest}
+        write_json(folder / SETTINGS, said)
+
+    def extra_repr(self) -> str:
+        options = "".join(f", {name}={value}" for name, value in self.options.items())
+        return f"{self._rest['architecture']}, head={self.head}, ratio={self.ratio:g}{options}"
+
+
+def load(folder: str | Path) -> Improved:
+    """What `Improved.save` wrote. Raises FileNotFoundError and ValueError in one sentence."""
+    folder = Path(folder)
+    for name in (SETTINGS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no improved SAE: it has no {name}")
+    try:
+        said = read_json(folder / SETTINGS)
+        head, ratio, options = said["head"], float(said["ratio"]), dict(said["options"])
+        tensors: dict[str, Any] = load_file(folder / WEIGHTS)
+        sae = SAE(**tensors, **said["sae"])
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(f"{folder} is no improved SAE, or damaged: {error}") from error
+    return Improved(sae, head, ratio, **options)
