@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -16,14 +21,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     """`value` (tensor or array) as a floating tensor. Raises ValueError for NaN, inf, non-numbers, complex numbers,
     sparse tensors and for numbers of more than 64 or fewer than 16 bits.
     """
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "fiubc":
-            raise ValueError(f"{name} must hold numbers, but its dtype is {value.dtype}")
-        if value.dtype.kind == "f" and value.dtype.itemsize > 8:
-            raise ValueError(f"{name} is {value.dtype}, more digits than are computed with; make it float64")
-        # torch cannot share memory that is read-only (memory-mapped), strided or of the other byte order
-        native = value.dtype.newbyteorder("=")
-        value = torch.from_numpy(np.require(value, dtype=native, requirements=["C", "W"]))
+    value = _from_numpy(value, name)
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} must be a torch tensor or a numpy array, not {type(value).__name__}")
     if value.layout != torch.strided:
@@ -38,6 +36,19 @@ def as_tensor(value: Any, name: str) -> Tensor:
     if not math.isfinite(value.sum().item()) and not torch.isfinite(value).all():
         raise ValueError(f"{name} contains NaN or infinite entries")
     return value
+
+
+def _from_numpy(value: Any, name: str) -> Any:
+    """An array of numbers as a tensor, anything else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind not in "fiubc":
+        raise ValueError(f"{name} must hold numbers, but its dtype is {value.dtype}")
+    if value.dtype.kind == "f" and value.dtype.itemsize > 8:
+        raise ValueError(f"{name} is {value.dtype}, more digits than are computed with; make it float64")
+    # torch cannot share memory that is read-only (memory-mapped), strided or of the other byte order
+    native = value.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(value, dtype=native, requirements=["C", "W"]))
 
 
 def check_dictionary(D: Any, *, unit: bool = False) -> Tensor:
@@ -133,3 +144,27 @@ def check_device(device: str | torch.device) -> torch.device:
             "build of torch; use device='cpu'"
         )
     return device
+
+
+def same_kind(function: F) -> F:
+    """`function(D, x, ...)` for tensors, made to take numpy arrays and to answer in the kind of x."""
+
+    @functools.wraps(function)
+    def wrapped(D: Any, x: Any, *others: Any, **named: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return function(D, x, *others, **named)
+        values = [_from_numpy(v, "an argument") for v in (D, x, *others)]
+        named = {k: _from_numpy(v, k) for k, v in named.items()}
+        return _as_arrays(function(*values, **named))
+
+    return cast(F, wrapped)
+
+
+def _as_arrays(value: Any) -> Any:
+    """Every tensor in value, itself one, a list of them, or a record with tensors as fields, as a numpy array."""
+    if isinstance(value, list):
+        return [_as_arrays(part) for part in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {k: v.numpy() for k, v in vars(value).items() if torch.is_tensor(v)}
+        return dataclasses.replace(value, **parts)
+    return value.numpy() if torch.is_tensor(value) else value

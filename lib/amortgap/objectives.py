@@ -1,89 +1,175 @@
 """The (nonnegative) LASSO, its dual, and what certifies a solution.
 
-    P(s) = 1/2 ||x - D s||^2 + alpha ||s||_1,   s >= 0 in the nonnegative case            (primal)
-    Q(y) = y.x - 1/2 ||y||^2,   |D'y| <= alpha  (D'y <= alpha in the nonnegative case)    (dual)
+    P(s) = 1/2 ||x - D s||^2 + alpha sum_i w_i |s_i| + l2/2 ||s||^2,   s >= 0 in the nonnegative case      (primal)
+    Q(y) = y.x - 1/2 ||y||^2,   |d_i.y| <= alpha w_i  (d_i.y <= alpha w_i in the nonnegative case)         (dual)
 
-Every function works sample by sample: D (M, N), x (n, M), codes (n, N) -> (n,).
-Tibshirani, J. R. Stat. Soc. B 58 (1996); the gap as a stopping rule: Kim et al., IEEE JSTSP 1 (2007), eq. 11.
+w = 1 and l2 = 0 is the LASSO. With l2 > 0 (the elastic net) no y is infeasible:  Q(y) loses
+sum_i max(0, |d_i.y| - alpha w_i)^2 / (2 l2)  instead, because the same problem on [D; sqrt(l2) I] and [x; 0] is a
+LASSO, whose second block of dual variables is best chosen so.
+
+Every function works sample by sample: D (M, N), x (n, M), codes (n, N) -> (n,), with alpha a number or (n,),
+weights (N,) > 0 or None for ones, l2 >= 0. Tensors or numpy arrays go in, the same kind comes out.
+Tibshirani, J. R. Stat. Soc. B 58 (1996); the gap as a stopping rule: Kim et al., IEEE JSTSP 1 (2007), eq. 11;
+Zou & Hastie, J. R. Stat. Soc. B 67 (2005), lemma 1, for l2.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
-
-def objective(D: Tensor, x: Tensor, codes: Tensor, alpha: float) -> Tensor:
-    """P(s) = 1/2 ||x - D s||^2 + alpha ||s||_1 per sample, (n,)."""
-    residual = x - codes @ D.T
-    return 0.5 * (residual * residual).sum(-1) + alpha * codes.abs().sum(-1)
+from amortgap._check import same_kind
 
 
-def dual_point(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
-    """The feasible y = c (x - D s), (n, M), with the c >= 0 that makes Q(y) largest.
+@same_kind
+def objective(
+    D: Tensor,
+    x: Tensor,
+    codes: Tensor,
+    alpha: float | Tensor,
+    *,
+    weights: Tensor | None = None,
+    l2: float = 0.0,
+) -> Tensor:
+    """P(s) per sample, (n,)."""
+    return _primal(x - codes @ D.T, codes, alpha, weights, l2)
+
+
+def _primal(
+    residual: Tensor, codes: Tensor, alpha: float | Tensor, weights: Tensor | None, l2: float
+) -> Tensor:
+    sizes = codes.abs()
+    length = sizes.sum(-1) if weights is None else sizes @ weights
+    value = 0.5 * residual.square().sum(-1) + alpha * length
+    return value + 0.5 * l2 * codes.square().sum(-1) if l2 else value
+
+
+@same_kind
+def dual_point(
+    D: Tensor, x: Tensor, codes: Tensor, alpha: float | Tensor, nonnegative: bool = True
+) -> Tensor:
+    """The LASSO's feasible y = c (x - D s), (n, M), with the c >= 0 that makes Q(y) largest.
 
     Q(c r) is a parabola in c with its top at r.x / ||r||^2; feasibility bounds c by alpha / max(D'r)
     (by alpha / max|D'r| from both sides in the signed case).
     """
-    return _feasible(D, x, x - codes @ D.T, alpha, nonnegative)
+    return best_dual(D, x, x - codes @ D.T, codes, alpha, nonnegative)[0]
 
 
-def _feasible(D: Tensor, x: Tensor, residual: Tensor, alpha: float, nonnegative: bool) -> Tensor:
+def best_dual(
+    D: Tensor,
+    x: Tensor,
+    residual: Tensor,
+    codes: Tensor,
+    alpha: float | Tensor,
+    nonnegative: bool = True,
+    weights: Tensor | None = None,
+    l2: float = 0.0,
+    guard: Tensor | float = 0.0,
+) -> tuple[Tensor, Tensor | float]:
+    """y = c residual (n, M) that makes Q largest, and what Q(y) loses to l2, (n,) or 0.
+
+    guard, (n,): added to the largest |d_i.r| / w_i, as a bound on its rounding error.
+    """
     correlation = residual @ D
     tiny = torch.finfo(x.dtype).tiny  # and not 0: alpha / -0.0 is -inf
-    square = (residual * residual).sum(-1)
+    square, match = residual.square().sum(-1), (residual * x).sum(-1)
+    # of [D; sqrt(l2) I]: -sqrt(l2) s is the residual's second block
+    both = square + l2 * codes.square().sum(-1) if l2 else square
+    steep = correlation - l2 * codes if l2 else correlation
+    steep = steep if weights is None else steep / weights
     # the residual itself where its square underflows
-    top = torch.where(square < tiny, 1, (residual * x).sum(-1) / square)
-    largest = correlation.amax(-1) if nonnegative else correlation.abs().amax(-1)
-    bound = alpha / largest.clamp_min(
-        tiny
-    )  # huge where nothing binds: then the top of the parabola is feasible
+    top = torch.where(both < tiny, 1, match / both)
+    largest = (steep.amax(-1) if nonnegative else steep.abs().amax(-1)) + guard
+    # huge where nothing binds: then the top of the parabola is feasible
+    bound = alpha / largest.clamp_min(tiny)
     # a negative multiple is feasible only where -D'r <= alpha / |c|; c >= 0 always is, and loses nothing at
     # the optimum, where c = 1
-    return torch.minimum(top.clamp_min(0), bound).unsqueeze(-1) * residual
+    scale = torch.minimum(top.clamp_min(0), bound)
+    if not l2:
+        return scale.unsqueeze(-1) * residual, 0.0
+    lost = 0.5 * scale.square() * (both - square)
+    level = torch.as_tensor(alpha, dtype=x.dtype, device=x.device).unsqueeze(-1)
+    excess = (correlation if nonnegative else correlation.abs()) - (
+        level if weights is None else level * weights
+    )
+    other = excess.clamp_min(0).square().sum(-1) / (2 * l2)
+    better = match - 0.5 * square - other > scale * match - 0.5 * scale.square() * square - lost
+    return torch.where(better, 1, scale).unsqueeze(-1) * residual, torch.where(better, other, lost)
 
 
-def duality_gap(D: Any, x: Any, codes: Any, alpha: float, nonnegative: bool = True) -> Any:
+@same_kind
+def duality_gap(
+    D: Tensor,
+    x: Tensor,
+    codes: Tensor,
+    alpha: float | Tensor,
+    nonnegative: bool = True,
+    *,
+    weights: Tensor | None = None,
+    l2: float = 0.0,
+) -> Tensor:
     """Relative duality gap (P(s) - Q(y)) / P(s) per sample, (n,): an upper bound on (P(s) - P*) / P(s).
 
     alpha > 0. Zero for zero codes of x = 0; inf where P(s) underflows, unless zero codes are seen to be optimal
     without it. A code with a negative entry is infeasible in the nonnegative case: gap inf.
     """
-    if isinstance(x, np.ndarray):
-        D, x, codes = (torch.from_numpy(np.asarray(a)) for a in (D, x, codes))
-        return duality_gap(D, x, codes, alpha, nonnegative).numpy()
-    residual = x - codes @ D.T  # once: this runs inside every solver's loop
-    primal = 0.5 * residual.square().sum(-1) + alpha * codes.abs().sum(-1)
-    gap = relative_gap(primal, x, _feasible(D, x, residual, alpha, nonnegative))
-    return torch.where((codes < 0).any(-1), torch.inf, gap) if nonnegative else gap
+    return measure(D, x, codes, alpha, nonnegative, weights, l2)[1]
 
 
-def relative_gap(primal: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """(P - Q(y)) / P for primal values P (n,) and any feasible dual points y (n, M).
+def measure(
+    D: Tensor,
+    x: Tensor,
+    codes: Tensor,
+    alpha: float | Tensor,
+    nonnegative: bool,
+    weights: Tensor | None = None,
+    l2: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """`objective` and `duality_gap` from one residual, as solvers want them in their loops."""
+    residual = x - codes @ D.T
+    primal = _primal(residual, codes, alpha, weights, l2)
+    y, lost = best_dual(D, x, residual, codes, alpha, nonnegative, weights, l2)
+    gap = relative_gap(primal, x, y, lost)
+    return primal, torch.where((codes < 0).any(-1), torch.inf, gap) if nonnegative else gap
+
+
+def relative_gap(primal: Tensor, x: Tensor, y: Tensor, lost: Tensor | float = 0.0) -> Tensor:
+    """(P - Q(y)) / P for primal values P (n,) and dual points y (n, M), of which Q loses `lost` (n,).
 
     Where P is below the smallest normal number: 0 if y = x, as for zero codes that are optimal, and else inf.
     inf too where P or Q(y) is not a finite number: nothing is proved of NaN, an overflow or an underflow.
     """
     tiny = torch.finfo(x.dtype).tiny
-    dual = (y * x).sum(-1) - 0.5 * (y * y).sum(-1)
+    dual = (y * x).sum(-1) - 0.5 * (y * y).sum(-1) - lost
     none = torch.where((y == x).all(-1), 0.0, torch.inf)
     gap = torch.where(primal < tiny, none, (primal - dual) / primal)
     # rounding can push an exact zero below
     return torch.where(primal.isfinite() & dual.isfinite(), gap.clamp_min(0), torch.inf)
 
 
-def kkt_residual(D: Tensor, x: Tensor, codes: Tensor, alpha: float, nonnegative: bool = True) -> Tensor:
-    """Largest violation of the optimality conditions per sample, (n,), in units of alpha.
+@same_kind
+def kkt_residual(
+    D: Tensor,
+    x: Tensor,
+    codes: Tensor,
+    alpha: float | Tensor,
+    nonnegative: bool = True,
+    *,
+    weights: Tensor | None = None,
+    l2: float = 0.0,
+) -> Tensor:
+    """Largest violation of the optimality conditions per sample, (n,), in units of alpha w_i.
 
-    With c = D'(x - D s):  c_i = alpha sign(s_i) where s_i != 0;  c_i <= alpha (|c_i| <= alpha) where s_i = 0.
+    With c = D'(x - D s) - l2 s:  c_i = alpha w_i sign(s_i) where s_i != 0;  c_i <= alpha w_i (|c_i| <= alpha w_i)
+    where s_i = 0.
     """
-    correlation = (x - codes @ D.T) @ D
-    active = (correlation - alpha * codes.sign()).abs()
-    inactive = ((correlation if nonnegative else correlation.abs()) - alpha).clamp_min(0)
-    violation = torch.where(codes != 0, active, inactive).amax(-1) / alpha
+    correlation = (x - codes @ D.T) @ D - l2 * codes
+    correlation = correlation if weights is None else correlation / weights
+    level = torch.as_tensor(alpha, dtype=x.dtype, device=x.device).unsqueeze(-1)
+    active = (correlation - level * codes.sign()).abs()
+    inactive = ((correlation if nonnegative else correlation.abs()) - level).clamp_min(0)
+    violation = (torch.where(codes != 0, active, inactive) / level).amax(-1)
     if nonnegative:
         violation = torch.where((codes < 0).any(-1), torch.inf, violation)
     return violation

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.objectives import dual_point, objective, relative_gap
+from amortgap.objectives import best_dual, objective, relative_gap
+from amortgap.solvers.prepared import Prepared, in_units, prepare
+
+F = TypeVar("F", bound=Callable[..., "Solution"])
 
 REACHED = "gap reached"
 LIMIT = "step limit"
@@ -68,7 +73,11 @@ def finish(found: Solution, method: Callable[[Tensor], Solution]) -> Solution:
     rows = (~found.converged).nonzero().squeeze(1)
     if len(rows) == 0:
         return found
-    rest = method(rows)
+    return merge(found, rows, method(rows))
+
+
+def merge(found: Solution, rows: Tensor, rest: Solution) -> Solution:
+    """`found` with `rest` in these rows.  Steps and FLOPs are the sums of both."""
     for name in ("codes", "objective", "duality_gap", "converged"):
         old, new = getattr(found, name), getattr(rest, name)
         old[rows] = new.to(old.dtype)
@@ -78,8 +87,38 @@ def finish(found: Solution, method: Callable[[Tensor], Solution]) -> Solution:
     return dataclasses.replace(found, flops=found.flops + rest.flops)
 
 
+def unit_free(method: F) -> F:
+    """`method(D, x, alpha, init=None, ...)`, given all of these in units, with its answer in those of x.
+
+    A code that over- or underflows in the dtype of x is not the code that was proved: its gap is infinite.
+    """
+
+    @functools.wraps(method)
+    def wrapped(
+        D: Tensor | Prepared, x: Tensor, alpha: float, *, init: Tensor | None = None, **options: Any
+    ) -> Solution:
+        given = prepare(D)
+        signals, level, unit, size = in_units(given, x, alpha)
+        start = None if init is None else init / unit
+        found = method(given.in_units(), signals, level, init=start, **options)
+        codes = found.codes * unit
+        lost = ~(codes / unit == found.codes).all(1)
+        stop = found.stop.copy()
+        stop[(lost & found.converged).numpy(force=True)] = ROUNDING
+        return dataclasses.replace(
+            found,
+            codes=codes,
+            objective=found.objective * size * size,
+            duality_gap=found.duality_gap.masked_fill(lost, torch.inf),
+            converged=found.converged & ~lost,
+            stop=stop,
+        )
+
+    return cast(F, wrapped)
+
+
 def certify(
-    D: Tensor,
+    D: Tensor | Prepared,
     x: Tensor,
     codes: Tensor,
     alpha: float,
@@ -91,22 +130,54 @@ def certify(
     flops: int,
     method: str,
 ) -> Solution:
-    """A Solution whose gap holds for the codes as returned, rounding to x's dtype included.
+    """A Solution with the `proof` of its codes.  at_limit (n,): whose steps were used up.
 
-    The dual point is built from the codes before rounding, in float64: any feasible dual point certifies any
-    primal point, and float32 rounding of the codes costs the primal only the square of the rounding error.
-    at_limit (n,): whose steps were used up.
+    Codes that are not finite are replaced by zeros.
     """
-    D64, x64 = D.double(), x.double()
-    rounded = codes.to(x.dtype)
-    primal = objective(D64, x64, rounded.double(), alpha)
-    y = dual_point(D64, x64, codes.double(), alpha, nonnegative)
-    gap = relative_gap(primal, x64, y)
-    if nonnegative:
-        gap = torch.where((rounded < 0).any(-1), torch.inf, gap)
+    codes = torch.where(codes.isfinite().all(1, keepdim=True), codes, 0)
+    value, gap = proof(D, x, codes, alpha, nonnegative)
     converged = gap <= tol
     stop = stop_words(converged, at_limit)
-    return Solution(rounded, primal, gap, n_steps, converged, int(flops), each(method, len(x)), stop)
+    return Solution(codes.to(x.dtype), value, gap, n_steps, converged, int(flops), each(method, len(x)), stop)
+
+
+def proof(
+    D: Tensor | Prepared,
+    x: Tensor,
+    codes: Tensor,
+    alpha: float | Tensor,
+    nonnegative: bool,
+    weights: Tensor | None = None,
+    l2: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """P of the codes as returned, which are `codes` rounded to x's dtype, and their relative gap: (n,), float64.
+
+    The dual point is built from the codes before rounding: any feasible dual point certifies any primal point, and
+    rounding of the codes costs the primal only the square of the rounding error. All is computed in float64, in
+    units in which D and alpha are about one, and what its rounding can amount to is added to the gap:
+    |fl(a.b) - a.b| <= (M + 1) eps ||a|| ||b||  (Higham, Accuracy and Stability of Numerical Algorithms, eq. 3.5).
+    """
+    given = prepare(D)
+    highest = float(torch.as_tensor(alpha).max()) if len(x) else 1.0
+    x64, _, unit, size = in_units(given, x.double(), highest)
+    D64, longest = given.D.double() / given.length, given.longest
+    level, ridge = alpha / given.length / size, l2 / given.length / given.length
+    exact, rounded = codes.double() / unit, codes.to(x.dtype).double() / unit
+    weights = None if weights is None else weights.double()
+    residual = x64 - exact @ D64.T
+    eps = torch.finfo(torch.float64).eps
+    terms = len(D64) + 4 + (exact != 0).sum(1)
+    norm = torch.linalg.vector_norm(residual, dim=1)
+    lightest = 1.0 if weights is None else weights.min()
+    y, lost = best_dual(
+        D64, x64, residual, exact, level, nonnegative, weights, ridge, terms * eps * norm * longest / lightest
+    )
+    reach = torch.linalg.vector_norm(x64, dim=1) + longest * rounded.abs().sum(1)
+    primal = objective(D64, x64, rounded, level, weights=weights, l2=ridge)
+    gap = relative_gap(primal, x64, y, lost + terms * eps * norm * reach)
+    if nonnegative:
+        gap = torch.where((rounded < 0).any(1), torch.inf, gap)
+    return primal * size * size, gap
 
 
 def uncertified(

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._pivot import suits_chip
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, unit_free
 from amortgap.solvers.prepared import Prepared, prepare
 
 
+@unit_free
 def fista(
     D: Tensor | Prepared,
     x: Tensor,
@@ -56,7 +57,7 @@ def fista(
         return new, new + (t - 1) / t_next * move, t_next, target, correlation
 
     return iterate(
-        given.D,
+        given,
         x,
         alpha,
         begin,

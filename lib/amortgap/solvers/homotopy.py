@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, certify
+from amortgap.solvers._solution import Solution, certify, unit_free
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
 from amortgap.solvers.prepared import Prepared, prepare
@@ -57,11 +57,26 @@ def homotopy(
     """
     M, N = D.shape
     refuse(refusal(x, N))
-    given = prepare(D)
     limit = step_limit(M, N) if max_steps is None else max_steps
+    return _certified_path(D, x, alpha, nonnegative=nonnegative, tol=tol, limit=limit)
+
+
+@unit_free
+def _certified_path(
+    D: Tensor | Prepared,
+    x: Tensor,
+    alpha: float,
+    *,
+    nonnegative: bool,
+    tol: float,
+    init: Tensor | None,
+    limit: int,
+) -> Solution:
+    """`homotopy` in units."""
+    given, (M, N) = prepare(D), D.shape
     codes, _, steps, flops = follow_path(given, x, alpha, nonnegative, limit, multipliers=False)
     return certify(
-        given.D,
+        given,
         x,
         codes,
         alpha,

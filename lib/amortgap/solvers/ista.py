@@ -10,10 +10,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, unit_free
 from amortgap.solvers.prepared import Prepared, prepare
 
 
+@unit_free
 def ista(
     D: Tensor | Prepared,
     x: Tensor,
@@ -35,7 +36,7 @@ def ista(
         return shrink(s + eta * ((target - s @ D_.T) @ D_), eta * alpha, nonnegative), target
 
     return iterate(
-        given.D,
+        given,
         x,
         alpha,
         lambda target, s: (s, target),

@@ -12,10 +12,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
-from amortgap.solvers._solution import Solution
+from amortgap.solvers._solution import Solution, unit_free
 from amortgap.solvers.prepared import Prepared, prepare
 
 
+@unit_free
 def lca(
     D: Tensor | Prepared,
     x: Tensor,
@@ -41,7 +42,7 @@ def lca(
         return shrink(u, alpha, nonnegative), u, target
 
     return iterate(
-        given.D,
+        given,
         x,
         alpha,
         begin,

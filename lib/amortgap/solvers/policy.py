@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, finish
+from amortgap.solvers._solution import Solution, finish, merge
 from amortgap.solvers.basis_pursuit import path_to_zero
 from amortgap.solvers.batched import batched
 from amortgap.solvers.batched_omp import batched_omp
@@ -34,6 +34,7 @@ from amortgap.solvers.pivoting import pivoting
 from amortgap.solvers.pivoting import refusal as not_tiny
 from amortgap.solvers.prepared import Prepared, prepare_for
 from amortgap.solvers.reference import basis_pursuit_lp
+from amortgap.solvers.refinement import refine
 from amortgap.solvers.working_set import refusal as no_working_set
 from amortgap.solvers.working_set import working_set
 
@@ -62,22 +63,22 @@ def lasso(
 ) -> Solution:
     """Minimise P per sample to relative duality gap tol by `methods`.  D (M, N), x (n, M) -> codes (n, N).
 
-    fista goes on from the codes that it is left; working_set begins anew.
+    On a CPU, `refine` settles what is exact but for rounding before fista is tried. fista goes on from the codes
+    that it is left; working_set begins anew.
     """
     D, x = prepare_for(D, x)
     first, *others = methods(D, x, nonnegative, warm=warm)
     options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol}
     found = first(D, x, alpha, init=init, **options)
     for method in others:
-        if found.converged.all():
-            break
-
-        def onward(
-            rows: Tensor, method: Callable[..., Solution] = method, left: Tensor = found.codes
-        ) -> Solution:
-            return method(D, x[rows], alpha, init=left[rows] if method is fista else None, **options)
-
-        found = finish(found, onward)
+        left = (~found.converged).nonzero().squeeze(1)
+        if len(left) and method is fista and x.device.type == "cpu":
+            settled, exact = refine(D, x[left], alpha, found.codes[left], **options)
+            found = merge(found, left[settled], exact)
+            left = left[~torch.isin(torch.arange(len(left)), settled)]
+        if len(left):
+            start = found.codes[left] if method is fista else None
+            found = merge(found, left, method(D, x[left], alpha, init=start, **options))
     return found
 
 

@@ -49,6 +49,7 @@ class Prepared:
     def __init__(self, D: Any, memory: int = MEMORY) -> None:
         self.D = check_dictionary(D).detach()
         self.memory = memory
+        self._in_units = False
         self._kept: dict[Any, Any] = {}
         self._lock = threading.RLock()
 
@@ -58,9 +59,9 @@ class Prepared:
         return self.D.shape
 
     def keep(self, name: Any, make: Callable[[], Value]) -> Value:
-        """What was kept under this name (with the dtype of D), or what `make` now returns, kept if it fits."""
+        """What was kept under this name (with the dtype and units), or what `make` now returns, kept if it fits."""
         with self._lock:
-            name = name, self.D.dtype
+            name = name, self.D.dtype, self._in_units
             if name in self._kept:
                 found: Value = self._kept[name]
                 return found
@@ -77,15 +78,30 @@ class Prepared:
         """The same with D rounded to dtype; what is kept, and its bound, are shared."""
         if dtype == self.D.dtype:
             return self
+        return self._other(self.keep(("D", dtype), lambda: self.D.to(dtype)), self._in_units)
+
+    def in_units(self) -> Prepared:
+        """The same with D / length for D; what is kept, and its bound, are shared."""
+        if self.length == 1:
+            return self
+        return self._other(self.keep("D in units", lambda: self.D / self.length), True)
+
+    def _other(self, D: Tensor, in_units: bool) -> Prepared:
         other = Prepared.__new__(Prepared)
-        other.D = self.keep(("D", dtype), lambda: self.D.to(dtype))
+        other.D, other._in_units = D, in_units
         other.memory, other._kept, other._lock = self.memory, self._kept, self._lock
         return other
 
     @property
     def lengths(self) -> Tensor:
         """||d_i||, (N,) float64."""
-        return self.keep("lengths", lambda: torch.linalg.vector_norm(self.D, dim=0, dtype=torch.float64))
+
+        def make() -> Tensor:
+            # a power of two, as squares over- and underflow
+            size = 2.0 ** math.frexp(float(self.D.abs().max()))[1]
+            return torch.linalg.vector_norm(self.D.double() / size, dim=0) * size
+
+        return self.keep("lengths", make)
 
     @property
     def length(self) -> float:
@@ -183,7 +199,9 @@ def in_units(given: Prepared, x: Tensor, alpha: float) -> tuple[Tensor, float, f
 
     So float32 can neither overflow nor underflow where it matters. Powers of two keep every digit.
     """
-    size = 2.0 ** round(math.log2(alpha / given.length))
+    # the quotient of alpha and the length can over- and underflow
+    exponent = round(math.log2(alpha) - math.log2(given.length))
+    size = 2.0 ** min(max(exponent, -1000), 1000)
     return (x / size).contiguous(), alpha / (given.length * size), size / given.length, size
 
 

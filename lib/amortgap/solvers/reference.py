@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from amortgap._check import check_problem
-from amortgap.solvers._solution import Solution, certify, each, stop_words
+from amortgap.solvers._solution import Solution, certify, each, stop_words, unit_free
 from amortgap.solvers.prepared import Prepared, plain
 
 
+@unit_free
 def lasso_cvxpy(
     D: Tensor | Prepared,
     x: Tensor,
@@ -50,7 +51,8 @@ def lasso_cvxpy(
                 tol_gap_rel=accuracy,
                 tol_feas=accuracy,
             )
-        codes[i], steps[i] = code.value, problem.solver_stats.num_iters or 0
+        codes[i] = 0 if code.value is None else code.value
+        steps[i] = problem.solver_stats.num_iters or 0
         at_limit[i] = problem.status == cp.USER_LIMIT
     if nonnegative:
         codes = codes.clip(0)

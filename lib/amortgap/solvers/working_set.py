@@ -66,7 +66,7 @@ def working_set(
     def as_left(rows: Tensor) -> Solution:
         # the kernel knows objective and gap of proved codes alone
         return certify(
-            given.D,
+            given,
             x[rows],
             found.codes[rows],
             alpha,
