@@ -1,4 +1,4 @@
-"""Activations to audit on: from a file, or read off a language model."""
+"""Activations to audit on: from files, or read off a language model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from amortgap._check import as_tensor
+from amortgap.audit.arrays import Rows, open_rows
+from amortgap.audit.left_out import FIRST, MASSIVE, LeftOut, special
 from amortgap.llm import Activations, LanguageModel, activations, from_file, load
 
-NAMES = ("activations", "x")
+#: float32 numbers that are read at most: 256 MB
+MEMORY = 2**26
 
 
 @dataclass(frozen=True)
@@ -31,40 +33,87 @@ class Inputs:
     layer: int | str = 1
     #: (W, context) token ids, to measure the model's loss on
     windows: Tensor | None = None
+    #: (n,) int64: the row of the files that each activation is; shards count on
+    row: Tensor | None = None
+    #: rows of the files that are not in x
+    left_out: LeftOut | None = None
 
     def to(self, device: str) -> Inputs:
         """The same with the activations on `device`."""
         return replace(self, x=self.x.to(device))
 
 
-def from_path(path: str | Path) -> Inputs:
-    """Activations from a file: ``.npy`` (n, M), or safetensors with a tensor ``activations`` (or ``x``) of that
-    shape and, if it is known, ``document`` (n,) whole numbers; or what ``amortgap.llm.save`` wrote.
+def from_path(path: str | Path, *, keep_all: bool = False, seed: int = 0, limit: int = MEMORY) -> Inputs:
+    """Activations from a file or a folder of shards: ``.npy``, ``.npz``, ``.safetensors``, ``.pt``, ``.parquet``.
+
+    An array (n, M) or (sequences, positions, M) of any float type, under the name ``activations`` or ``x`` where
+    the file has names, and, if they are known, ``document``, ``position``, ``token`` and ``mask`` of each row; or
+    what ``amortgap.llm.save`` wrote. Of files with more than `limit` numbers, as many rows as fit are drawn at
+    random, so that memory does not grow with the file. Padding, BOS, position 0 and massive activations (see
+    `left_out`) are counted, and left out unless `keep_all`.
 
     Raises FileNotFoundError and ValueError in one sentence.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     about: dict[str, Any] = {"activations": str(path)}
-    try:
-        tensors = {NAMES[0]: np.load(path, allow_pickle=False)} if path.suffix == ".npy" else load_file(path)
-    except (ValueError, EOFError, SafetensorError) as error:
-        raise ValueError(f"{path} is damaged, or neither a .npy nor a safetensors file") from error
-    if {"train.x", "mean"} <= set(tensors):
-        sample = from_file(path)
+    if (sample := _sample(path)) is not None:
         about |= {name: sample.manifest.get(name) for name in ("model", "layer", "corpus")}
         return Inputs(*_all_of(sample), about)
-    name = next((name for name in NAMES if name in tensors), None)
-    if name is None:
-        raise ValueError(
-            f"{path} has no tensor named {' or '.join(NAMES)}; it has {', '.join(sorted(tensors))}"
-        )
-    x = as_tensor(tensors[name], name).float()
-    document = tensors.get("document")
-    if x.ndim != 2 or (document is not None and tuple(document.shape) != (len(x),)):
-        raise ValueError(f"{path}: {name} must have shape (n, M), not {tuple(x.shape)}, and document (n,)")
-    return Inputs(x, None if document is None else torch.as_tensor(document).long(), about)
+    shards = open_rows(path)
+    n, M = sum(shard.n for shard in shards), shards[0].shape[-1]
+    size = min(n, max(1, limit // M))
+    row = np.arange(n)
+    if size < n:
+        row = np.sort(np.random.default_rng(seed).choice(n, size, replace=False, shuffle=False))
+    x, extras = _take(shards, row)
+    x = as_tensor(x, str(path))
+    found = special(x, extras)
+    left_out = LeftOut(n, size, {reason: int(holds.sum()) for reason, holds in found.items()}, keep_all)
+    keep = torch.ones(size, dtype=torch.bool)
+    if not keep_all:
+        for holds in found.values():
+            keep &= ~holds
+        if not keep.any():
+            raise ValueError(f"{path}: no row is left. {left_out.sentence()}")
+    document = extras.get("document")
+    return Inputs(
+        x if keep.all() else x[keep],
+        None if document is None else document[keep],
+        about,
+        row=torch.from_numpy(row)[keep],
+        left_out=left_out,
+    )
+
+
+def _take(shards: list[Rows], row: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
+    """The rows with these numbers, counted through all shards, and what is known of them."""
+    parts, extras, start, last = [], [], 0, -1
+    for shard in shards:
+        mine = row[np.searchsorted(row, start) : np.searchsorted(row, start + shard.n)] - start
+        parts.append(shard.take(mine))
+        known = {name: value[torch.from_numpy(mine)] for name, value in shard.extras.items()}
+        if "document" in known:
+            # a shard that counts its documents from the start again has others than the one before
+            whole = shard.extras["document"]
+            shift = last + 1 - int(whole.min()) if int(whole.min()) < last else 0
+            known["document"] = known["document"] + shift
+            last = max(last, int(whole.max()) + shift)
+        extras.append(known)
+        start += shard.n
+    together = {name: torch.cat([one[name] for one in extras]) for name in extras[0]}
+    return torch.cat(parts) if len(parts) > 1 else parts[0], together
+
+
+def _sample(path: Path) -> Activations | None:
+    """What `amortgap.llm.save` wrote, if this is such a file."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            ours = {"train.x", "mean"} <= set(file.keys())
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, or no safetensors file") from error
+    return from_file(path) if ours else None
 
 
 def from_model(
@@ -82,14 +131,11 @@ def from_model(
     """
     lm = load(model, device)
     acts = activations(lm, layer, corpus, n_tokens, context, seed)
-    about = {
-        "model": model,
-        "layer": layer,
-        "corpus": corpus,
-        "tokens": n_tokens,
-        "left out": acts.manifest["dropped"],
-    }
-    return Inputs(*_all_of(acts), about, lm, layer, acts.windows)
+    about = {"model": model, "layer": layer, "corpus": corpus, "tokens": n_tokens}
+    first, massive = acts.manifest["dropped"].values()
+    x, document = _all_of(acts)
+    left_out = LeftOut(len(x) + first + massive, len(x) + first + massive, {FIRST: first, MASSIVE: massive})
+    return Inputs(x, document, about, lm, layer, acts.windows, left_out=left_out)
 
 
 def _all_of(acts: Activations) -> tuple[Tensor, Tensor]:

@@ -104,6 +104,7 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
         excess=excess.cpu().tolist(),
         rows=rows,
         loss=loss,
+        left_out=given.left_out,
     )
 
 

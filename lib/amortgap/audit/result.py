@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from amortgap.audit.left_out import LeftOut
+
 
 @dataclass(frozen=True)
 class Row:
@@ -70,3 +72,5 @@ class AuditResult:
     excess: list[float]
     rows: list[Row]
     loss: Loss | None
+    #: rows of the activations' files that were not read, or not audited
+    left_out: LeftOut | None = None

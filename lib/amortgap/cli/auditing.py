@@ -70,8 +70,14 @@ def audit_options(parser: argparse.ArgumentParser) -> None:
         "--activations",
         type=Path,
         metavar="FILE",
-        help="the activations: .npy (n, M), or safetensors with `activations` (n, M) and, if known, "
-        "`document` (n,)",
+        help="the activations, (n, M) or (sequences, positions, M): .npy, .npz, .safetensors, .pt or .parquet, or "
+        "a folder of shards; where the file has names, `activations`, and `document`, `position`, `token` and "
+        "`mask` of each row if they are known",
+    )
+    parser.add_argument(
+        "--keep-all-rows",
+        action="store_true",
+        help="audit padding, BOS, position 0 and massive activations, too, which are left out otherwise",
     )
     parser.add_argument(
         "--model",
@@ -114,7 +120,7 @@ def audit(options: argparse.Namespace) -> int:
     model = options.model or sae.metadata.get("model_name")
     layer = options.layer or sae.metadata.get("hook_name") or sae.metadata.get("hook_point")
     if options.activations:
-        given = auditing.from_path(options.activations)
+        given = auditing.from_path(options.activations, keep_all=options.keep_all_rows, seed=options.seed)
     elif model and layer:
         given = auditing.from_model(
             model, layer, options.corpus, options.n_tokens, seed=options.seed, device=options.device

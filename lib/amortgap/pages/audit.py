@@ -75,6 +75,8 @@ def findings(result: AuditResult) -> list[str]:
             f"Of that, {amplitude.gain / best.gain:.0%} is won by refitting the amplitudes of the latents "
             "that the encoder chose; the rest needs another choice of latents."
         )
+    if result.left_out and (sentence := result.left_out.sentence()):
+        said.append(sentence)
     said.append(
         f"The encoder's codes cost {np.median(excess):.1%} more than the optimum of the LASSO objective (median "
         f"token, after the best rescaling); on one token in ten {np.quantile(excess, 0.9):.1%} or more."
