@@ -89,6 +89,43 @@ def test_what_is_written_is_read(architecture, tmp_path):
     assert (back.architecture, back.normalise) == (architecture, "layer_norm")
 
 
+SCALED = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
+
+
+@every_architecture
+@pytest.mark.parametrize("rescaled", [False, True])
+@pytest.mark.parametrize("normalise", SCALED)
+@pytest.mark.parametrize("subtract", [False, True])
+def test_what_is_written_codes_the_same_in_our_hands_and_by_the_file_alone(
+    architecture, rescaled, normalise, subtract, tmp_path
+):
+    """Norms and input scale are folded in: whoever knows nothing of them codes the same, up to the scale."""
+    x = 3 * draw(n, M, seed=13)
+    subtract = subtract or architecture == "matching_pursuit"
+    extra = {"residual_threshold": 0.5, "stop_on_repeat": True} if architecture == "matching_pursuit" else {}
+    sae = make(architecture, rescaled=rescaled, normalise=normalise, subtract_b_dec=subtract, **extra)
+    sae = sae.calibrated(x)
+    write(sae, tmp_path / "sae")
+    back = read(tmp_path / "sae")
+    z, undo = sae.prepare(x)
+    s = sae.encode(z)
+    assert s.count_nonzero() > 20
+    torch.testing.assert_close(back.encode(back.prepare(x)[0]), s, rtol=1e-5, atol=1e-5)
+    assert (back.normalise, back.input_scale) == (normalise, sae.input_scale)
+    # the configuration says nothing of the scale
+    config = json.loads((tmp_path / "sae" / "cfg.json").read_text())
+    config.pop("amortgap_input_scale", None)
+    assert config["k"] == int(config["k"]) if architecture == "topk" else True
+    (tmp_path / "sae" / "cfg.json").write_text(json.dumps(config))
+    bare = read(tmp_path / "sae")
+    assert not bare.rescaled
+    z, again = bare.prepare(x)
+    scale = sae.input_scale or 1
+    torch.testing.assert_close(bare.encode(z), s / scale, rtol=1e-4, atol=1e-4)
+    x_hat, expected = again(bare.encode(z) @ bare.D.T + bare.b_dec), undo(s @ sae.D.T + sae.b_dec)
+    torch.testing.assert_close(x_hat, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_batchtopk_threshold_is_written_as_jumprelu(tmp_path):
     sae = make("batchtopk", threshold=torch.full((N,), 0.4))
     write(sae, tmp_path)

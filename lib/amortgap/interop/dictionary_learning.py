@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from amortgap.interop.sae import SAE
@@ -59,7 +60,9 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     if kind == "JumpReluAutoEncoder":
         threshold = parts.take("threshold")
     elif buffer is not None or said["architecture"] in ("topk", "batchtopk"):
-        one = parts.take("threshold")
+        # the first versions of the top-k class had none
+        early = kind == "AutoEncoderTopK" and "threshold" not in parts.tensors
+        one = torch.tensor(-1.0) if early else parts.take("threshold")
         kinds = said["architecture"] or parts.answers.architecture or _kind(parts, one)
         said["architecture"] = said["architecture"] or kinds
         if kinds == "batchtopk" and one.numel() == 1 and one > 0:

@@ -52,7 +52,8 @@ def assemble(config: dict[str, Any], parts: Parts, **rule: Any) -> SAE:
             rule.setdefault("architecture", "gated")
         said = {}
     if asked in ("jumprelu", "batchtopk", None):
-        given["threshold"] = _threshold(parts, W_dec)
+        training = name == "batchtopk" and "threshold" not in parts.tensors
+        given["threshold"] = _threshold(parts, W_dec, training)
     if (factor := parts.get("scaling_factor")) is not None and not (factor == 1).all():
         if not flag(config.get("finetuning_scaling_factor") or False, "finetuning_scaling_factor"):
             raise ValueError("it holds a scaling_factor, but its configuration says that none is to be used")
@@ -108,10 +109,13 @@ def _pursuit(config: dict[str, Any], W_dec: Tensor, b_dec: Tensor) -> dict[str, 
     }
 
 
-def _threshold(parts: Parts, W_dec: Tensor) -> Tensor | None:
+def _threshold(parts: Parts, W_dec: Tensor, training: bool) -> Tensor | None:
     """One for each latent. Of an SAE in training: one for all, which is zero as long as none is known."""
-    if (one := parts.get("topk_threshold")) is None:
+    one = parts.take("topk_threshold") if training else parts.get("topk_threshold")
+    if one is None:
         return parts.get("threshold")
+    if one.numel() != 1:
+        raise ValueError(f"topk_threshold must be one number, but its shape is {tuple(one.shape)}")
     return one.float().reshape(1).expand(len(W_dec)).clone() if one > 0 else None
 
 
