@@ -11,8 +11,12 @@ import numpy as np
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 ONE, ZERO = np.float32(1), np.float32(0)
-# for functions whose sums must not be ordered anew when the kernel around them is loaded from the cache
+# Functions that kernels call. Compiled by themselves, they would round otherwise in the process that compiles
+# a kernel, which calls them, than in later ones, which call their copies in the cached kernel: `reassoc` and
+# `contract` leave the order of sums to each compilation. So they become part of the kernel: `inlined`
+# before its types are known, for what takes tuples of arrays; `fused` after, which compiles in less time.
 inlined: Any = numba.njit(nogil=True, inline="always", error_model="numpy", fastmath=FAST)
+fused: Any = numba.njit(nogil=True, forceinline=True, error_model="numpy", fastmath=FAST)
 
 
 def sources() -> str:

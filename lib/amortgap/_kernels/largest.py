@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from amortgap._kernels.jit import ZERO, jit
+from amortgap._kernels.jit import ZERO, fused
 
 TINY = np.finfo(np.float32).tiny
 
 
-@jit
+@fused
 def keep_largest(s: Any, k: int, top: Any, count: Any) -> None:
     """s (N, n) >= 0, samples last: keep the k largest of each column, in place; of equals, those of lowest index.
 
@@ -53,7 +53,7 @@ def keep_largest(s: Any, k: int, top: Any, count: Any) -> None:
             row[j] = row[j] if row[j] >= least[j] else ZERO
 
 
-@jit
+@fused
 def _break_ties(s: Any, k: int, least: Any, kept: Any) -> None:
     """Where more than k entries are at `least` or above, drop those that equal it from the last row on."""
     for i in range(len(s) - 1, -1, -1):

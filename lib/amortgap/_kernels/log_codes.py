@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from amortgap._kernels.blocks import BLOCK
-from amortgap._kernels.jit import ONE, ZERO, jit
+from amortgap._kernels.jit import ONE, ZERO, fused, jit
 from amortgap._kernels.largest import keep_largest
 from amortgap._kernels.products import Learned, adam, add_cross, normalise, product
 
 
-@jit
+@fused
 def _exp(z: Any, out: Any, power: Any) -> None:
     """out = exp(z) to 2 ulp: 2^k p(r) with z = k log 2 + r (Cephes, expf); loops that become vector code."""
     two = power.view(np.float32)

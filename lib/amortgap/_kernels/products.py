@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap._kernels.jit import ONE, ZERO, jit
+from amortgap._kernels.jit import ONE, ZERO, fused
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # torch.optim.Adam's
 
@@ -20,7 +20,7 @@ class Learned(NamedTuple):
     v: Any
 
 
-@jit
+@fused
 def product(A: Any, B: Any, out: Any) -> None:
     """out = A B; two rows of out and eight of B at a time: each number loaded then serves two multiplications."""
     p, q = A.shape
@@ -57,7 +57,7 @@ def product(A: Any, B: Any, out: Any) -> None:
             k += 8
 
 
-@jit
+@fused
 def add_cross(A: Any, B: Any, out: Any) -> None:
     """out += A B', two rows of A and four of B at a time."""
     p, q = out.shape
@@ -99,7 +99,7 @@ def add_cross(A: Any, B: Any, out: Any) -> None:
             k += 4
 
 
-@jit
+@fused
 def adam(p: Any, g: Any, m: Any, v: Any, lr: float, t: int) -> None:
     """Step number t of Adam, its epsilon outside the root as torch has it (Kingma & Ba 2015, algorithm 1)."""
     rate = np.float32(lr / (1 - BETA1**t))
@@ -112,7 +112,7 @@ def adam(p: Any, g: Any, m: Any, v: Any, lr: float, t: int) -> None:
         p[j] -= rate * c / (np.sqrt(d) * root + eps)
 
 
-@jit
+@fused
 def normalise(D: Any) -> None:
     """Columns back onto the unit sphere."""
     for i in range(D.shape[1]):

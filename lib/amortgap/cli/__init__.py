@@ -13,8 +13,9 @@ from amortgap._errors import Refused
 from amortgap.cli import auditing, notebooks
 
 BAD_USE, UNEXPECTED, STOPPED = 2, 3, 130
-EXIT_CODES = """exit codes: 0 done; 1 a notebook failed; 2 bad use or bad input, said in one sentence;
-3 an error that amortgap does not know, with its traceback; 130 stopped by the keyboard"""
+EXIT_CODES = """exit codes: 0 done; 1 a notebook failed, or a report is not as it was written; 2 bad use or
+bad input, said in one sentence; 3 an error that amortgap does not know, with its traceback; 130 stopped by
+the keyboard"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,6 +96,12 @@ COMMANDS: dict[str, Command] = {
         notebooks.status,
         "say which pages of a profile are current, and why the others are not",
         "  amortgap status --profile paper",
+    ),
+    "verify": (
+        notebooks.verify_options,
+        notebooks.verify,
+        "check the data, claims and digests of a stored report without running it",
+        "  amortgap verify                  every made report\n  amortgap verify reports/paper",
     ),
     "run": (
         notebooks.run_options,

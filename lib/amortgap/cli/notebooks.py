@@ -147,6 +147,36 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder of a report (default: every made report of the project)",
+    )
+
+
+def verify(options: argparse.Namespace) -> int:
+    """`amortgap verify`: whether a stored report is as it was written, without running anything."""
+    from amortgap.pages.manifest import MANIFEST, verify
+
+    if options.folder and not options.folder.is_dir():
+        raise Refused(f"there is no folder {options.folder}")
+    reports = find_project().reports if not options.folder else None
+    folders = sorted(path.parent for path in reports.glob(f"*/{MANIFEST}")) if reports else [options.folder]
+    if not folders:
+        raise Refused(f"no report in {reports} has a {MANIFEST}; `amortgap report` writes one")
+    damaged = False
+    for folder in folders:
+        wrong, looked_at = verify(folder)
+        for sentence in wrong:
+            print(f"{folder}: {sentence}")
+        print(f"{looked_at}: {'as they were written' if not wrong else f'{len(wrong)} findings'}")
+        damaged |= bool(wrong)
+    return 1 if damaged else 0
+
+
 def list_notebooks(options: argparse.Namespace) -> int:
     """`amortgap list`: notebooks with title, parameters and profiles."""
     from amortgap.runs.notebook import Notebook

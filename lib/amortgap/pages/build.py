@@ -12,6 +12,7 @@ from amortgap.kit.claims import merge
 from amortgap.pages.about import about_body, read_about
 from amortgap.pages.downloads import write_archive
 from amortgap.pages.findings import read_words
+from amortgap.pages.manifest import write_manifest
 from amortgap.pages.rendered import Rendered
 from amortgap.pages.report import Report
 from amortgap.pages.withdrawn import mark_claims, withdrawals
@@ -24,8 +25,10 @@ def build(project: Project, folder: Path, names: Sequence[str]) -> Path:
     """Render what has run of the notebooks `names` into the folder of a report; returns `index.html`.
 
     Writes `<name>.html` for each notebook that has ended and `data/<name>.zip` with its tables,
-    `data/claims.json`, `claims.html`, `about.html`, and `index.html` last, and leaves pages alone whose sources
-    are as they were. Raises `Refused` when two pages use one claim id or a formula cannot be read.
+    `data/claims.json`, `claims.html`, `about.html`, `index.html` and last `manifest.json`, and leaves pages
+    alone whose sources are as they were.
+
+    Raises `Refused` when two pages use one claim id or a formula cannot be read.
     """
     states = {name: read_state(folder / "data" / name) for name in names}
     runs = {name: run for name, (run, _) in states.items() if run}
@@ -48,6 +51,7 @@ def build(project: Project, folder: Path, names: Sequence[str]) -> Path:
     pages = {name: _page(rendered, report, run) for name, run in runs.items()}
     write_json(folder / "data" / "claims.json", list(report.claims))
     _shared(rendered, report, list(names), pages, runs, absent)
+    write_manifest(folder)
     return folder / "index.html"
 
 
@@ -61,7 +65,6 @@ def _page(rendered: Rendered, report: Report, run: dict[str, Any]) -> dict[str, 
     def make() -> tuple[str, dict[str, str]]:
         from amortgap.pages.page import render_page
 
-        write_archive(folder)
         document, page = render_page(report, run)
         return document, asdict(page)
 
@@ -73,8 +76,8 @@ def _page(rendered: Rendered, report: Report, run: dict[str, Any]) -> dict[str, 
         report.navigation.bar(name),
     ]
     source = [digest(report.project.notebook(name)), executed, run, reasons, words]
-    if not folder.with_suffix(".zip").is_file():
-        write_archive(folder)
+    # made from the tables in a moment, so that nobody needs to know whether it is damaged
+    write_archive(folder)
     facts: dict[str, str] = rendered.page(f"{name}.html", source, make)
     return facts
 

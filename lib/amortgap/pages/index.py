@@ -9,7 +9,7 @@ from typing import Any
 from amortgap.kit.text import interval, number, typeset
 from amortgap.pages.claims import tally, verdict
 from amortgap.pages.findings import Words, borne_out, filled, paper_number
-from amortgap.pages.page import Page, duration
+from amortgap.pages.page import Page, duration, memory
 from amortgap.pages.shapes import strip
 
 INTRODUCTION = """<p>A sparse autoencoder (SAE) explains an activation by a sparse code, which it reads off in one
@@ -82,12 +82,13 @@ def _table(
             state = f'<span class="no">↻ {page.state}</span>'
         rows.append(
             f'<tr><th scope="row"><a href="{name}.html">{page.title}</a></th><td>{answer}</td><td>{state}</td>'
-            f'<td class="n">{duration(run["provenance"]["seconds"])}</td></tr>'
+            f'<td class="n">{duration(run["provenance"]["seconds"])}<br>{memory(run["provenance"])}</td></tr>'
         )
     return (
         '<h2 id="pages">Every question, its answer</h2>\n<div class="scroll wide"><table class="questions">\n'
         '<thead><tr><th scope="col">question</th><th scope="col">answer</th><th scope="col">status</th>'
-        f'<th scope="col" class="n">time</th></tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>'
+        '<th scope="col" class="n">time, memory</th></tr></thead>\n'
+        f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"
     )
 
 
@@ -100,6 +101,8 @@ def common(profile: str, ended: list[dict[str, Any]]) -> dict[str, Any]:
             shared[name] = "; ".join(values)
     shared["started"] = min(run["started"] for run in ended)
     shared["ended"] = max(run["ended"] for run in ended)
+    if known := [run["memory"] for run in ended if "memory" in run]:
+        shared["memory"] = max(known)
     return shared | {"seconds": sum(run["seconds"] for run in ended)}
 
 

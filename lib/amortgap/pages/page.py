@@ -181,10 +181,17 @@ def footer(provenance: dict[str, Any]) -> str:
     """The provenance as a list of terms."""
     facts = {name: value for name, value in provenance.items() if name != "seconds"}
     facts["duration"] = duration(provenance["seconds"])
+    if "memory" in facts:
+        facts["memory"] = memory(provenance)
     terms = "\n".join(
         f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()
     )
     return f"<p>How this page was made</p>\n<dl>\n{terms}\n</dl>"
+
+
+def memory(provenance: dict[str, Any]) -> str:
+    """The most memory that the run had, where it is known."""
+    return f"{provenance['memory']:.1f} GB" if "memory" in provenance else ""
 
 
 def duration(seconds: float) -> str:

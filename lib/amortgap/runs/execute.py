@@ -15,7 +15,7 @@ from amortgap.runs.backup import back_up, forget, put_back, remove
 from amortgap.runs.idle import stop_when_idle
 from amortgap.runs.jobs import Job, parts_folder, read_state, why_not_redrawn, write_state
 from amortgap.runs.key import Inputs, run_key
-from amortgap.runs.provenance import commit, provenance
+from amortgap.runs.provenance import commit, peak_memory, provenance
 
 
 def execute(job: Job) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
         "status": "failed" if error else "done",
         "notebook": job.name,
         "parameters": job.parameters,
-        "provenance": provenance(source_state, inputs, known, started, datetime.now(UTC)),
+        "provenance": provenance(source_state, inputs, known, started, datetime.now(UTC)) | peak_memory(),
         "inputs": inputs,
     } | ({"error": error} if error else {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,17 @@ def provenance(
         "ended": ended.astimezone(UTC).isoformat(timespec="seconds"),
         "seconds": round((ended - started).total_seconds(), 1),
     }
+
+
+def peak_memory() -> dict[str, float]:
+    """`memory`: the most that a child process of this one had in memory at once, GB; nothing where it is not known.
+
+    A worker has one child of size: the kernel.
+    """
+    try:
+        import resource
+    except ImportError:
+        # Windows
+        return {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"memory": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9, 2)}

@@ -52,7 +52,9 @@ def standing(job: Job) -> tuple[bool, str]:
 def _run(jobs: list[Job], parallel: int) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
-    threads = max(1, cores() // parallel)
+    # The order of sums in products of matrices may depend on the number of threads, so that does not depend on
+    # `parallel`: half of the cores, for the two jobs that a report runs at a time unless told otherwise.
+    threads = max(1, cores() // 2)
     waiting, running, results = list(jobs), dict[Any, Worker](), []
     try:
         with tqdm(total=len(jobs), unit="notebook", file=sys.stderr, disable=None) as bar:

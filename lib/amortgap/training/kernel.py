@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from amortgap._kernels.blocks import BLOCK
-from amortgap._kernels.jit import ONE, ZERO, inlined, jit
+from amortgap._kernels.jit import ONE, ZERO, fused, inlined, jit
 from amortgap._kernels.largest import keep_largest
 from amortgap._kernels.products import Learned, adam, add_cross, normalise, product
 
@@ -232,7 +232,7 @@ def _backward(
             _add_sums(back, gb1)
 
 
-@jit
+@fused
 def _activate(s: Any, b: Any, relu: bool) -> None:
     """s + b, then relu if asked."""
     for i in range(len(s)):
@@ -245,7 +245,7 @@ def _activate(s: Any, b: Any, relu: bool) -> None:
                 row[j] += c
 
 
-@jit
+@fused
 def _gate(g: Any, s: Any) -> None:
     """The gradient through relu: g where s > 0, otherwise 0."""
     for i in range(len(s)):
@@ -254,7 +254,7 @@ def _gate(g: Any, s: Any) -> None:
             a[j] = a[j] if b[j] > ZERO else ZERO
 
 
-@jit
+@fused
 def _add_sums(g: Any, out: Any) -> None:
     for i in range(len(g)):
         t, row = ZERO, g[i]
