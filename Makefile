@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab bench gpu proofs clean
+.PHONY: help report test lint lab bench peers gpu proofs clean
 
 help: ## this list
 	@echo "make TARGET:"
@@ -26,6 +26,12 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 bench: $(READY) ## time the solvers against other packages (installs those first)
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]' && $(BIN)/python -m tests.benchmarks.solvers
+
+# dictionary-learning pins an old nnsight that only its training needs
+peers: $(READY) ## read SAEs made by SAELens, sparsify and dictionary_learning themselves (installs those first)
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' && \
+	 $(BIN)/pip install --quiet --no-deps dictionary-learning==0.1.0 && \
+	 $(BIN)/python -m pytest -m peers tests/test_peers.py && $(BIN)/python -m pytest tests/test_activations_files.py
 
 gpu: $(READY) ## on a CUDA device, in 12 minutes: the GPU tests and timings, to reports/bench/gpu.md
 	@$(BIN)/python -m tests.benchmarks.gpu
