@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from base64 import b64decode
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from amortgap.kit import (
 from amortgap.kit.claims import Claim, merge
 from amortgap.kit.draw import legend
 from amortgap.kit.intervals import prediction
-from amortgap.kit.svg import inline, to_svg
+from amortgap.kit.svg import to_svg
 from amortgap.kit.tables import read_rows, read_table, write_table
 from amortgap.kit.verdict import VERDICTS, judge
 from demo_project import make_project
@@ -173,7 +174,9 @@ def rec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
 
     mpl.use("agg")
     shown: list[str] = []
-    monkeypatch.setattr("IPython.display.display", lambda html: shown.append(html.data))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda one, **how: shown.append(getattr(one, "data", (one, how)))
+    )
     with mpl.rc_context():
         record = Record(tmp_path / "out")
         record.table("t", [{"x": 1, "y": 2.5}])
@@ -204,14 +207,16 @@ def test_a_figure_is_shown_with_caption_description_and_data(rec: Record) -> Non
     import matplotlib.pyplot as plt
 
     rec.figure(figure(), "f", title="It <rises>.", alt='A "line".', data="t")
-    (shown,) = rec.shown  # type: ignore[attr-defined]
-    # JupyterLab takes an svg out of untrusted HTML and shows an img
-    assert "<svg" not in shown
-    html = inline(shown)
-    assert "<img" not in html
-    assert 'aria-label="A &quot;line&quot;."' in html
-    assert "It &lt;rises&gt;." in html
-    assert "out/t.json" in html
+    (bundle, how), caption = rec.shown  # type: ignore[attr-defined]
+    # every viewer shows a PNG, trusted or not
+    assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert how["raw"] is True
+    page = how["metadata"]["amortgap"]
+    for drawing in (page["svg"], page["narrow"]):
+        assert 'aria-label="A &quot;line&quot;."' in drawing
+    assert "It &lt;rises&gt;." in caption
+    assert "out/t.json" in caption
+    assert page["caption"] in caption
     assert not plt.get_fignums()
 
 

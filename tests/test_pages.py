@@ -114,7 +114,9 @@ class Loads(HTMLParser):
             (self.anchors if tag == "a" else self.loads).append(str(attrs["href"]))
         if attrs.get("id"):
             self.ids.append(str(attrs["id"]))
-        if (tag == "svg" and not attrs.get("aria-label")) or (tag == "img" and not attrs.get("alt")):
+        if (tag == "svg" and not (attrs.get("aria-label") or attrs.get("aria-hidden"))) or (
+            tag == "img" and not attrs.get("alt")
+        ):
             self.undescribed.append(tag)
 
 

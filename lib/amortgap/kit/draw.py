@@ -94,7 +94,10 @@ def band(ax: Axes, rows: DataFrame, across: str, of: str, ends: str = "interval"
         found = groups.apply(interval)
         middle, low, high = (found.map(lambda one, i=i: one[i]) for i in range(3))
     ax.plot(middle.index, middle, **look)
-    ax.fill_between(middle.index, low.to_numpy(), high.to_numpy(), color=look.get("color"), alpha=0.15, lw=0)
+    # The underscore keeps it out of the legend.
+    label = f"_{look.get('label', '')}"
+    between = low.to_numpy(), high.to_numpy()
+    ax.fill_between(middle.index, *between, color=look.get("color"), alpha=0.15, lw=0, label=label)
 
 
 def legend(fig: Figure, columns: int = 4) -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from amortgap._errors import Refused
 from amortgap._files import read_json, write_json
 from amortgap.kit.claims import Claim
-from amortgap.kit.draw import legend
 from amortgap.kit.parts import Parts
-from amortgap.kit.svg import as_image, to_svg, use_style
+from amortgap.kit.pictures import pictures
+from amortgap.kit.svg import use_style
 from amortgap.kit.tables import read_table, write_table
 from amortgap.kit.text import interval, number, typeset
 from amortgap.kit.verdict import VERDICTS, judge
@@ -133,16 +133,22 @@ class Record:
                 raise Refused(f"figure {name!r} needs a non-empty `{field}`")
         data = data or name
         self._check_table(data, f"figure {name!r}")
-        legend(fig, columns)
-        picture = as_image(to_svg(fig, name, alt), alt)
+        drawn = pictures(fig, name, alt, columns)
         plt.close(fig)  # otherwise Jupyter shows it a second time at the end of the cell
         self._figures[name] = data
-        display(
-            HTML(
-                f'<figure id="fig-{name}" role="figure" aria-labelledby="{name}-caption">\n{picture}\n'
-                f'<figcaption id="{name}-caption">{typeset(title)} {self._link(data)}</figcaption>\n</figure>'
-            )
-        )
+        caption = f"{typeset(title)} {self._link(data)}"
+        # A picture that every viewer shows, also of a notebook that is not trusted, as none is that papermill ran.
+        # What the page makes of it travels in the metadata.
+        page = {
+            "figure": name,
+            "svg": drawn.svg,
+            "narrow": drawn.narrow,
+            "width": drawn.width,
+            "caption": caption,
+        }
+        bundle = {"image/png": drawn.png, "text/plain": alt}
+        display(bundle, metadata={"amortgap": page}, raw=True)
+        display(HTML(f"<p>{caption}</p>"), metadata={"amortgap": {"caption_of": name}})
 
     def claim(
         self,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+from amortgap.kit.readout import MOST, points, tag
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,8 +18,8 @@ NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
 DATA = "data:image/svg+xml;base64,"
 #: Drawn wherever the page's text colour is meant; becomes `currentColor` in the SVG.
 INK = "#010203"
-#: Okabe & Ito's palette, told apart with every common colour blindness; yellow last, as it is faint on white.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, "#F0E442"]
+#: After Okabe & Ito, darkened until each has a contrast of 3 with the light and the dark page alike.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#B5679A", "#B27D00", "#8A73D6", INK, "#2F8FCB"]
 #: Settings drawn in the page's text colour.
 INKED = [
     *("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"),
@@ -41,16 +44,8 @@ STYLE: dict[str, Any] = {
 }
 
 
-def as_image(svg: str, alt: str) -> str:
-    """The `<svg>` as an `<img>`, which JupyterLab shows in notebooks that it does not trust, as all that were run
-    by papermill; an `<svg>` in HTML it takes out. `inline` undoes it."""
-    alone = svg.replace("<svg ", f"<svg {NAMESPACE} ", 1)
-    data = b64encode(alone.encode()).decode()
-    return f'<img src="{DATA}{data}" alt="{escape(alt)}" style="background:#fff;max-width:100%">'
-
-
 def inline(html: str) -> str:
-    """`html` with the images of `as_image` as `<svg>` again, so that they follow the page's colours."""
+    """`html` of runs of the first edition: its `<img>` with an SVG inside as that `<svg>`."""
     return re.sub(
         rf'<img src="{re.escape(DATA)}([^"]*)"[^>]*>',
         lambda found: b64decode(found[1]).decode().replace(f"<svg {NAMESPACE} ", "<svg ", 1),
@@ -68,14 +63,15 @@ def use_style() -> None:
     mpl.rcParams.update(settings)
 
 
-def to_svg(fig: Figure, name: str, alt: str) -> str:
+def to_svg(fig: Figure, name: str, alt: str, most: int = MOST) -> str:
     """The figure as one `<svg>` element whose ids all begin with `name`, described by `alt`.
 
-    No width or height in points is kept beyond a maximum, so that a narrow window shrinks it.
+    No width or height in points is kept beyond a maximum, so that a narrow window shrinks it. At most so many of
+    its values can be read out.
     """
     import matplotlib as mpl
 
-    buffer = io.StringIO()
+    labels, buffer = tag(fig), io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -89,11 +85,37 @@ def to_svg(fig: Figure, name: str, alt: str) -> str:
     text = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', text)
     text = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", text)
     text = re.sub(r"\n\s*", "\n", re.sub(r"[ \t]+\n", "\n", text))
+    text = _number_parts(_rounded(text), name, labels)
     width, height = (72 * inches for inches in fig.get_size_inches())
+    read = escape(json.dumps(points(fig, labels, most), ensure_ascii=False, separators=(",", ":")))
     box = re.search(r'viewBox="[^"]*"', text)
     opening = (
         f'<svg role="img" aria-label="{escape(alt)}" {box[0] if box else ""} fill="currentColor"'
+        f' data-points="{read}"'
         ' stroke-linejoin="round" stroke-linecap="butt"'
         f' style="width:100%;max-width:{width * 4 / 3:.0f}px;height:auto;aspect-ratio:{width:g}/{height:g}">'
     )
     return re.sub(r"<svg[^>]*>", lambda _: opening, text, count=1)
+
+
+def _rounded(svg: str) -> str:
+    """Coordinates of paths and places to a hundredth of a point, which nobody sees, in half the bytes."""
+    number = re.compile(r"-?\d+\.\d{3,}")
+
+    def shorter(found: re.Match[str]) -> str:
+        return number.sub(lambda one: f"{float(one[0]):.2f}".rstrip("0").rstrip("."), found[0])
+
+    # Not the scale of glyphs, which is a small number.
+    return re.sub(r'\b(?:d|x|y)="[^"]*"|translate\([^)]*\)', shorter, svg)
+
+
+def _number_parts(svg: str, name: str, labels: list[str]) -> str:
+    """The ids of `readout.tag` as attributes for the page's script."""
+
+    def attributes(found: re.Match[str]) -> str:
+        kind, number = found[1], int(found[2])
+        if kind == "s":
+            return f'data-series="{number}"'
+        return f'data-legend="{number}"' + (f' data-name="{escape(labels[number])}"' if kind == "t" else "")
+
+    return re.sub(rf'id="{name}-([slt])(\d+)\.\d+"', attributes, svg)

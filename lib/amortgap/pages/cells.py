@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import from_dict
 
 from amortgap.kit.svg import inline
 from amortgap.pages.mathml import MARKER, Formulas
@@ -17,6 +18,39 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+FIGURE = re.compile(r"⟦figure:(\d+)⟧")
+#: A figure that is made for so many inches gives way to its narrow drawing in windows under so many rem.
+GIVES_WAY = ((8.0, "s"), (10.4, "m"), (99.0, "l"))
+
+
+def take_figures(notebook: NotebookNode) -> list[str]:
+    """The figures of `Record.figure` as HTML; each leaves a marker in `notebook`, and its caption there goes."""
+    figures: list[str] = []
+    for cell in notebook.cells:
+        kept = []
+        for output in cell.get("outputs", []):
+            about = output.get("metadata", {}).get("amortgap", {})
+            if "figure" in about:
+                output = from_dict(output | {"data": {"text/html": f"⟦figure:{len(figures)}⟧"}})
+                figures.append(_figure(about))
+            if "caption_of" not in about:
+                kept.append(output)
+        if "outputs" in cell:
+            cell.outputs = kept
+    return figures
+
+
+def _figure(about: dict[str, Any]) -> str:
+    name = about["figure"]
+    size = next(size for width, size in GIVES_WAY if about["width"] <= width)
+    narrow, kind = (about["narrow"] + "\n", f' class="narrow-{size}"') if about["narrow"] else ("", "")
+    here = f'<a class="here" href="#fig-{name}" aria-label="link to this figure">#</a>'
+    return (
+        f'<figure id="fig-{name}"{kind} aria-labelledby="{name}-caption">\n{about["svg"]}\n{narrow}'
+        f'<figcaption id="{name}-caption">{about["caption"]} {here}</figcaption>\n</figure>'
+    )
 
 
 class _Renderer(IPythonRenderer):
@@ -68,8 +102,9 @@ class Cells:
             },
         )
         exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+        figures = take_figures(notebook)
         html, _ = exporter.from_notebook_node(notebook, {"parameters": parameters})
-        self.html = inline(html)
+        self.html = FIGURE.sub(lambda found: figures[int(found[1])], inline(html))
 
     def markdown(self, text: str) -> str:
         """Markdown as HTML."""

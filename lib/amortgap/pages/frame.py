@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amortgap.pages.font import font_css
+from amortgap.pages.glyphs import share
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -75,6 +76,7 @@ def _short(text: str) -> str:
 def frame(title: str, nav: str, body: str, footer: str, scripts: tuple[str, ...] = ("page",)) -> str:
     """A whole HTML document around `body`, with style, scripts and mathematical font inside it."""
     template, style = _parts()
+    body = share(body)
     script = "".join(_short((TEMPLATES / f"{name}.js").read_text(encoding="utf-8")) for name in scripts)
     return str(
         template.render(

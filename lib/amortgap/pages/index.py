@@ -111,5 +111,6 @@ def main_figure(page: str, name: str, document: str) -> str:
     found = re.search(rf'<figure\b[^>]*\bid="fig-{re.escape(name)}".*?</figure>', document, flags=re.DOTALL)
     if not found:
         return ""
+    letters = re.search(r'<svg class="letters".*?</svg>\n', document)
     link = f'<a href="{page}.html#fig-{name}">the page of this figure</a>'
-    return found[0].replace("</figcaption>", f" {link}</figcaption>")
+    return (letters[0] if letters else "") + found[0].replace("</figcaption>", f" {link}</figcaption>")

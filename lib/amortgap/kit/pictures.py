@@ -1,0 +1,45 @@
+"""One matplotlib figure in every form that is kept of it: for a page, for a phone, and for a notebook."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from typing import TYPE_CHECKING, NamedTuple
+
+from amortgap.kit.clear import make_narrow, overlaps, settle
+from amortgap.kit.draw import legend
+from amortgap.kit.svg import to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Pictures(NamedTuple):
+    """One figure: for a page, for a phone (empty where it cannot be drawn narrow), and for a notebook (base64)."""
+
+    svg: str
+    narrow: str
+    png: str
+    #: inches that `svg` is made for
+    width: float
+
+
+def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
+    """Draw `fig` with one legend below its panels, in at most so many columns, in every form. It is used up."""
+    width, buffer = float(fig.get_size_inches()[0]), io.BytesIO()
+    legend(fig, columns)
+    settle(fig)
+    crowded = len(overlaps(fig))
+    svg = to_svg(fig, name, alt)
+    fig.savefig(
+        buffer, format="png", dpi=90, facecolor="white", transparent=False, metadata={"Software": None}
+    )
+    narrow = ""
+    if make_narrow(fig):
+        for box in list(fig.legends):
+            box.remove()
+        legend(fig, min(columns, 3))
+        settle(fig)
+        if len(overlaps(fig)) <= crowded:
+            narrow = to_svg(fig, f"{name}-narrow", alt, most=90).replace("<svg ", '<svg class="narrow" ', 1)
+    return Pictures(svg, narrow, b64encode(buffer.getvalue()).decode(), width)

@@ -1,0 +1,37 @@
+"""The letters of all figures of a page, once: Matplotlib writes them into every figure."""
+
+from __future__ import annotations
+
+import re
+
+#: A font's name with a letter's code, as Matplotlib ends the id of a glyph: `DejaVuSans-Oblique-3bb`.
+LETTER = r"(?P<letter>[A-Z][A-Za-z0-9]*(?:-[A-Z][A-Za-z]*)*-[0-9a-f]+)"
+DRAWN = re.compile(
+    rf'<path id="(?:[a-z][\w-]*-)?{LETTER}" d="(?P<d>[^"]*)" transform="scale\(0\.015625\)"/>\n?'
+)
+USED = re.compile(rf'<use href="#(?:[a-z][\w-]*-)?{LETTER}"(?: transform="translate\((?P<x>[-\d.]+) 0\)")?/>')
+
+
+def share(body: str) -> str:
+    """`body` with each letter drawn once, in a picture without size at its beginning."""
+    letters: dict[str, str] = {}
+
+    def taken(found: re.Match[str]) -> str:
+        letters[found["letter"]] = found["d"].replace("\n", " ")
+        return ""
+
+    def used(found: re.Match[str]) -> str:
+        at = f' x="{float(found["x"]):.4g}"' if found["x"] else ""
+        return f'<use href="#{found["letter"]}"{at}/>'
+
+    body = re.sub(
+        r"<svg[^>]*class=\"letters\".*?</svg>\n?", lambda one: DRAWN.sub(taken, one[0]) and "", body
+    )
+    body = re.sub(r"<defs>\s*</defs>\n?", "", USED.sub(used, DRAWN.sub(taken, body)))
+    if not letters:
+        return body
+    paths = "".join(
+        f'<path id="{letter}" d="{d}" transform="scale(0.015625)"/>' for letter, d in sorted(letters.items())
+    )
+    style = 'width="0" height="0" style="position:absolute" aria-hidden="true"'
+    return f'<svg class="letters" {style}><defs>{paths}</defs></svg>\n{body}'

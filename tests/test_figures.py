@@ -1,0 +1,104 @@
+"""Figures: no text on another, values to read out, legends that can be switched, a drawing for phones, colours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amortgap import pages
+from amortgap.kit.clear import make_narrow, overlaps, settle
+from amortgap.kit.draw import legend
+from amortgap.kit.pictures import pictures
+from amortgap.kit.svg import COLOURS, INK, use_style
+
+
+@pytest.fixture
+def plain_style() -> Iterator[None]:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.use("agg")
+    with mpl.rc_context():
+        use_style()
+        yield
+        plt.close("all")
+
+
+def crowded():
+    """A figure whose ticks, titles and names are too long for it, with a point outside of its axes."""
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(6, 3), sharey=True)
+    axes[0].errorbar([1, 2, 50], [0, 1, 2], xerr=0.1, fmt="o", label="ours")
+    axes[0].set_xlim(0, 4)
+    axes[0].set_yticks(range(3), ["first method", "second method", "third method"])
+    axes[1].plot(range(9), np.linspace(0, 2, 9), "s-", label="a curve")
+    axes[1].set_xticks(range(9), [f"{10**7 + i}" for i in range(9)])
+    axes[1].set_title("a title that is a good deal longer than the panel under it is wide")
+    return fig
+
+
+def test_figures_are_mended_until_no_text_overprints_another(plain_style: None) -> None:
+    fig = crowded()
+    fig.draw_without_rendering()
+    assert overlaps(fig)
+    legend(fig)
+    settle(fig)
+    assert overlaps(fig) == []
+    assert any("50 →" in text.get_text() for text in fig.axes[0].texts), "a point outside is marked"
+    from matplotlib.text import Text
+
+    assert all(text.get_fontsize() >= 9 for text in fig.findobj(Text) if text.get_text())
+    assert make_narrow(fig)
+    assert fig.get_size_inches()[0] == pytest.approx(4.4)
+    for box in list(fig.legends):
+        box.remove()
+    legend(fig)
+    settle(fig)
+    assert overlaps(fig) == []
+    below, above = sorted(ax.get_position().y0 for ax in fig.axes)
+    assert above - below > 0.3, "panels stand below one another"
+
+
+def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_style: None) -> None:
+    fig = crowded()
+    svg, narrow, _, width = pictures(fig, "f", "Two panels.")
+    assert width == 6
+    for drawing, name in ((svg, "f-"), (narrow, "f-narrow-")):
+        points = json.loads(unescape(re.search(r'data-points="([^"]*)"', drawing)[1]))
+        texts = [point[2] for point in points]
+        assert "ours: 1 [0.9, 1.1], first method" in [text.partition(", ours")[0] for text in texts]
+        assert not any("50" in text for text in texts if "ours" in text), (
+            "what is outside cannot be pointed at"
+        )
+        assert drawing.count('data-name="ours"') == 1
+        for number, _ in enumerate(("ours", "a curve")):
+            assert f'data-series="{number}"' in drawing
+            assert f'data-legend="{number}"' in drawing
+        ids = re.findall(r'\bid="([^"]*)"', drawing)
+        assert len(ids) == len(set(ids))
+        assert all(one.startswith(name) for one in ids)
+    # the point at (1, 0) lies where its mark is drawn
+    x, y, *_ = next(point for point in json.loads(unescape(re.search(r'data-points="([^"]*)"', svg)[1])))
+    drawn = [(float(a), float(b)) for a, b in re.findall(r'<use [^>]*x="([-\d.]+)" y="([-\d.]+)"', svg)]
+    assert min(abs(a - x) + abs(b - y) for a, b in drawn) < 0.2
+
+
+def test_colours_stand_out_on_light_and_dark_pages() -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    style = (Path(pages.__file__).parent / "templates/style.css").read_text()
+    for paper in re.findall(r"--paper: (#[0-9a-f]{6})", style):
+        for colour in set(COLOURS) - {INK}:
+            darker, lighter = sorted((luminance(colour), luminance(paper)))
+            # WCAG 1.4.11 asks 3 of what carries meaning in a graphic
+            assert (lighter + 0.05) / (darker + 0.05) >= 3, (colour, paper)
