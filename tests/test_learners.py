@@ -210,16 +210,15 @@ def test_stopping_waits_for_ten_rounds_without_progress():
     assert not has_stopped([1.0] * 11 + [0.9], 1e-3)
 
 
-@pytest.mark.parametrize("batch_size", [None, 32])
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_scikit_learn_gives_unit_columns_and_beats_its_start(nonnegative, batch_size):
-    D = scikit_learn_dictionary(X, N, alpha, nonnegative=nonnegative, batch_size=batch_size, rounds=20)
+def test_scikit_learn_gives_unit_columns_and_beats_its_start(nonnegative):
+    D = scikit_learn_dictionary(X, N, alpha, nonnegative=nonnegative, rounds=20)
     assert D.shape == (M, N)
     torch.testing.assert_close(torch.linalg.vector_norm(D, dim=0), torch.ones(N).double())
     value = solve(D, X, alpha, nonnegative=nonnegative).objective.mean()
     start = STARTS["gaussian"](X, N, torch.Generator().manual_seed(0))
     assert value < solve(start, X, alpha, nonnegative=nonnegative).objective.mean()
-    again = scikit_learn_dictionary(X, N, alpha, nonnegative=nonnegative, batch_size=batch_size, rounds=20)
+    again = scikit_learn_dictionary(X, N, alpha, nonnegative=nonnegative, rounds=20)
     assert torch.equal(D, again)
 
 

@@ -473,7 +473,7 @@ def test_bounds_refuse_bad_input(bound, extra: int, kind: str) -> None:
         (lambda D: theory.eta_squared(D[0], 0, 2), "a must have shape"),
         (lambda D: theory.eta_squared(D, 0, 2, smoothing=0), "smoothing must be"),
         (lambda D: theory.sampled_eta_squared(D, 0, 2), "a must have shape"),
-        (lambda D: theory.sampled_eta_squared(D[0], 0, 2, n=10), "10 bins"),
+        (lambda D: theory.sampled_eta_squared(D[0], 0, 2, n=10), "at least 1000"),
         (lambda D: theory.support_oracle_ceiling(dictionary(0, 20, 40), 8), "more than 5000"),
         (lambda D: theory.mcc_ceiling(dictionary(0, 20, 40), 5, support="zipf"), "sampled_eta_squared"),
         (lambda D: theory.dictionary_gap_lower_bound(dictionary(0, 20, 40), 5), "give max_removed"),

@@ -91,11 +91,6 @@ class paper:
     """
 
     @staticmethod
-    def sae_inference(M: int, N: int) -> int:
-        """Encoder, relu, decoder: 4MN + N."""
-        return 4 * M * N + N
-
-    @staticmethod
     def sae_training_step(M: int, N: int, learned: bool) -> int:
         """4MN + N forward, 4MN + 2N backward, 2(MN + N) updates; +3MN for a learned dictionary."""
         return 10 * M * N + 5 * N + (3 * M * N if learned else 0)
@@ -110,8 +105,3 @@ class paper:
     def sparse_coding_training(M: int, N: int, n: int, n_steps: int) -> int:
         """All n samples and steps, dictionary learned: n (3 (5MN + N) + 2nM + 2nN + MN) a step."""
         return n * n_steps * (3 * (5 * M * N + N) + 2 * n * M + 2 * n * N + M * N)
-
-    @staticmethod
-    def code_optimisation(M: int, N: int, n_steps: int) -> int:
-        """MN + N to start and 4MN + 2M + 11N a step."""
-        return M * N + N + (4 * M * N + 2 * M + 11 * N) * n_steps

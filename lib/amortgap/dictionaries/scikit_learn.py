@@ -17,31 +17,21 @@ def scikit_learn_dictionary(
     alpha: float,
     *,
     nonnegative: bool,
-    batch_size: int | None = None,
     rounds: int = 100,
     seed: int = 0,
 ) -> Tensor:
-    """D (M, N) of DictionaryLearning, or of MiniBatchDictionaryLearning if batch_size is given, from x (n, M).
+    """D (M, N) of DictionaryLearning, from x (n, M).
 
     Same P and alpha as `learn`; nonnegative sets positive_code. Coordinate descent, at most `rounds` passes, all
     other settings scikit-learn's own; whether it converged is for the caller to judge by the objective. Columns
     that scikit-learn left at zero become Gaussian. Raises ValueError for NaN or inf and alpha <= 0.
     """
-    from sklearn.decomposition import DictionaryLearning, MiniBatchDictionaryLearning
+    from sklearn.decomposition import DictionaryLearning
     from sklearn.exceptions import ConvergenceWarning
 
     x, alpha = as_tensor(x, "x"), check_alpha(alpha)
-    common = {
-        "n_components": N,
-        "alpha": alpha,
-        "max_iter": rounds,
-        "fit_algorithm": "cd",
-        "random_state": seed,
-    }
-    if batch_size is None:
-        learner = DictionaryLearning(positive_code=nonnegative, **common)
-    else:
-        learner = MiniBatchDictionaryLearning(positive_code=nonnegative, batch_size=batch_size, **common)
+    how = {"max_iter": rounds, "fit_algorithm": "cd", "random_state": seed}
+    learner = DictionaryLearning(N, alpha=alpha, positive_code=nonnegative, **how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = learner.fit(x.double().cpu().numpy()).components_.T

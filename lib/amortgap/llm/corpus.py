@@ -77,14 +77,14 @@ def texts(corpus: str) -> list[Document]:
     return documents
 
 
-def pieces(text: str, size: int = PIECE) -> Iterator[str]:
-    """Cut at the last space before every ``size`` characters; the pieces join to the text again."""
+def pieces(text: str) -> Iterator[str]:
+    """Cut at the last space before every PIECE characters; the pieces join to the text again."""
     start = 0
     while start < len(text):
-        end = start + size
+        end = start + PIECE
         if end < len(text):
             end = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
-            end = end if end > start else start + size
+            end = end if end > start else start + PIECE
         yield text[start:end]
         start = end
 

@@ -19,9 +19,10 @@ from amortgap._check import check_dictionary, check_sparsity
 from amortgap._subsets import subsets
 
 MAX_SUBSETS = 500_000
+TOL = 1e-8
 
 
-def spark(D: Any, tol: float = 1e-8) -> int:
+def spark(D: Any, tol: float = TOL) -> int:
     """The least number of linearly dependent columns of D (M, N); N + 1 where all are independent.
 
     Unit columns count as dependent where their smallest singular value is at most tol. K-sparse codes are
@@ -37,15 +38,15 @@ def spark(D: Any, tol: float = 1e-8) -> int:
     return next(k for k in range(2, rank + 1) if _some_dependent(matrix, k, tol))
 
 
-def circuits(D: Any, tol: float = 1e-8) -> Tensor:
+def circuits(D: Any) -> Tensor:
     """All circuits of D (M, N), one of each pair v, -v: (number, N), float64, ||v||_1 = 1.
 
-    An entry below tol is zero. A generic D of rank M has C(N, M + 1). Errors as in spark.
+    An entry below 1e-8 is zero. A generic D of rank M has C(N, M + 1). Errors as in spark.
     """
-    matrix, rank = _reduced(D, tol)
+    matrix, rank = _reduced(D, TOL)
     N = matrix.shape[1]
     found = [torch.zeros(0, N, dtype=torch.float64)]
-    for k in range(min(spark(D, tol), N + 1), min(rank + 1, N) + 1):
+    for k in range(min(spark(D), N + 1), min(rank + 1, N) + 1):
         _check_count(N, k)
         for part in subsets(N, k):
             columns = matrix[:, part].permute(1, 0, 2)
@@ -53,7 +54,7 @@ def circuits(D: Any, tol: float = 1e-8) -> Tensor:
             sigma = torch.nn.functional.pad(sigma, (0, k - sigma.shape[1]))
             vectors = V[:, -1]
             # exactly one kernel vector, and it needs every column
-            single = (sigma[:, -1] <= tol) & (sigma[:, -2] > tol) & (vectors.abs().amin(1) > tol)
+            single = (sigma[:, -1] <= TOL) & (sigma[:, -2] > TOL) & (vectors.abs().amin(1) > TOL)
             full = torch.zeros(int(single.sum()), N, dtype=torch.float64)
             found.append(full.scatter_(1, part[single], vectors[single]))
     vectors = torch.cat(found)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+STEPS, TOL = 150, 1e-6
+
 
 @dataclass(frozen=True)
 class Score:
@@ -33,13 +35,11 @@ class Score:
         return list(zip(c.split(self.chunk), row.split(self.chunk), strict=True))
 
 
-def ascend(
-    score: Score, start: Tensor, row: Tensor, steps: int = 150, tol: float = 1e-6
-) -> tuple[Tensor, Tensor]:
+def ascend(score: Score, start: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
     """Batched BFGS: local maxima (B, r) and values (B,) of score(c, row) for scale-free scores, from start.
 
     One evaluation a step for the whole batch; a problem whose step fails Armijo's test halves it, one whose
-    gradient is below tol leaves the batch.
+    gradient is below TOL leaves the batch.
     """
     c = _unit(start)
     value, gradient = score.value_and_gradient(c, row)
@@ -47,8 +47,8 @@ def ascend(
     inverse = 0.3 * torch.eye(r).to(c).repeat(B, 1, 1)  # of minus the Hessian
     length = torch.ones(B).to(c)
     live = torch.arange(B, device=c.device)
-    for _ in range(steps):
-        live = live[(torch.linalg.vector_norm(gradient[live], dim=1) > tol) & (length[live] > 1e-6)]
+    for _ in range(STEPS):
+        live = live[(torch.linalg.vector_norm(gradient[live], dim=1) > TOL) & (length[live] > 1e-6)]
         if len(live) == 0:
             break
         direction = torch.einsum("bij,bj->bi", inverse[live], gradient[live])

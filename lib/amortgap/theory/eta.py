@@ -24,6 +24,7 @@ from amortgap.theory.supports import activation_rates, joint_law
 
 SMOOTHING = 0.006
 FLOOR = 1e-12  # density below which a point of the grid is rounding noise
+BINS = 100  # of sampled_eta_squared
 LARGEST = 30.0  # no amplitude exceeds this but for a negligible probability
 
 
@@ -111,22 +112,21 @@ def sampled_eta_squared(
     amplitude: str = "half-normal",
     support: str = "exactly-k",
     n: int = 200_000,
-    bins: int = 100,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Monte Carlo check of eta_squared for one direction a (N,): (estimate, standard error).
 
-    Half of n samples fit E[s_row | u] by a line in each of `bins` quantile bins of u, the other half measure
+    Half of n samples fit E[s_row | u] by a line in each of 100 quantile bins of u, the other half measure
     1 - E(s_row - fit)^2 / Var s_row. No fit beats the conditional mean: on average this lies below eta^2.
-    Serves any support law in problem.SUPPORTS. Errors as in eta_squared; and n < 10 bins.
+    Serves any support law in problem.SUPPORTS. Errors as in eta_squared; and n < 1000.
     """
     direction = as_tensor(a, "a").detach().cpu().double()
     if direction.ndim != 1 or not 0 <= row < len(direction):
         raise ValueError(
             f"a must have shape (N,) with row among its indices, not {tuple(direction.shape)}, {row}"
         )
-    if n < 10 * bins or bins < 1:
-        raise ValueError(f"n must be at least 10 bins' worth of samples, not n = {n} with {bins} bins")
+    if n < 10 * BINS:
+        raise ValueError(f"n must be at least {10 * BINS}, ten for each bin, not {n}")
     N, law = len(direction), amplitude_law(amplitude)
     if support not in SUPPORTS:
         raise ValueError(f"unknown support law {support!r}; choose one of {sorted(SUPPORTS)}")
@@ -135,11 +135,10 @@ def sampled_eta_squared(
     codes = law.sample(n, N, g) * active
     u, s = codes @ direction, codes[:, row]
     half = n // 2
-    edges = torch.quantile(
-        u[:half][:: max(1, half // 100_000)], torch.linspace(0, 1, bins + 1).double()[1:-1]
-    )
+    some, shares = u[:half][:: max(1, half // 100_000)], torch.linspace(0, 1, BINS + 1).double()
+    edges = torch.quantile(some, shares[1:-1])
     cell = torch.bucketize(u, edges)
-    moments = torch.zeros(5, bins, dtype=torch.float64)  # 1, u, u^2, s, us of the fitting half, bin by bin
+    moments = torch.zeros(5, BINS, dtype=torch.float64)  # 1, u, u^2, s, us of the fitting half, bin by bin
     ones = torch.ones_like(u)
     moments.index_add_(1, cell[:half], torch.stack([ones, u, u * u, s, u * s])[:, :half])
     _, mu, uu, ms, us = moments / moments[0].clamp_min(1)

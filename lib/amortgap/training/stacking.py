@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from amortgap.encoders import MLPEncoder
@@ -36,8 +36,7 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
             [n for d in reversed(range(parameter.ndim)) for n in (0, shape[d] - p.shape[d])] for p in parts
         ]
         value = torch.stack([pad(p, amount) for p, amount in zip(parts, padding, strict=True)])
-        owner, _, leaf = name.rpartition(".")
-        setattr(stacked.get_submodule(owner), leaf, nn.Parameter(value, parameter.requires_grad))
+        _put(stacked, name, value, parameter.requires_grad)
     return stacked
 
 
@@ -55,10 +54,10 @@ def unstack(model: nn.Module, index: int) -> nn.Module:
     """Model number `index` of a stacked model, on its own (padding included)."""
     single = copy.deepcopy(model)
     for name, parameter in model.named_parameters():
-        owner, _, leaf = name.rpartition(".")
-        setattr(
-            single.get_submodule(owner),
-            leaf,
-            nn.Parameter(parameter.detach()[index].clone(), parameter.requires_grad),
-        )
+        _put(single, name, parameter.detach()[index].clone(), parameter.requires_grad)
     return single
+
+
+def _put(model: nn.Module, name: str, value: Tensor, learned: bool) -> None:
+    owner, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(owner), leaf, nn.Parameter(value, learned))

@@ -12,6 +12,7 @@ from torch import Tensor
 from amortgap.llm.interpret.examples import Places
 from amortgap.llm.model import LanguageModel
 
+CONTEXTS = 4  # the strongest shown
 NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 
 
@@ -41,7 +42,6 @@ def card(
     rule: str,
     scores: dict[str, float],
     effects: tuple[list[str], list[str]] | None = None,
-    contexts: int = 4,
 ) -> dict[str, Any]:
     """Everything about one latent, as JSON can hold it. values (n,): its codes at `places`.
 
@@ -50,7 +50,7 @@ def card(
     order = np.argsort(-values, kind="stable")
     seen: dict[int, int] = {}
     for i in order:
-        if values[i] <= 0 or len(seen) == contexts:
+        if values[i] <= 0 or len(seen) == CONTEXTS:
             break
         seen.setdefault(int(places.window[i]), int(i))
     on = np.flatnonzero(values > 0)

@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 from amortgap.llm.interpret.examples import DECILES, Examples, Places
 
 CLAUSES = 5
+LEAST = 3  # rows on which a feature must hold
 SUPPORT = 2  # active examples that a feature must cover
 GAIN = 0.02  # of balanced accuracy that a clause must add
 NEARBY = 10
@@ -55,8 +56,8 @@ class Rule:
         return np.asarray(features.table[rows][:, self.clauses].sum(1)).ravel() > 0
 
 
-def features(places: Places, least: int = 3) -> Features:
-    """The features of every row of `places` that hold on at least `least` rows."""
+def features(places: Places) -> Features:
+    """The features of every row of `places` that hold on at least LEAST rows."""
     ids = sorted(places.strings)
     words, word = np.unique([places.strings[i].strip().lower() for i in ids], return_inverse=True)
     words = np.array([w or "(blank)" for w in words])
@@ -72,12 +73,8 @@ def features(places: Places, least: int = 3) -> Features:
     everywhere = np.arange(len(places))
     parts.append((everywhere, token, [f"the token is “{places.strings[i]}”".replace("\n", "↵") for i in ids]))
     parts.append((everywhere, word[token], [f"the word is “{w}”" for w in words]))
-    for lag, name in (
-        (1, "the word before is “{}”"),
-        (2, "two words before is “{}”"),
-        (3, "three before is “{}”"),
-    ):
-        parts.append((*back(lag), [name.format(w) for w in words]))
+    for lag, name in enumerate(("the word before", "two words before", "three before"), 1):
+        parts.append((*back(lag), [f"{name} is “{w}”" for w in words]))
     rows, before = back(1)
     pairs, pair = np.unique(before * len(words) + word[token][rows], return_inverse=True)
     parts.append((rows, pair, [f"it ends “{words[p // len(words)]} {words[p % len(words)]}”" for p in pairs]))
@@ -94,7 +91,7 @@ def features(places: Places, least: int = 3) -> Features:
     rows, columns = (np.concatenate([found[j] for found in near]) for j in (0, 1))
     parts.append((rows, columns, [f"“{w}” is among the last {NEARBY} words" for w in words]))
     parts.append(_position(places))
-    return _assemble(parts, len(places), least)
+    return _assemble(parts, len(places))
 
 
 def _position(places: Places) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -107,13 +104,13 @@ def _position(places: Places) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return np.concatenate(held), columns, names
 
 
-def _assemble(parts: list[tuple[np.ndarray, np.ndarray, list[str]]], n: int, least: int) -> Features:
+def _assemble(parts: list[tuple[np.ndarray, np.ndarray, list[str]]], n: int) -> Features:
     starts = np.cumsum([0, *(len(names) for _, _, names in parts)])
     rows = np.concatenate([part[0] for part in parts])
     columns = np.concatenate([part[1] + start for part, start in zip(parts, starts, strict=False)])
     table = csr_matrix((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(n, starts[-1]))
     table.data[:] = 1  # a word may be nearby twice
-    kept = np.flatnonzero(np.bincount(table.indices, minlength=table.shape[1]) >= least)
+    kept = np.flatnonzero(np.bincount(table.indices, minlength=table.shape[1]) >= LEAST)
     names = [name for _, _, group in parts for name in group]
     return Features(table[:, kept].tocsr(), [names[i] for i in kept])
 
