@@ -29,11 +29,14 @@ MAY_KNOW = (
     | dict.fromkeys(UPPER, BASE | MIDDLE | KERNELS)
     | {"dictionaries": BASE | MIDDLE | KERNELS | {"training"}}
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
-    # Of audit, pages knows the type of its result.
-    | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit", "audit"}}
+    # Of audit and improve, pages knows the types of their results.
+    | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit", "audit", "improve"}}
     | {"heads": BASE | MIDDLE | UPPER | {"interop"}}
     | {"audit": BASE | MIDDLE | UPPER | OUTER | {"heads"}}
-    | dict.fromkeys(("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit", "heads"})
+    | {"improve": BASE | MIDDLE | UPPER | OUTER | {"heads", "audit"}}
+    | dict.fromkeys(
+        ("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit", "heads", "improve"}
+    )
 )
 BASE_PACKAGES = {"torch", "numpy", "scipy", "filelock"}
 

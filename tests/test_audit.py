@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from amortgap._errors import Refused
 from amortgap.audit import Inputs, audit, from_model, from_path
 from amortgap.audit.loss import model_loss
-from amortgap.audit.measure import _halves
+from amortgap.audit.measure import _halves, _reconstructions
 from amortgap.cli import main
 from amortgap.gap import on_same_decoder
 from amortgap.interop import SAE, read, write
@@ -143,7 +144,8 @@ def test_the_loss_recovered_in_a_model(gpt2, tmp_path, monkeypatch):
     identity = torch.cat([torch.eye(16), -torch.eye(16)], 1)
     # split into positive and negative parts, nothing is lost, and OMP with M atoms finds as much
     sae = reading(identity, bias=0.0)
-    loss = model_loss(sae, prepare(sae.D), given, alpha=1e-3, k=16, tol=1e-4)
+    ways = partial(_reconstructions, sae, prepare(sae.D), 1e-3, 16, 1e-4)
+    loss = model_loss(given, ways)
     assert loss.recovered["encoder"] == pytest.approx(1, abs=1e-3)
     assert loss.recovered["OMP"] == pytest.approx(1, abs=1e-3)
     assert loss.nats["encoder"] == pytest.approx(loss.nats["untouched"], abs=1e-5)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.result import Loss
-from amortgap.audit.rows import coded
-from amortgap.interop import SAE
 from amortgap.llm import cross_entropy, read
-from amortgap.solvers import Prepared
 
 LOSS_WINDOWS = 8
 #: Activations with a norm above this many times the median stay as they are.
 OUTLIER = 3.0
 
 
-def model_loss(sae: SAE, D: Prepared, given: Inputs, alpha: float, k: int, tol: float) -> Loss:
-    """Next-token loss in nats with each row's reconstruction spliced in, and the share of the loss it gives back.
+def model_loss(given: Inputs, reconstruct: Callable[[Tensor], dict[str, Tensor]]) -> Loss:
+    """Next-token loss in nats with each reconstruction spliced in, and the share of the loss it gives back.
 
-    0 is the loss with every activation replaced by the mean, 1 that of the untouched model. Position 0 and massive
-    activations stay as they are in every row.
+    reconstruct: activations (n, M) -> way -> their reconstruction (n, M). 0 is the loss with every activation
+    replaced by the mean, 1 that of the untouched model. Position 0 and massive activations stay as they are.
     """
     assert given.model is not None
     assert given.windows is not None
@@ -30,15 +30,10 @@ def model_loss(sae: SAE, D: Prepared, given: Inputs, alpha: float, k: int, tol: 
     x = raw.reshape(-1, raw.shape[2])
     norms = torch.linalg.vector_norm(x, dim=1)
     usual = norms <= OUTLIER * norms.median()
-    z, undo = sae.prepare(x)
-    codes = sae.encode(z)[:, sae.live] * usual[:, None]
-    centred = (z - sae.b_dec) * usual[:, None]
-    columns = {"mean": x[usual].mean(0).expand_as(x)}
-    for method, part, found, _, _ in coded(D, centred, codes, alpha, tol, k, "model loss"):
-        columns.setdefault(method, torch.zeros_like(z))[part] = found @ sae.D[:, sae.live].T + sae.b_dec
+    found = {"mean": x[usual].mean(0).expand_as(x[usual]), **reconstruct(x[usual])}
     losses = {"untouched": cross_entropy(lm, windows, layer)}
-    for method, value in columns.items():
-        x_hat = torch.where(usual[:, None], value if method == "mean" else undo(value), x)
+    for method, value in found.items():
+        x_hat = x.index_put((usual.nonzero()[:, 0],), value)
         # cross_entropy takes 16 windows at a time
         pieces = iter(x_hat.reshape(raw.shape).split(16))
         losses[method] = cross_entropy(lm, windows, layer, lambda _: next(pieces).reshape(-1, x.shape[1]))  # noqa: B023

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,12 +14,12 @@ from amortgap._largest import largest
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
 from amortgap.audit.result import AuditResult, Row, Scored
-from amortgap.audit.rows import BATCH, score
+from amortgap.audit.rows import BATCH, coded, score
 from amortgap.gap import excess_objective
 from amortgap.interop import SAE
 from amortgap.metrics import l0
 from amortgap.problem import unit_columns
-from amortgap.solvers import alpha_for, prepare, solve
+from amortgap.solvers import Prepared, alpha_for, prepare, solve
 
 #: Tokens that set alpha; none of them is scored.
 CALIBRATION = 256
@@ -79,7 +80,11 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     excess = excess_objective(D, z - sae.b_dec, codes, alpha, tol=tol)
     gap = solve(D, z - sae.b_dec, alpha, tol=tol).duality_gap
     k = max(1, round(float(l0(codes))))
-    loss = model_loss(sae, D, given, alpha, k, tol) if given.model is not None else None
+    loss = (
+        model_loss(given, partial(_reconstructions, sae, D, alpha, k, tol))
+        if given.model is not None
+        else None
+    )
     resampled = "tokens" if given.document is None else "documents"
     return AuditResult(
         sae={
@@ -106,6 +111,16 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
         loss=loss,
         left_out=given.left_out,
     )
+
+
+def _reconstructions(sae: SAE, D: Prepared, alpha: float, k: int, tol: float, x: Tensor) -> dict[str, Tensor]:
+    """Each row's reconstruction of activations x (n, M)."""
+    z, undo = sae.prepare(x)
+    found: dict[str, Tensor] = {}
+    codes = sae.encode(z)[:, sae.live]
+    for method, part, s, _, _ in coded(D, z - sae.b_dec, codes, alpha, tol, k, "model loss"):
+        found.setdefault(method, torch.zeros_like(z))[part] = s @ D.D.T + sae.b_dec
+    return {method: undo(z_hat) for method, z_hat in found.items()}
 
 
 def _halves(document: Tensor | None, n: int, seed: int) -> tuple[Tensor, Tensor]:

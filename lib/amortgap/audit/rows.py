@@ -68,12 +68,12 @@ def score(
         total[0], total[1] = total[0] + work, total[1] + seconds
     spent["L1 support"] = [a + b for a, b in zip(spent["L1"], spent["L1 support"], strict=True)]
     power = (z - z.mean(0)).double().square().sum(1)
-    weights = _bootstrap(group, seed)
+    weights = bootstrap(group, seed)
     ratio = {method: (weights @ e) / (weights @ power) for method, e in error.items()}
     rows = []
     for method, e in error.items():
-        low, high = _ends(ratio[method])
-        gain_low, gain_high = _ends(ratio["encoder"] - ratio[method])
+        low, high = ends(ratio[method])
+        gain_low, gain_high = ends(ratio["encoder"] - ratio[method])
         mean = float(e.sum() / power.sum())
         rows.append(
             Row(
@@ -93,7 +93,7 @@ def score(
     return rows
 
 
-def _bootstrap(group: Tensor, seed: int) -> Tensor:
+def bootstrap(group: Tensor, seed: int) -> Tensor:
     """(DRAWS, n): how often each token is in each resampling of its groups."""
     places = group.unique(return_inverse=True)[1].cpu()
     count = int(places.max()) + 1
@@ -104,7 +104,8 @@ def _bootstrap(group: Tensor, seed: int) -> Tensor:
     return times[:, places].to(group.device)
 
 
-def _ends(values: Tensor) -> tuple[float, float]:
+def ends(values: Tensor) -> tuple[float, float]:
+    """The 95 % interval of bootstrap values."""
     low, high = values.quantile(
         torch.tensor([0.025, 0.975], dtype=values.dtype, device=values.device)
     ).tolist()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import amortgap
 from amortgap._errors import Refused
-from amortgap.cli import auditing, notebooks
+from amortgap.cli import auditing, improving, notebooks
 
 BAD_USE, UNEXPECTED, STOPPED = 2, 3, 130
 EXIT_CODES = """exit codes: 0 done; 1 a notebook failed, or a report is not as it was written; 2 bad use or
@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         "  amortgap status                                which of its pages are current, and why not\n"
         "  amortgap run 02_known_codes -p steps=2000      one notebook with another parameter\n"
         "  amortgap audit my_sae --activations x.npy      your own SAE: what would better inference buy?\n"
+        "  amortgap improve my_sae --activations x.npy    and the module that gives these codes\n"
         f"  amortgap report --help                         more on one command\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -121,6 +122,17 @@ COMMANDS: dict[str, Command] = {
         "refitted on the encoder's own latents, by the LASSO solved to a certified gap, refitted on its latents,\n"
         "and greedily (OMP). A random decoder of the same size is audited beside it. Activations must be those\n"
         "the SAE was trained on, in the model's own units; a thousand tokens take about a minute on a laptop.",
+    ),
+    "improve": (
+        improving.improve_options,
+        improving.improve,
+        "choose a head that gives your own SAE better codes, and write it as a module",
+        "  amortgap improve my_sae --activations activations.npy --share .75\n"
+        "  amortgap improve my_sae --activations activations.npy --cost 1.5\n"
+        "  amortgap improve my_sae --model openai-community/gpt2 --layer blocks.8.hook_resid_pre\n\n"
+        "The decoder stays, and no activation gets more latents than the encoder gave it. Heads are chosen on\n"
+        "validation documents and measured on others, beside what the same time buys when the encoder is trained\n"
+        "on or fitted to better codes. heads.load(FOLDER) gives the result: encode, decode, forward.",
     ),
     "compare": (
         notebooks.compare_options,

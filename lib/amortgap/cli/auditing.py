@@ -12,6 +12,7 @@ from amortgap._files import check_folder, write_json, write_text
 from amortgap.cli.notebooks import positive
 
 if TYPE_CHECKING:
+    from amortgap.audit import Inputs
     from amortgap.interop import SAE
 
 
@@ -58,7 +59,8 @@ def check_own(folder: Path, mark: str) -> Path:
     return folder
 
 
-def audit_options(parser: argparse.ArgumentParser) -> None:
+def input_options(parser: argparse.ArgumentParser) -> None:
+    """The SAE, and the activations to try it on."""
     parser.add_argument(
         "sae",
         metavar="SAE",
@@ -77,7 +79,7 @@ def audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-all-rows",
         action="store_true",
-        help="audit padding, BOS, position 0 and massive activations, too, which are left out otherwise",
+        help="keep padding, BOS, position 0 and massive activations, too, which are left out otherwise",
     )
     parser.add_argument(
         "--model",
@@ -100,13 +102,36 @@ def audit_options(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1024,
         metavar="N",
-        help="tokens coded all five ways (default: %(default)s)",
+        help="tokens that are scored (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="which tokens are drawn (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+
+
+def audit_options(parser: argparse.ArgumentParser) -> None:
+    input_options(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="for index.html and audit.json (default: audit_SAE)"
     )
+
+
+def read_inputs(options: argparse.Namespace, sae: SAE) -> Inputs:
+    """The activations that the options name, or those of the model that they or the SAE's configuration name."""
+    from amortgap.audit import from_model, from_path
+
+    model = options.model or sae.metadata.get("model_name")
+    layer = options.layer or sae.metadata.get("hook_name") or sae.metadata.get("hook_point")
+    if options.activations:
+        given = from_path(options.activations, keep_all=options.keep_all_rows, seed=options.seed)
+    elif model and layer:
+        given = from_model(
+            model, layer, options.corpus, options.n_tokens, seed=options.seed, device=options.device
+        )
+    else:
+        raise Refused(
+            "say what the SAE is to be tried on: --activations FILE, or --model NAME and --layer HOOK"
+        )
+    return given.to(options.device)
 
 
 def audit(options: argparse.Namespace) -> int:
@@ -117,19 +142,8 @@ def audit(options: argparse.Namespace) -> int:
     name = folder_name(options.sae)
     folder = check_own(options.out or Path(f"audit_{name}"), "audit.json")
     sae = read_sae(options)
-    model = options.model or sae.metadata.get("model_name")
-    layer = options.layer or sae.metadata.get("hook_name") or sae.metadata.get("hook_point")
-    if options.activations:
-        given = auditing.from_path(options.activations, keep_all=options.keep_all_rows, seed=options.seed)
-    elif model and layer:
-        given = auditing.from_model(
-            model, layer, options.corpus, options.n_tokens, seed=options.seed, device=options.device
-        )
-    else:
-        raise Refused(
-            "say what the SAE is to be tried on: --activations FILE, or --model NAME and --layer HOOK"
-        )
-    result = auditing.audit(sae, given.to(options.device), tokens=options.tokens, seed=options.seed)
+    given = read_inputs(options, sae)
+    result = auditing.audit(sae, given, tokens=options.tokens, seed=options.seed)
     write_json(folder / "audit.json", asdict(result))
     write_text(folder / "index.html", render(name, result))
     for sentence in findings(result):

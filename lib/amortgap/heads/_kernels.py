@@ -82,8 +82,8 @@ def _correlate(b: Any, x: Any, rows: Any, candidates: Any, m: int) -> None:
 
 
 @jit
-def _workspace(T: int, like: Any) -> Any:
-    most, dtype = T + 1, like.dtype
+def _workspace(T: int, most: int, like: Any) -> Any:
+    dtype = like.dtype
     b, c, s, e = np.empty(T, dtype), np.empty(T, dtype), np.empty(most, dtype), np.empty(most, dtype)
     d, u, w, R = (
         np.empty(most, dtype),
@@ -182,7 +182,7 @@ def code_rows(
     left (n,): the largest c^2 / |residual|^2 of a candidate that is not active, at the end.
     """
     n, T = candidates.shape
-    work = _workspace(T, x)
+    work = _workspace(T, task.limit.max() + 1, x)
     b, c, s, d, A, active = work.b, work.c, work.s, work.d, work.A, work.active
     for row in range(n):
         m, here, k, xx = task.width[row], candidates[row], 0, 0.0

@@ -66,10 +66,21 @@ class Improved(nn.Module):
                 self.register_parameter(name, nn.Parameter(value.detach().float(), requires_grad=False))
         self._ready: tuple[SAE, Prepared] | None = None
         self._undo: Callable[[Tensor], Tensor] = lambda z: z
-        try:
-            self.values(torch.zeros(1, sae.M, device=sae.W_dec.device))
+        try:  # on the smallest problem there is
+            one = torch.ones(1, 1, dtype=torch.long)
+            HEADS[head](
+                prepare(torch.ones(1, 1)),
+                torch.ones(1, 1),
+                Proposal(0 * one, 1.0 * one, one[0], one[0]),
+                **options,
+            )
         except TypeError as error:
             raise ValueError(f"the head {head!r} does not take {', '.join(options)}") from error
+
+    def share(self, other: Improved) -> Improved:
+        """Takes over what `other`, an improvement of the same SAE, has prepared of its dictionary."""
+        self._ready = other._prepared()
+        return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._ready = None  # weights move or change their type
@@ -79,6 +90,11 @@ class Improved(nn.Module):
     def sae(self) -> SAE:
         """The SAE that it improves."""
         return self._prepared()[0]
+
+    @property
+    def given(self) -> Prepared:
+        """Its dictionary, prepared."""
+        return self._prepared()[1]
 
     def _prepared(self) -> tuple[SAE, Prepared]:
         if self._ready is None:
@@ -98,15 +114,20 @@ class Improved(nn.Module):
         return proposal, HEADS[self.head](given, z - sae.b_dec, proposal, **self.options)
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def codes(self, z: Tensor) -> Tensor:
+        """Codes (n, N) of W_dec's own scale for z (n, M), as `sae.prepare` returns it."""
         sae = self.sae
-        z, self._undo = sae.prepare(x.reshape(-1, sae.M).float())
         codes = z.new_zeros(len(z), sae.N)
-        for rows in torch.arange(len(z), device=z.device).split(BLOCK):
-            proposal, found = self.values(z[rows])
-            length = sae.norms[proposal.candidates].clamp_min(torch.finfo(z.dtype).tiny)
-            codes[rows] = proposal.codes(found.values / length, sae.N)
-        return codes.reshape(*x.shape[:-1], sae.N).to(x.dtype)
+        length = sae.norms.clamp_min(torch.finfo(z.dtype).tiny)
+        for first in range(0, len(z), BLOCK):
+            proposal, found = self.values(z[first : first + BLOCK])
+            part = codes[first : first + BLOCK]
+            part.scatter_add_(1, proposal.candidates, found.values / length[proposal.candidates])
+        return codes
+
+    def encode(self, x: Tensor) -> Tensor:
+        z, self._undo = self.sae.prepare(x.detach().reshape(-1, self.sae.M).float())
+        return self.codes(z).reshape(*x.shape[:-1], self.sae.N).to(x.dtype)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:

@@ -1,0 +1,59 @@
+"""The command that finds better codes for an SAE's decoder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from amortgap._files import write_json, write_text
+from amortgap.cli.auditing import check_own, folder_name, input_options, read_inputs, read_sae
+
+
+def improve_options(parser: argparse.ArgumentParser) -> None:
+    input_options(parser)
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument(
+        "--share",
+        type=float,
+        help="choose the fastest head with this share of what a pursuit among all latents gains (default: 0.75)",
+    )
+    wanted.add_argument(
+        "--cost", type=float, help="or the best one that takes at most so many times the encoder's time"
+    )
+    parser.add_argument(
+        "--baseline-seconds",
+        type=float,
+        metavar="S",
+        help="how long each baseline trains (default: as long as choosing took)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="for index.html, improve.json and the improved SAE (default: improved_SAE)",
+    )
+
+
+def improve(options: argparse.Namespace) -> int:
+    """`amortgap improve SAE`: a head for its decoder, chosen on the activations given."""
+    from amortgap.improve import improve as choose
+    from amortgap.pages.improve import render
+
+    name = folder_name(options.sae)
+    folder = check_own(options.out or Path(f"improved_{name}"), "improve.json")
+    sae = read_sae(options)
+    result = choose(
+        sae,
+        read_inputs(options, sae),
+        share=options.share,
+        cost=options.cost,
+        tokens=options.tokens,
+        baseline_seconds=options.baseline_seconds,
+        seed=options.seed,
+    )
+    result.save(folder)
+    write_json(folder / "improve.json", result.as_json())
+    write_text(folder / "index.html", render(name, result))
+    print(result.sentence)
+    print(folder / "index.html")
+    return 0

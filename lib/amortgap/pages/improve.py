@@ -1,0 +1,108 @@
+"""What `improve` found as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from amortgap.kit.svg import to_svg, use_style
+from amortgap.pages.frame import frame
+
+if TYPE_CHECKING:
+    from amortgap.improve import ImproveResult, Way
+
+
+def render(name: str, result: ImproveResult) -> str:
+    """The page of `improve`'s result."""
+    use_style()
+    sae, seconds = result.sae, result.seconds
+    of = ", ".join(f"{key} {value}" for key, value in result.activations.items() if value is not None)
+    left_out = "".join(f"<li>{escape(row)}: {escape(why)}.</li>" for row, why in result.left_out.items())
+    figure = to_svg(
+        _figure(result).figure, "ways", "Share of the gain against measured time, by way of coding"
+    )
+    body = f"""<h1>Better codes for {escape(name)}</h1>
+<p><strong>{escape(result.sentence)}</strong></p>
+<p>A {escape(sae["architecture"])} SAE with {sae["N"]} latents on activations of width {sae["M"]}. Its encoder
+proposes a few latents for each activation, and a head chooses among them and fits their amplitudes. The decoder
+stays as it is, and no activation gets more latents than the encoder gave it.</p>
+<p class="soft">Activations: {escape(of)}. Documents are in three parts: {result.tokens[0]} tokens trained the
+baselines, {result.tokens[1]} chose the head, and {result.tokens[2]} are measured in the first table.</p>
+<h2>On documents that chose nothing</h2>
+{_table(result.test)}
+<p class="soft">FVU: fraction of variance unexplained, with its 95 % interval over {result.resampled}. Share: of
+what orthogonal matching pursuit among all latents gains over the encoder. Cost: measured time in encoders, the
+encoder's own pass and the selection of candidates included. FLOPs: counted operations, likewise. The baselines had
+{seconds["each baseline"]:.0f} seconds each, as long as choosing took unless it was set otherwise.</p>
+{f"<ul class='soft'>{left_out}</ul>" if left_out else ""}
+{_loss(result)}
+<h2>What was tried</h2>
+<figure role="figure">{figure}</figure>
+{_table(result.validation)}
+<h2>How to use it</h2>
+<pre>from amortgap import heads
+sae = heads.load("folder of this page")
+codes = sae.encode(activations)  # (…, {sae["M"]}) → (…, {sae["N"]})
+sae.decode(codes)</pre>
+<p>It takes the SAE's place in a hook of TransformerLens, nnsight or SAELens. Everything shown stands in
+<a href="improve.json">improve.json</a>.</p>"""
+    facts = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in sae.items())
+    return frame(f"Better codes for {name}", "", body, f"<p>The SAE</p>\n<dl>{facts}</dl>")
+
+
+def _table(ways: list[Way]) -> str:
+    head = "".join(
+        f"<th>{name}</th>" for name in ("codes", "FVU", "interval", "L0", "share", "cost", "FLOPs")
+    )
+    lines = "".join(
+        f'<tr><td>{escape(way.name)}</td><td class="n">{way.fvu:.4f}</td>'
+        f'<td class="n">{way.low:.4f} – {way.high:.4f}</td><td class="n">{way.l0:.1f}</td>'
+        f'<td class="n">{way.share:.0%} ({way.share_low:.0%} – {way.share_high:.0%})</td>'
+        f'<td class="n">{_number(way.cost)}</td><td class="n">{_number(way.flops)}</td></tr>'
+        for way in ways
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _loss(result: ImproveResult) -> str:
+    if not result.loss:
+        return '<p class="soft">No model was given, so the loss that codes give back was not measured.</p>'
+    lines = "".join(
+        f'<tr><td>{escape(name)}</td><td class="n">{value:.3f}</td>'
+        f'<td class="n">{f"{result.loss.recovered[name]:.1%}" if name in result.loss.recovered else "–"}</td></tr>'
+        for name, value in result.loss.nats.items()
+    )
+    return (
+        f"<h2>In the model</h2>\n<p>Next-token loss on {result.loss.tokens} tokens with the reconstruction in "
+        "place of the activation; recovered: 0 % for the mean activation, 100 % for the untouched model.</p>\n"
+        "<table><thead><tr><th>activation</th><th>nats a token</th><th>recovered</th></tr></thead>"
+        f"<tbody>{lines}</tbody></table>"
+    )
+
+
+def _figure(result: ImproveResult) -> Any:
+    from matplotlib.figure import Figure
+
+    ax = Figure(figsize=(7, 4)).add_subplot()
+    for way in result.validation:
+        if way.cost is None:
+            continue
+        chosen = way.name == result.chosen
+        ends = [[max(0, way.share - way.share_low)], [max(0, way.share_high - way.share)]]
+        ax.errorbar(
+            [way.cost], [way.share], yerr=ends, fmt="s" if chosen else "o", color="C1" if chosen else "C0"
+        )
+        ax.annotate(way.name, (way.cost, way.share), (5, -11), textcoords="offset points", fontsize=8)
+    ax.axhline(1, color="0.6", linewidth=0.8, linestyle="--")
+    ax.set(xscale="log", xlabel="measured time, in encoders", ylabel="share of OMP's gain (validation)")
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    most = max(way.cost or 1 for way in result.validation)
+    ax.set_xticks([tick for tick in (1, 1.5, 2, 3, 5, 8, 12, 20, 50) if tick <= 1.3 * most])
+    return ax
