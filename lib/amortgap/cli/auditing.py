@@ -65,7 +65,7 @@ def input_options(parser: argparse.ArgumentParser) -> None:
         "sae",
         metavar="SAE",
         help="a folder of SAELens, dictionary_learning, sparsify, Llama Scope or Gemma Scope, a file of theirs or "
-        "of your own (.safetensors, .pt, .npz), or RELEASE:ID of a published SAE (needs amortgap[saelens])",
+        "of your own (.safetensors, .pt, .npz), or RELEASE:ID of a published SAE (needs sae-lens)",
     )
     sae_options(parser)
     parser.add_argument(

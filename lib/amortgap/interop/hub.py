@@ -17,7 +17,7 @@ def fetch(release: str, name: str, folder: Path) -> Path:
     except ImportError as error:
         raise FileNotFoundError(
             f"there is no file or folder {release}:{name}, and without SAELens it cannot be looked up on the hub: "
-            f"pip install 'amortgap[saelens]', or run where SAELens is: {lines}"
+            f"pip install sae-lens, or run where SAELens is: {lines}"
         ) from error
     try:
         SAE.from_pretrained(release, name).save_model(folder)
