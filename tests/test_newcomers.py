@@ -57,13 +57,17 @@ class SoftplusEncoder(Encoder):
 TOY = '''
 import torch
 from amortgap.solvers._iterate import Costs, iterate, shrink, working_dtype
+from amortgap.solvers._solution import unit_free
+from amortgap.solvers.prepared import prepare
 
 AGAIN = 60  # steps from one restart to the next
 
 
+@unit_free
 def toy(D, x, alpha, *, nonnegative=True, tol=1e-6, init=None, max_steps=200_000):
     """Accelerated gradient with a step for each column, whose momentum starts again every 60 steps."""
-    D_ = D.to(working_dtype(x, tol))
+    given = prepare(D)
+    D_ = given.D.to(working_dtype(x, tol))
     M, N = D.shape
     length = torch.linalg.vector_norm(D_, dim=0)
     eta = 1 / (length * torch.linalg.matrix_norm(D_ / length, ord=2)).square()
@@ -78,7 +82,7 @@ def toy(D, x, alpha, *, nonnegative=True, tol=1e-6, init=None, max_steps=200_000
         return new, new + k / (k + 3) * (new - s), k, target
 
     return iterate(
-        D, x, alpha, begin, step, nonnegative=nonnegative, tol=tol, init=init, max_steps=max_steps,
+        given, x, alpha, begin, step, nonnegative=nonnegative, tol=tol, init=init, max_steps=max_steps,
         costs=Costs(shared=0, start=0, step=4 * M * N), method="toy",
     )
 '''
