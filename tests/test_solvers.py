@@ -460,7 +460,6 @@ BAD = {
     "unknown method": (D0, X0, ALPHA, {"method": "newton"}),
     "options without a method": (D0, X0, ALPHA, {"max_steps": 5}),
     "pivoting of many columns": (torch.eye(40), torch.ones(3, 40), ALPHA, {"method": "pivoting"}),
-    "working_set in half precision": (D0.half(), X0.half(), ALPHA, {"method": "working_set"}),
     "infeasible start": (D0, X0, ALPHA, {"init": -torch.ones(3, 6)}),
     "start of the wrong shape": (D0, X0, ALPHA, {"init": torch.ones(3, 5)}),
     "NaN in the start": (D0, X0, ALPHA, {"init": torch.full((3, 6), math.nan)}),

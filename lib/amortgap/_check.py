@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -153,7 +154,8 @@ def same_kind(function: F) -> F:
     def wrapped(D: Any, x: Any, *others: Any, **named: Any) -> Any:
         if not isinstance(x, np.ndarray):
             return function(D, x, *others, **named)
-        values = [_from_numpy(v, "an argument") for v in (D, x, *others)]
+        names = inspect.signature(function).parameters
+        values = [_from_numpy(v, name) for v, name in zip((D, x, *others), names, strict=False)]
         named = {k: _from_numpy(v, k) for k, v in named.items()}
         return _as_arrays(function(*values, **named))
 

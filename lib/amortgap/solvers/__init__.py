@@ -7,15 +7,14 @@ these dictionaries.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
-from amortgap._check import as_tensor, check_alpha, check_sparsity, check_tol
+from amortgap._check import as_tensor, check_signals, check_sparsity, check_tol, same_kind
 from amortgap.solvers._solution import Solution
+from amortgap.solvers.as_given import check_alphas, check_l2, check_weights, solve_as_given
 from amortgap.solvers.batched import batched
 from amortgap.solvers.batched_omp import batched_omp
 from amortgap.solvers.coordinate_descent import coordinate_descent
@@ -77,30 +76,41 @@ PURSUITS: dict[str, Callable[..., Solution]] = {
 
 
 @torch.no_grad()  # a trained decoder may be handed in as it is
+@same_kind
 def solve(
     D: Any,
     x: Any,
-    alpha: float,
+    alpha: Any,
     method: str = "auto",
     tol: float = 1e-6,
     nonnegative: bool = True,
     init: Any = None,
+    *,
+    weights: Any = None,
+    l2: float = 0.0,
     **options: Any,
 ) -> Solution:
-    """min_s 1/2 ||x - D s||^2 + alpha ||s||_1  (s >= 0)  for every row x of (n, M).
+    """min_s 1/2 ||x - D s||^2 + alpha sum_i w_i |s_i| + l2/2 ||s||^2  (s >= 0)  for every row x of (n, M).
 
     D (M, N), x (n, M), init (n, N) or None: tensors or numpy arrays; the answer is of the same kind, dtype
-    and device as x. D may also be prepared for many calls (`prepare`).  tol: relative duality gap each sample must
-    reach.  method: "auto", the methods of `policy` in turn, or one name in SOLVERS, which alone does all;
-    Solution.method says for each sample whose code it is.
+    and device as x. D may also be prepared for many calls (`prepare`).  alpha: a number, or one for each sample
+    (n,).  weights (N,): w > 0, default 1.  l2 >= 0: of the elastic net; it adds N rows to D.  tol: relative duality
+    gap each sample must reach.  method: "auto", the methods of `policy` in turn, or one name in SOLVERS, which
+    alone does all; Solution.method says for each sample whose code it is.
     options go to the one method (max_steps, n_steps, lr).  init, such as an encoder's codes (the warm
     start of LISTA), saves steps of fista, ista, lca, coordinate_descent and working_set.
 
-    Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, tol <= 0, an unknown
-    method, what the method does not do, options of "auto", or starting codes that are infeasible.
+    Certified are the codes as returned, in the dtype of x, for D and x as given, whatever their dtypes: half
+    precision is computed in float32 and rounded at the end, which can cost more than tol ("limited by rounding").
+
+    Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, a weight <= 0, l2 < 0, tol
+    <= 0, an unknown method, what the method does not do, options of "auto", starting codes that are infeasible, and
+    codes or objectives beyond the range of their dtype.
     """
-    given, x_ = prepare_for(D, x)
-    alpha = check_alpha(alpha)
+    given = prepare(D)
+    x_ = check_signals(given.D, x)
+    alpha = check_alphas(alpha, len(x_))
+    asked: dict[str, Any] = {"weights": check_weights(weights, given.shape[1]), "l2": check_l2(l2)}
     tol = check_tol(tol)
     if init is not None:
         init = as_tensor(init, "init").to(x_)
@@ -111,11 +121,13 @@ def solve(
     if method == "auto" and options:
         raise ValueError(f"{', '.join(options)} belong to one method; name it instead of 'auto'")
     solver = lasso if method == "auto" else _choose(SOLVERS, method, "solver")
-    solution = solver(given, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **options)
-    return _like(x, solution)
+    return solve_as_given(
+        solver, given, x_, alpha, nonnegative=nonnegative, tol=tol, init=init, **asked, **options
+    )
 
 
 @torch.no_grad()
+@same_kind
 def pursue(D: Any, x: Any, K: int, method: str = "auto", nonnegative: bool = True) -> Solution:
     """min_s ||x - D s||  with at most K non-zeros (s >= 0).  Arguments and errors as in `solve`.
 
@@ -125,18 +137,10 @@ def pursue(D: Any, x: Any, K: int, method: str = "auto", nonnegative: bool = Tru
     M, N = given.shape
     K = check_sparsity(K, N, M)
     pursuit = greedy(given, x_) if method == "auto" else _choose(PURSUITS, method, "pursuit")
-    return _like(x, pursuit(given, x_, K, nonnegative=nonnegative))
+    return pursuit(given, x_, K, nonnegative=nonnegative)
 
 
 def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:
     if name not in registry:
         raise ValueError(f"unknown {kind} {name!r}; choose one of {sorted(registry)}")
     return registry[name]
-
-
-def _like(x: Any, solution: Solution) -> Solution:
-    """The solution as numpy arrays where x was one."""
-    if not isinstance(x, np.ndarray):
-        return solution
-    arrays: dict[str, Any] = {k: v.numpy() for k, v in vars(solution).items() if torch.is_tensor(v)}
-    return dataclasses.replace(solution, **arrays)

@@ -69,8 +69,8 @@ def _certified_path(
     *,
     nonnegative: bool,
     tol: float,
-    init: Tensor | None,
     limit: int,
+    init: Tensor | None = None,
 ) -> Solution:
     """`homotopy` in units."""
     given, (M, N) = prepare(D), D.shape

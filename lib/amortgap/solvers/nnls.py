@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amortgap._check import as_tensor, check_signals, same_kind
 from amortgap.solvers.prepared import Prepared, plain
 
 RIDGE = 1e-12  # on a unit diagonal; only matters when columns of the support are linearly dependent
@@ -24,12 +25,18 @@ SLACK = 1e-10  # a gradient or code this small, relative to max |D'x|, is roundi
 
 
 @torch.no_grad()
-def refit(D: Any, x: Tensor, support: Tensor, *, nonnegative: bool = True) -> Tensor:
+@same_kind
+def refit(D: Any, x: Any, support: Any, *, nonnegative: bool = True) -> Any:
     """Best codes (n, N) on each sample's own support (bool (n, N)), in float64 inside.
 
+    Raises ValueError for NaN or inf, and shapes that do not fit.
     Memory: n k^2 float64 numbers, k the largest support. Raises RuntimeError if pivoting does not end.
     """
-    return fit_support(D, x, support, nonnegative=nonnegative)[0]
+    matrix = as_tensor(plain(D), "the dictionary D").detach()  # of which a column may be zero here
+    x = check_signals(matrix, x)
+    if not isinstance(support, Tensor) or support.shape != (len(x), matrix.shape[1]):
+        raise ValueError(f"the support must be an array of shape {(len(x), matrix.shape[1])}")
+    return fit_support(matrix, x, support.bool(), nonnegative=nonnegative)[0]
 
 
 def fit_support(

@@ -12,14 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import check_alpha
+from amortgap._check import as_tensor, check_alpha, check_signals, check_tol, same_kind
 from amortgap.objectives import dual_point, objective
 from amortgap.solvers import policy
 from amortgap.solvers._solution import Solution
-from amortgap.solvers.prepared import prepare_for
+from amortgap.solvers.as_given import solve_as_given
+from amortgap.solvers.prepared import prepare, prepare_for
 
 
-def alpha_max(D: Any, x: Tensor, nonnegative: bool = True) -> Tensor:
+@same_kind
+def alpha_max(D: Any, x: Any, nonnegative: bool = True) -> Tensor:
     """The smallest alpha at which each sample's solution is zero, (n,):  max_i d_i.x  (max_i |d_i.x| if signed)."""
     given, x = prepare_for(D, x)
     match = x @ given.D
@@ -27,18 +29,21 @@ def alpha_max(D: Any, x: Tensor, nonnegative: bool = True) -> Tensor:
 
 
 @torch.no_grad()
+@same_kind
 def path(
-    D: Any, x: Tensor, alphas: Sequence[float], *, nonnegative: bool = True, tol: float = 1e-6
+    D: Any, x: Any, alphas: Sequence[float], *, nonnegative: bool = True, tol: float = 1e-6
 ) -> list[Solution]:
     """Solutions at each of `alphas`, in the order given, each started from the one before.
 
     Decreasing alphas make good starts. Methods are those of `policy` for warm starts. Raises ValueError as `solve`.
     """
-    given, x = prepare_for(D, x)
+    given = prepare(D)
+    x, tol = check_signals(given.D, x), check_tol(tol)
     found: list[Solution] = []
     for alpha in [check_alpha(a) for a in alphas]:
         start = found[-1].codes if found else None
-        found.append(policy.lasso(given, x, alpha, nonnegative=nonnegative, tol=tol, init=start, warm=True))
+        options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol, "init": start, "warm": True}
+        found.append(solve_as_given(policy.lasso, given, x, alpha, **options))
     return found
 
 
@@ -92,14 +97,17 @@ def alpha_for(
 
 
 @torch.no_grad()
-def screened(D: Any, x: Tensor, codes: Tensor, alpha: float, *, nonnegative: bool = True) -> Tensor:
+@same_kind
+def screened(D: Any, x: Any, codes: Any, alpha: float, *, nonnegative: bool = True) -> Tensor:
     """bool (n, N): latents that are zero in every optimum, by the gap-safe sphere around codes' dual point.
 
     d_i.y + ||d_i|| sqrt(2 (P - Q)) < alpha (|d_i.y| if signed): the dual is 1-strongly concave, so its optimum
     lies within sqrt(2 (P - Q)) of y. The smaller the gap, the more is ruled out.
     """
     given, x = prepare_for(D, x)
-    D = given.D
+    D, alpha, codes = given.D, check_alpha(alpha), as_tensor(codes, "codes").to(x)
+    if codes.shape != (len(x), given.shape[1]):
+        raise ValueError(f"codes must have shape {(len(x), given.shape[1])}, not {tuple(codes.shape)}")
     y = dual_point(D, x, codes, alpha, nonnegative)
     gap = objective(D, x, codes, alpha) - (y * x).sum(1) + 0.5 * (y * y).sum(1)
     radius = (2 * gap.clamp_min(0)).sqrt()[:, None] * given.lengths.to(x.dtype)
