@@ -59,7 +59,9 @@ Price: 3 < 4 & 5.
     "P: seeds: int = 2  # number of seeds; n = 2 is few",
     "import sys\nimport matplotlib.pyplot as plt\nfrom amortgap.kit import Record\nrec = Record(out)",
     "t = rec.table('mcc', [{'method': 'SAE', 'seed': i, 'mcc': 0.6 + i / 100} for i in range(seeds)])\nt",
-    "fig, ax = plt.subplots()\nax.plot(t.seed, t.mcc, 'o-')\nax.axhline(.6, color='k')\n"
+    "fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)\nfor ax in axes:\n"
+    "    ax.plot(t.seed, t.mcc, 'o-', label='SAE')\n    ax.plot(t.seed, t.mcc + .1, 's--', label='solver')\n"
+    "    ax.set(xlabel='seed', title='a panel')\n"
     "rec.figure(fig, 'curve', title='A <finding>.', alt='A line \"up\".', data='mcc')",
     "rec.claim('E2.1', says='It is .6.', values=[.609, .61, .611], published=(.61, 'Table <2>'),"
     " against={'chance': .1}, figure='curve', data='mcc')\nrec.provenance(device='cpu')",

@@ -81,6 +81,9 @@ def to_svg(fig: Figure, name: str, alt: str, most: int = MOST) -> str:
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(rf"{INK}|#000000", "currentColor", text)
     text = text.replace("xlink:href=", "href=")
+    # A blank is a glyph without a course, which validators reject; so is an empty curve.
+    text = re.sub(r'<path (id="[^"]*") transform="scale', r'<path \1 d="M0 0" transform="scale', text)
+    text = re.sub(r'<path(?![^>]*\bd="[^"]+")[^>]*/>', "", text)
     text = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', text)
     text = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', text)
     text = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", text)

@@ -88,9 +88,9 @@
     document.addEventListener("click", event => { if (!menu.contains(event.target)) menu.open = false; });
     menu.addEventListener("keydown", event => { if (event.key === "Escape") menu.open = false; });
   }
-  const mark = () => document.querySelectorAll(".scroll").forEach(box => {
+  const mark = () => document.querySelectorAll(".scroll, pre, math[display=block]").forEach(box => {
     const more = box.scrollWidth > box.clientWidth + 2;
-    box.classList.toggle("more", more);
+    box.classList.toggle("more", more && box.matches(".scroll"));
     more ? box.setAttribute("tabindex", "0") : box.removeAttribute("tabindex");
   });
   mark();

@@ -1,0 +1,116 @@
+"""Every kind of page keeps to the gates of `tests.gates`, and each gate stops what it is there to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.gates import Browser, browser, faults, html_errors, missing
+
+from amortgap.pages import build
+from amortgap.runs.jobs import make_job
+from amortgap.runs.schedule import run_all
+from demo_project import FULL, make_project
+
+pytestmark = pytest.mark.timeout(900)  # a busy machine must not make it fail
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make_project(tmp_path_factory.mktemp("gates") / "p", "", a=FULL)
+    folder = made.reports / "quick"
+    run_all([make_job(made, "a", folder, {}, 5)], parallel=1)
+    build(made, folder, ["a"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Browser]:
+    if reason := missing():
+        pytest.skip(reason)
+    with browser() as found:
+        yield found
+
+
+KINDS = ["a", "index", "claims", "about"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pages_are_html(report: Path, name: str) -> None:
+    pytest.importorskip("html5lib", reason="html5lib is not installed")
+    assert html_errors(report / f"{name}.html") == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pages_keep_to_the_gates(tab: Browser, report: Path, name: str) -> None:
+    assert faults(tab, report / f"{name}.html") == []
+
+
+def test_each_gate_stops_something(tab: Browser, report: Path) -> None:
+    text = (report / "a.html").read_text()
+    worse = report / "worse.html"
+    body = (
+        "<main id='main'><img src='https://example.org/x.png'><p style='width:2000px'>wide</p>"
+        "<p style='color:#bbb;background:#fff'>faint</p><script>nowhere()</script>"
+    )
+    worse.write_text(text.replace('<main id="main">', body).replace("scale(0.105", "scale(0.04"))
+    found = "\n".join(faults(tab, worse))
+    worse.unlink()
+    for part in (
+        "asks for https://example.org",
+        "script: ",
+        "image-alt",
+        "color-contrast",
+        "390 px: wider",
+        "px: fig-curve",
+    ):
+        assert part in found, part
+
+
+def test_values_are_read_out_by_keys_and_legends_hide_series(tab: Browser, report: Path) -> None:
+    tab.look(1280)
+    tab.open(report / "a.html")
+    press = "svg.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))"
+    svg = "const svg = document.querySelector('#fig-curve > svg:not(.narrow)');"
+    said = tab.ask(f"(() => {{ {svg} {press}; return document.querySelector('.tip').textContent; }})()")
+    assert said == "a panel, SAE: seed 0, 0.6"
+    hide = "svg.querySelector('[data-name=SAE]').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    shown = "[...svg.querySelectorAll('[data-series=\"0\"]')].filter(e => e.style.display !== 'none').length"
+    before, after = tab.ask(f"(() => {{ {svg} const b = {shown}; {hide}; return [b, {shown}]; }})()")
+    assert before > 0
+    assert after == 0
+    said = tab.ask(f"(() => {{ {svg} {press}; return document.querySelector('.tip').textContent; }})()")
+    assert "solver" in said, "hidden values are passed over"
+
+
+def test_claims_are_searched_filtered_and_found_by_their_address(tab: Browser, report: Path) -> None:
+    claims = report / "claims.html"
+    text = claims.read_text()
+    row = text[text.index('<tr id="claim-E2.1"') : text.index("</tr>", text.index('<tr id="claim-E2.1"')) + 5]
+    more = "\n".join(
+        row.replace("E2.1", f"E3.{i}")
+        .replace("It is .6.", f"It is {i}.")
+        .replace("reproduced", "corrected" if i % 2 else "reproduced")
+        for i in range(1, 401)
+    )
+    many = report / "many.html"
+    many.write_text(text.replace(row, f"{row}\n{more}"))
+    tab.look(1280)
+    tab.open(many)
+    visible = "[...document.querySelectorAll('tr[data-verdict]')].filter(row => row.offsetParent).length"
+    type_ = "f.words.value = '{}'; f.dispatchEvent(new Event('input'));"
+    script = (
+        "(() => {{ const f = document.querySelector('form.controls'), t = performance.now(); {} "
+        "return [{}, performance.now() - t]; }})()"
+    )
+    shown, took = tab.ask(script.format(type_.format("it is 39"), visible))
+    assert shown == 14  # 39, 139, 239, 339, and 390 to 399
+    shown, _ = tab.ask(
+        script.format(
+            type_.format("") + "f.verdict.value = 'corrected'; f.dispatchEvent(new Event('input'));", visible
+        )
+    )
+    assert shown == 200
+    assert took < 2000, "400 rows: an eye's blink on an idle machine, with room for a busy one"
+    many.unlink()
