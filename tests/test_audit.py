@@ -18,6 +18,7 @@ from amortgap.audit import Inputs, audit, from_model, from_path
 from amortgap.audit.loss import model_loss
 from amortgap.audit.measure import _halves, _reconstructions
 from amortgap.cli import main
+from amortgap.cli.auditing import folder_name
 from amortgap.gap import on_same_decoder
 from amortgap.interop import SAE, read, write
 from amortgap.metrics import fvu, l0
@@ -92,6 +93,10 @@ def test_dotted_names_have_folders_of_their_own_and_nothing_is_overwritten(tmp_p
         write(reading(P.D), name)
         assert main(["audit", name, "--activations", "x.npy", "--tokens", "64"]) == 0
         assert Path(f"audit_{name}/audit.json").is_file()
+    assert folder_name(f"{name}/sae_weights.safetensors") == name
+    assert (
+        folder_name("gemma-scope-2b-pt-res:layer_20/width_16k") == "gemma-scope-2b-pt-res_layer_20_width_16k"
+    )
     # the audit's own folder may be written again, another may not
     assert main(["audit", name, "--activations", "x.npy", "--tokens", "64"]) == 0
     Path("mine").mkdir()

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from amortgap.interop import SAE
 
 
+SHARED = ("sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz", "params.safetensors")
+SHARED += ("final.safetensors", "checkpoints")
+
+
 def sae_options(parser: argparse.ArgumentParser) -> None:
     """What an SAE's file may leave open."""
     group = parser.add_argument_group("what the SAE's file does not say")
@@ -45,10 +49,17 @@ def read_sae(options: argparse.Namespace) -> SAE:
 
 
 def folder_name(sae: str) -> str:
-    """What an SAE is called in the names of made folders: all of a folder's name, a file's without its kind."""
+    """What an SAE is called in the names of made folders: all of a folder's name, a file's without its kind.
+
+    A file that every SAE of its project has by the same name is called like its folder.
+    """
     path = Path(sae)
-    name = path.resolve().name if path.exists() else sae.replace("/", "_").replace(":", "_")
-    return Path(name).stem if Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin", ".npz") else name
+    if not path.exists():
+        return sae.replace("/", "_").replace(":", "_")
+    path = path.resolve()
+    while path.name in SHARED:
+        path = path.parent
+    return path.stem if path.is_file() else path.name
 
 
 def check_own(folder: Path, mark: str) -> Path:
