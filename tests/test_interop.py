@@ -169,6 +169,19 @@ def test_old_configurations(tmp_path):
     torch.testing.assert_close(sae.encode(z) @ sae.D.T, make("topk", k=2.0).encode(z) @ sae.D.T * 2)
 
 
+def test_the_first_configurations_know_one_architecture(tmp_path):
+    for architecture, understood in (("standard", True), ("jumprelu", False), ("gated", False)):
+        folder = tmp_path / architecture
+        write(make(architecture), folder)
+        config = {"hook_point": "blocks.8.hook_resid_pre", "d_in": M, "d_sae": N, "model_name": "gpt2-small"}
+        (folder / "cfg.json").write_text(json.dumps(config))
+        if understood:
+            assert torch.equal(read(folder).encode(z), make("standard").encode(z))
+        else:
+            with pytest.raises(ValueError, match=r"holds threshold, which no rule|it has no b_enc"):
+                read(folder)
+
+
 def test_plain_files(tmp_path):
     sae, path = make("standard"), tmp_path / "sae.safetensors"
     linear = {"encoder.weight": sae.W_enc.T, "encoder.bias": sae.b_enc, "decoder.weight": sae.W_dec.T}
@@ -285,6 +298,7 @@ def test_refused_files(tmp_path):
     refused("contains NaN or infinite", {"b_dec": torch.full((M,), torch.nan)})
     refused("a matrix .* not all zero", {"W_dec": torch.zeros(N, M)})
     refused("normalisation 'zca' is not one of", normalize_activations="zca")
+    refused("b_enc must hold floating-point numbers", {"b_enc": torch.ones(N, dtype=torch.int32)})
     refused("must be matrices", {"W_dec": torch.ones(3)})
     (tmp_path / "cfg.json").write_text("{")
     with pytest.raises(ValueError, match=r"cfg\.json is not JSON"):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from amortgap.interop import SAE
 
 
-SHARED = ("sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz", "params.safetensors")
-SHARED += ("final.safetensors", "checkpoints")
+SHARED = {"sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz", "params.safetensors"}
+SHARED |= {"final.safetensors", "checkpoints"}
 
 
 def sae_options(parser: argparse.ArgumentParser) -> None:

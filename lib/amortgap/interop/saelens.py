@@ -87,6 +87,9 @@ def _architecture(config: dict[str, Any]) -> tuple[str | None, Any]:
         name = "topk" if function == "topk" else "standard"
         if name == "topk" and flag(options.get("signed") or False, "signed"):
             name = SIGNED
+    if name is None and function is None and k is None and ("hook_point" in config or "hook_name" in config):
+        # version 2 knew no other and did not say so; its words stand outside "metadata"
+        name = "standard"
     if name == "matryoshka_batchtopk":  # nested losses, and the same inference
         name = "batchtopk"
     if name is not None and name not in (*architectures(), SIGNED, *OTHERS):

@@ -112,6 +112,9 @@ class Parts:
         given["subtract_b_dec"] = self.settle("subtract_b_dec", said.get("subtract_b_dec"), subtract)
         given["normalise"] = self.settle("normalise", said.get("normalise"), rule.get("normalise"))
         self.close()
+        for key, one in given.items():
+            if isinstance(one, Tensor) and not one.is_floating_point():
+                raise ValueError(f"{key} must hold floating-point numbers, not {one.dtype}")
         given = {key: one.contiguous() if isinstance(one, Tensor) else one for key, one in given.items()}
         return _signed(given) if name == SIGNED else SAE(name, **given)
 
