@@ -117,3 +117,25 @@ def same_as_omp(D, x, K, nonnegative):
     torch.testing.assert_close(codes.double(), theirs.codes, rtol=0, atol=1e-5)
     assert torch.equal(count, theirs.n_steps)
     return codes, count
+
+
+@inside
+@pytest.mark.parametrize("signals", [1, 5])
+def test_the_pursuit_among_candidates_is_that_of_the_tableau(signals, monkeypatch):
+    from amortgap.heads import HEADS, propose
+    from amortgap.solvers import prepare
+
+    p = SparseProblem(N=60, M=20, K=6, n=signals, noise=0.05)
+    h = p.x @ p.D
+    codes = torch.zeros_like(h).scatter_(1, (top := h.topk(6)).indices, top.values.relu())
+    # of its own length for each activation
+    codes[-1, h[-1].argsort()[-5:]] = 0
+    proposal, given = propose(h, codes, 2.0), prepare(p.D)
+    expected = HEADS["pursuit"](given, p.x, proposal)
+    module = importlib.import_module("amortgap.heads.pursuit")
+    monkeypatch.setattr(module, "suits_chip", lambda like: True)
+    found = HEADS["pursuit"](given, p.x, proposal)
+    assert ((found.values > 0).sum(1) <= proposal.k).all()
+    # two ways of float32 rounding of well-conditioned least squares
+    torch.testing.assert_close(found.values, expected.values, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.left, expected.left, rtol=1e-3, atol=1e-6)

@@ -54,7 +54,7 @@ def restricted(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> Fo
             return _tableau(given, x, proposal, Plan(*(n[rows] for n in plan)))
 
         values, left = in_blocks(part, x, proposal)
-    return Found(values, left, _operations(given.shape[0], proposal.width, plan))
+    return Found(values, left, operations(given.shape[0], proposal.width, plan))
 
 
 def refitted(given: Prepared, x: Tensor, proposal: Proposal, s: Tensor) -> Found:
@@ -66,7 +66,7 @@ def refitted(given: Prepared, x: Tensor, proposal: Proposal, s: Tensor) -> Found
     return found._replace(values=torch.zeros_like(s).scatter_(1, order, found.values))
 
 
-def _operations(M: int, width: Tensor, plan: Plan) -> int:
+def operations(M: int, width: Tensor, plan: Plan) -> int:
     """2Mm for the products with x. With k active, each that enters takes 2mk for the products with the residual,
     2k^2 for a fit and 6k^2 for the inverse Gram; each that leaves 2mk + 4k^2. D'D is there already."""
     m, k, rest = width.double(), plan.limit.double(), (plan.limit - plan.keep).clamp_min(0).double()

@@ -13,12 +13,35 @@ import torch
 from torch import Tensor
 
 from amortgap.heads._proposal import Proposal
-from amortgap.heads._restricted import Found, Plan, restricted
+from amortgap.heads._restricted import Found, Plan, in_blocks, operations, restricted
+from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers.prepared import Prepared
+
+#: candidates, and latents, up to which, on CUDA in float32, one program an activation takes all steps
+ON_CHIP = 256, 64
 
 
 @torch.no_grad()
 def pursuit(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
     """Values of at most `k` candidates of each activation."""
-    k = proposal.k
+    k, T = proposal.k, proposal.candidates.shape[1]
+    if suits_chip(x) and len(x) and T <= ON_CHIP[0] and int(k.max()) <= ON_CHIP[1]:
+        return _on_chip(given, x, proposal)
     return restricted(given, x, proposal, Plan(torch.zeros_like(k), proposal.width, k, k))
+
+
+def _on_chip(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
+    from amortgap.solvers._omp_on_chip import pursue_among
+
+    def part(x: Tensor, proposal: Proposal, _: Tensor) -> tuple[Tensor, Tensor]:
+        columns = given.rows(x.dtype)[proposal.candidates]
+        s = pursue_among(columns, x, proposal.k, proposal.width)
+        r = x - torch.bmm(s[:, None], columns)[:, 0]
+        usable = torch.arange(s.shape[1], device=s.device) < proposal.width[:, None]
+        c = torch.bmm(columns, r[:, :, None])[:, :, 0].where(usable & (s == 0), 0).clamp_min(0).amax(1)
+        return s, c.square() / r.square().sum(1).clamp_min(torch.finfo(r.dtype).tiny)
+
+    values, left = in_blocks(part, x, proposal)
+    k = proposal.k
+    plan = Plan(torch.zeros_like(k), proposal.width, k, k)
+    return Found(values, left, operations(given.shape[0], proposal.width, plan))

@@ -1,8 +1,8 @@
 """Orthogonal matching pursuit on a GPU, one Triton program a sample: all its steps, with everything on chip.
 
 The steps are those of `batched_omp`; correlations are  c = D'x - sum_j s_j G[j]  from the Gram matrix G = D'D,
-whose rows the programs read from the cache. Correlations of the sample, inner products of its atoms and their
-inverse stay in registers.
+whose rows the programs read from the cache; or each sample has a small one of its own candidates. Correlations of
+the sample, inner products of its atoms and their inverse stay in registers.
 """
 
 from __future__ import annotations
@@ -19,24 +19,27 @@ from torch import Tensor
 def _pursue(
     C0,
     GRAM,
+    gram_step,
     FLOOR,
+    SIZES,
     ATOM,
     S,
     H_OUT,
     COUNT,
-    K,
     N,
     singular,
-    limit,
     T: tl.constexpr,
     W: tl.constexpr,
     POSITIVE: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     i, w = tl.arange(0, T), tl.arange(0, W)
+    gram = GRAM + row * gram_step
+    K, width = tl.load(SIZES + 2 * row), tl.load(SIZES + 2 * row + 1)
+    limit = 4 * K + 4 if POSITIVE else K
     b_all = tl.load(C0 + row * N + w, mask=w < N, other=0.0)
     floor = tl.load(FLOOR + row)
-    taken = tl.where(w < N, 0, 1)
+    taken = tl.where(w < width, 0, 1)
     c = b_all
     G = tl.zeros([T, T], tl.float32)
     H = tl.zeros([T, T], tl.float32)
@@ -68,7 +71,7 @@ def _pursue(
         here = (i == slot) & (enters > 0)
         atom = tl.where(here, new, atom)
         taken = tl.where((w == new) & (enters > 0), 1, taken)
-        g = tl.load(GRAM + new.to(tl.int64) * N + atom, mask=i < count, other=0.0)
+        g = tl.load(gram + new.to(tl.int64) * N + atom, mask=i < count, other=0.0)
         if POSITIVE:
             b = tl.where(here, tl.sum(tl.where(w == new, b_all, 0.0), 0), b)
             G = tl.where(here[:, None], g[None, :], tl.where(here[None, :], g[:, None], G))
@@ -114,10 +117,10 @@ def _pursue(
             at = row * T + j
             a0, a1 = tl.load(ATOM + at).to(tl.int64), tl.load(ATOM + at + 1).to(tl.int64)
             a2, a3 = tl.load(ATOM + at + 2).to(tl.int64), tl.load(ATOM + at + 3).to(tl.int64)
-            g0 = tl.load(GRAM + a0 * N + w, mask=w < N, other=0.0)
-            g1 = tl.load(GRAM + a1 * N + w, mask=w < N, other=0.0)
-            g2 = tl.load(GRAM + a2 * N + w, mask=w < N, other=0.0)
-            g3 = tl.load(GRAM + a3 * N + w, mask=w < N, other=0.0)
+            g0 = tl.load(gram + a0 * N + w, mask=w < N, other=0.0)
+            g1 = tl.load(gram + a1 * N + w, mask=w < N, other=0.0)
+            g2 = tl.load(gram + a2 * N + w, mask=w < N, other=0.0)
+            g3 = tl.load(gram + a3 * N + w, mask=w < N, other=0.0)
             c -= tl.load(S + at) * g0 + tl.load(S + at + 1) * g1
             c -= tl.load(S + at + 2) * g2 + tl.load(S + at + 3) * g3
             j += 4
@@ -133,32 +136,57 @@ def pursue_on_chip(
 
     unit (M, N) with unit columns, rows = unit' (N, M), gram = unit'unit, x (n, M), all float32.
     """
-    n, N, eps = len(x), len(gram), torch.finfo(torch.float32).eps
+    n, N = len(x), len(gram)
+    sizes = torch.tensor([K, N], dtype=torch.int32, device=x.device).expand(n, 2).contiguous()
+    atom, s, H, count = _launch((x @ unit).contiguous(), gram, x, sizes, K, nonnegative)
+    # refinement: the correlations that are left, from x - D s itself
+    r = x - torch.nn.functional.embedding_bag(atom, rows, mode="sum", per_sample_weights=s)
+    s = s + torch.bmm(H, (r @ unit).gather(1, atom)[:, :, None])[:, :, 0]
+    return atom, s.clamp_min(0) if nonnegative else s, count
+
+
+def pursue_among(columns: Tensor, x: Tensor, k: Tensor, width: Tensor) -> Tensor:
+    """Nonnegative coefficients (n, m) of at most k (n,) of each sample's first width (n,) candidates.
+
+    columns (n, m, M) of unit length, x (n, M), float32.
+    """
+    gram, b = torch.bmm(columns, columns.mT), torch.bmm(columns, x[:, :, None])[:, :, 0]
+    sizes = torch.stack([k, width], 1).to(torch.int32)
+    place, s, H, _ = _launch(b, gram, x, sizes, max(1, int(k.max())), True)
+    values = torch.zeros_like(b).scatter_add_(1, place, s)
+    left = torch.bmm(columns, (x - torch.bmm(values[:, None], columns)[:, 0])[:, :, None])[:, :, 0]
+    s = (s + torch.bmm(H, left.gather(1, place)[:, :, None])[:, :, 0]).clamp_min(0)
+    return torch.zeros_like(b).scatter_add_(1, place, s)
+
+
+def _launch(
+    c: Tensor, gram: Tensor, x: Tensor, sizes: Tensor, K: int, nonnegative: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Atoms, coefficients, inverse Gram matrices of the active ones and counts, for slots of at least K.
+
+    c (n, N): correlations with x. gram (N, N), or (n, N, N). sizes (n, 2): atoms to take, atoms to look at.
+    """
+    n, N, eps = *c.shape, torch.finfo(torch.float32).eps
     T, W = max(16, 1 << (K - 1).bit_length()), max(128, 1 << (N - 1).bit_length())
-    floor = 10 * eps * torch.linalg.vector_norm(x, dim=1)
-    s, H = x.new_zeros(n, T), x.new_empty(n, T, T)
-    atom = torch.zeros(n, T, dtype=torch.int32, device=x.device)
-    count = torch.empty(n, dtype=torch.int32, device=x.device)
-    limit = 4 * K + 4 if nonnegative else K
+    s, H = c.new_zeros(n, T), c.new_empty(n, T, T)
+    atom = torch.zeros(n, T, dtype=torch.int32, device=c.device)
+    count = torch.empty(n, dtype=torch.int32, device=c.device)
     program: Any = _pursue
     program[(n,)](
-        (x @ unit).contiguous(),
+        c,
         gram,
-        floor,
+        N * N if gram.dim() == 3 else 0,
+        10 * eps * torch.linalg.vector_norm(x, dim=1),
+        sizes,
         atom,
         s,
         H,
         count,
-        K,
         N,
         100 * eps,
-        limit,
         T=T,
         W=W,
         POSITIVE=nonnegative,
         num_warps=8 if W > 2048 or (W >= 1024 and T <= 32) else 4,
     )
-    # refinement: the correlations that are left, from x - D s itself
-    r = x - torch.nn.functional.embedding_bag(atom.long(), rows, mode="sum", per_sample_weights=s)
-    s = s + torch.bmm(H, (r @ unit).gather(1, atom.long())[:, :, None])[:, :, 0]
-    return atom.long(), s.clamp_min(0) if nonnegative else s, count.long()
+    return atom.long(), s, H, count.long()

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..output import REPORTS, markdown, write
-from .codes import Add, Row, cpus, fista, lasso, omp, rates
+from .codes import Add, Row, cpus, fista, heads, lasso, omp, rates
 from .common import CUDA, WORKLOADS, Late, about
 from .learning import training
 
@@ -61,6 +61,7 @@ SECTIONS: dict[str, Callable[[Add, dict[str, list[Row]]], None]] = {
     "LASSO": lasso,
     "OMP": omp,
     "FISTA": fista,
+    "heads": heads,
     "training": training,
     "tests": checks,
     "CPUs": cpus,

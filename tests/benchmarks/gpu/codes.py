@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amortgap.heads import HEADS, propose_top
+from amortgap.metrics import fvu
 from amortgap.objectives import duality_gap, objective
-from amortgap.solvers import alpha_for, pursue, solve
+from amortgap.solvers import alpha_for, prepare, pursue, solve
 
 from .common import CUDA, DEVICE, NATURAL, draw, natural, sized, timed
 
@@ -157,6 +159,35 @@ def fista(add: Add, done: dict[str, list[Row]]) -> None:
                 torch.set_float32_matmul_precision("highest")
             row = {"workload": name, "product": product, "ms": 1e3 * seconds, "TFLOP/s": rate / seconds}
             add(row | ({"share": rate / seconds / known[product]} if known.get(product) else {}))
+
+
+def heads(add: Add, _: dict[str, list[Row]]) -> None:
+    """Heads among twice as many candidates as the encoder uses; the encoder: a TopK tied to the decoder.
+
+    Times in encoders: proposal, head and codes together over the encoder with its own selection and codes.
+    """
+    tasks = {"W5": (*draw(**sized("W5"))[:2], 35)}
+    if NATURAL.exists():
+        tasks = {f"R1, {K}": (*natural(), K) for K in (32, 64)} | tasks
+    for name, (D, x, k) in tasks.items():
+        N = D.shape[1]
+        given = prepare(D)
+
+        def encoder(D: Tensor = D, x: Tensor = x, k: int = k) -> Tensor:
+            top = (x @ D).topk(k, dim=1)
+            return x.new_zeros(len(x), D.shape[1]).scatter_(1, top.indices, top.values.relu())
+
+        def improved(head: str, given: Any = given, x: Tensor = x, k: int = k, N: int = N) -> Tensor:
+            proposal = propose_top(x @ given.D, k, 2.0)
+            return proposal.codes(HEADS[head](given, x, proposal).values, N)
+
+        one = timed(encoder)
+        row = {"decoder": name, "k": k, "activations": len(x)}
+        add(row | {"head": "none", "ms": 1e3 * one, "encoders": 1.0, "FVU": float(fvu(x, encoder() @ D.T))})
+        for head in HEADS:
+            seconds, codes = timed(partial(improved, head), repeats=3, most=2), improved(head)
+            found = {"head": head, "ms": 1e3 * seconds, "encoders": seconds / one}
+            add(row | found | {"FVU": float(fvu(x, codes @ D.T))})
 
 
 def cpus(add: Add, done: dict[str, list[Row]]) -> None:
