@@ -25,7 +25,7 @@ ON_CHIP = 256, 64
 def pursuit(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
     """Values of at most `k` candidates of each activation."""
     k, T = proposal.k, proposal.candidates.shape[1]
-    if suits_chip(x) and len(x) and T <= ON_CHIP[0] and int(k.max()) <= ON_CHIP[1]:
+    if suits_chip(x) and len(x) and ON_CHIP[0] >= T and int(k.max()) <= ON_CHIP[1]:
         return _on_chip(given, x, proposal)
     return restricted(given, x, proposal, Plan(torch.zeros_like(k), proposal.width, k, k))
 
