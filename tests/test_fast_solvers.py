@@ -203,7 +203,7 @@ def test_half_width_products_are_within_their_bound():
 @pytest.mark.parametrize("width", [True, False], ids=["half width", "single"])
 @pytest.mark.parametrize("kind", ["gaussian", "coherence .99", "every column twice", "rank M/2"])
 def test_either_width_certifies_every_sample(kind, width, nonnegative, monkeypatch):
-    monkeypatch.setattr(working_set_module, "_half_width", lambda: width)
+    monkeypatch.setattr(working_set_module, "half_width", lambda: width)
     monkeypatch.setattr(prepared_module, "COMPRESSED", 1)
     monkeypatch.setattr(working_set_module, "COMPRESSED", 1)
     D = LARGE[kind]

@@ -110,7 +110,8 @@ def test_what_is_kept_stays_within_the_bound(memory):
     D, x, codes = signals(N=300, M=40)
     given = prepare(D, memory)
     for found, exact in zip(every_call(given, x, codes), every_call(D, x, codes), strict=True):
-        assert torch.equal(found, exact)
+        # another way to the same optimum, where D'D does not fit
+        torch.testing.assert_close(found, exact, rtol=0.02, atol=2e-3)
         assert given.held() <= memory
     if memory > 4 * 300**2:
         assert given.held() > 4 * 300**2

@@ -117,6 +117,18 @@ def unit_free(method: F) -> F:
     return cast(F, wrapped)
 
 
+def joined(first: Solution, then: Solution) -> Solution:
+    """The solutions of two groups of samples, one group after the other."""
+    parts: dict[str, Any] = {}
+    for name, part in vars(first).items():
+        other = getattr(then, name)
+        if isinstance(part, Tensor):
+            parts[name] = torch.cat([part, other])
+        else:
+            parts[name] = part + other if isinstance(part, int) else np.concatenate([part, other])
+    return Solution(**parts)
+
+
 def certify(
     D: Tensor | Prepared,
     x: Tensor,

@@ -8,10 +8,12 @@ from torch import Tensor
 MEMORY = 4 * 2**30  # bytes the Gram matrix D'D may take
 
 
-def kernel_refusal(method: str, x: Tensor, N: int, *, itemsize: int, instead: str = "fista") -> str | None:
-    """Why a method that keeps the Gram matrix of N columns on a CPU does not do this, or None where it does.
+def kernel_refusal(
+    method: str, x: Tensor, N: int = 0, *, itemsize: int = 0, instead: str = "fista"
+) -> str | None:
+    """Why a method with a CPU kernel does not do this, or None where it does.
 
-    itemsize: bytes of an entry of the Gram matrix.  instead: the method to use.
+    N, itemsize: columns, and bytes of an entry, of the Gram matrix that it keeps.  instead: the method to use.
     """
     if x.device.type != "cpu":
         return f"{method} runs on a CPU, but x is on {x.device}; use {instead}"

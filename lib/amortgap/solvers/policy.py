@@ -2,7 +2,7 @@
 
     LASSO, CPU, float32 or float64, N <= 32 (16 if signed)     pivoting, then working_set, then fista
     the same with more columns, or from codes nearby           working_set, then fista
-    Gram matrix beyond 4 GiB, half precision, other devices    batched, then fista
+    half precision, other devices                              batched, then fista
     basis pursuit, CPU, Gram matrix within 4 GiB               the end of homotopy's path, then linear programming
     basis pursuit elsewhere                                    linear programming
     at most K atoms, CPU, Gram matrix within 4 GiB             omp
@@ -44,7 +44,7 @@ def methods(
 ) -> tuple[Callable[..., Solution], ...]:
     """The LASSO methods of "auto" in turn.  warm: codes of a neighbouring problem are given, unused by pivoting."""
     N = D.shape[1]
-    if no_working_set(x, N):
+    if no_working_set(x):
         return batched, fista
     if warm or not_tiny(x, N, nonnegative):
         return working_set, fista

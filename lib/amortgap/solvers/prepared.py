@@ -50,6 +50,7 @@ class Prepared:
         self.D = check_dictionary(D).detach()
         self.memory = memory
         self._in_units = False
+        self._saved: dict[torch.dtype, float] = {}
         self._kept: dict[Any, Any] = {}
         self._lock = threading.RLock()
 
@@ -89,7 +90,8 @@ class Prepared:
     def _other(self, D: Tensor, in_units: bool) -> Prepared:
         other = Prepared.__new__(Prepared)
         other.D, other._in_units = D, in_units
-        other.memory, other._kept, other._lock = self.memory, self._kept, self._lock
+        other.memory, other._saved = self.memory, self._saved
+        other._kept, other._lock = self._kept, self._lock
         return other
 
     @property
@@ -98,8 +100,9 @@ class Prepared:
 
         def make() -> Tensor:
             # a power of two, as squares over- and underflow
-            size = 2.0 ** math.frexp(float(self.D.abs().max()))[1]
-            return torch.linalg.vector_norm(self.D.double() / size, dim=0) * size
+            size = 2.0 ** math.frexp(float(torch.maximum(self.D.max(), -self.D.min())))[1]
+            squares = sum((part.double() / size).square().sum(0) for part in self.D.split(BLOCK))
+            return torch.as_tensor(squares).sqrt() * size
 
         return self.keep("lengths", make)
 
@@ -153,6 +156,21 @@ class Prepared:
 
         return self.keep("coarse", make)
 
+    def has_gram(self, dtype: torch.dtype) -> bool:
+        """Whether `gram` is there already."""
+        return (("gram", dtype), self.D.dtype, self._in_units) in self._kept
+
+    def fits_gram(self, dtype: torch.dtype) -> bool:
+        """Whether it may be made: it would be kept, or if not in 16 bits, at least fit the bound."""
+        N = self.shape[1]
+        return N * N * dtype.itemsize <= self.memory
+
+    def saved(self, more: float = 0.0) -> float:
+        """What working_set would have saved so far, and with `more`, by having D'D; in the units of `_cost`."""
+        with self._lock:
+            self._saved[self.D.dtype] = self._saved.get(self.D.dtype, 0.0) + more
+            return self._saved[self.D.dtype]
+
     def gram(self, dtype: torch.dtype) -> Gram:
         """D'D in units from `rows` of this dtype, all N^2 entries.
 
@@ -192,6 +210,11 @@ def prepare_for(D: Any, x: Any) -> tuple[Prepared, Tensor]:
     given = prepare(D)
     x = check_signals(given.D, x)
     return given.to(x.dtype), x
+
+
+def half_width() -> bool:
+    """Whether this CPU multiplies 16-bit floats, at twice the speed of float32."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def in_units(given: Prepared, x: Tensor, alpha: float) -> tuple[Tensor, float, float, float]:

@@ -15,20 +15,25 @@ The first call compiles for about 15 seconds (once per installation: numba keeps
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import LIMIT, Solution, certify, each, finish, stop_words
+from amortgap.solvers import _cost
+from amortgap.solvers._gathered import gathered
+from amortgap.solvers._solution import LIMIT, Solution, certify, each, finish, joined, stop_words
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import BLOCK, share
-from amortgap.solvers.prepared import COMPRESSED, Prepared, in_units, prepare
+from amortgap.solvers.prepared import COMPRESSED, Prepared, half_width, in_units, prepare
+
+HEAD = 32  # signals that are solved first, where the choice between the two ways hangs on how many atoms they take
 
 
-def refusal(x: Tensor, N: int, dtype: torch.dtype = torch.float32) -> str | None:
-    """Why working_set does not solve for these signals, in one sentence, or None.  dtype: of the screening."""
-    return kernel_refusal("working_set", x, N, itemsize=dtype.itemsize)
+def refusal(x: Tensor) -> str | None:
+    """Why working_set does not solve for these signals, in one sentence, or None."""
+    return kernel_refusal("working_set", x)
 
 
 def working_set(
@@ -46,22 +51,20 @@ def working_set(
     n_steps counts the atoms added and dropped, at most max_pivots (20 min(M, N) + 200) in either precision. The
     path starts at zero, or at the support of init, which helps where that is close to the solution's, as are the
     codes of a neighbouring alpha. Runs on torch.get_num_threads() threads.
-    Memory: the Gram matrix, 4 N^2 bytes (2 N^2 from 2048 columns on unless lengths or angles forbid it; 8 N^2
-    where samples are solved again in float64), 2 KiB N of correlations a thread,
-    4 min(M, N)^2 bytes a thread, and the codes.
+    Memory: the codes; what `Prepared` keeps, within its bound: D' and a 16-bit copy, and D'D where it pays (4 N^2
+    bytes, 2 N^2 from 2048 columns on unless lengths or angles forbid it); and for each thread at most 256 MiB of
+    correlations and 4 min(M, N)^2 bytes.
     A sample gets the same code alone or in a batch up to the rounding of float32 matrix products, which the
     certificate covers: objectives agree to tol.
-    Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
+    Raises ValueError for CUDA tensors and half precision.
     """
     M, N = D.shape
-    refuse(refusal(x, N))
+    refuse(refusal(x))
     given = prepare(D)
     limit = 20 * min(M, N) + 200 if max_pivots is None else max_pivots
-    found = _solve(given, x, alpha, nonnegative, tol, limit, init, torch.float32)
-    if not refusal(x, N, torch.float64):
-        found = finish(
-            found, lambda rows: _solve(given, x[rows], alpha, nonnegative, tol, limit, None, torch.float64)
-        )
+    options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol, "limit": limit}
+    found = _either(given, x, alpha, init, torch.float32, options)
+    found = finish(found, lambda rows: _either(given, x[rows], alpha, None, torch.float64, options))
 
     def as_left(rows: Tensor) -> Solution:
         # the kernel knows objective and gap of proved codes alone
@@ -81,17 +84,60 @@ def working_set(
     return finish(found, as_left)
 
 
+def _either(
+    given: Prepared, x: Tensor, alpha: float, init: Tensor | None, dtype: torch.dtype, options: dict[str, Any]
+) -> Solution:
+    """With D'D or by slots, whichever `_cost` says is cheaper for signals that take so many atoms."""
+    if len(x) == 0:
+        return _by_slots(given, x, alpha, init=None, dtype=dtype, **options)
+    if _pays(given, dtype, len(x), 1):
+        return _solve(given, x, alpha, init=init, dtype=dtype, **options)
+    if init is not None:
+        k = float((init != 0).sum(1).double().mean())
+    elif len(x) <= HEAD or not _pays(given, dtype, len(x), min(given.shape)):
+        k = 0.0
+    else:
+        head = _by_slots(given, x[:HEAD], alpha, init=None, dtype=dtype, **options)
+        k = float((head.codes != 0).sum(1).double().mean())
+        way = _solve if _pays(given, dtype, len(x) - HEAD, k) else _by_slots
+        return joined(head, way(given, x[HEAD:], alpha, init=None, dtype=dtype, **options))
+    way = _solve if _pays(given, dtype, len(x), k) else _by_slots
+    return way(given, x, alpha, init=init, dtype=dtype, **options)
+
+
+def _pays(given: Prepared, dtype: torch.dtype, n: int, k: float) -> bool:
+    """Whether n signals with k active atoms are cheaper with D'D, counting what earlier ones would have saved."""
+    ready = given.has_gram(dtype)
+    if not ready and not given.fits_gram(dtype):
+        return False
+    half = dtype == torch.float32 and given.shape[1] >= COMPRESSED and half_width()
+    M, N = given.shape
+    saved = _cost.slots(M, N, n, k, half=half) - _cost.full(M, N, n, k, ready=True, half=half)
+    return ready or given.saved() + saved > _cost.full(M, N, 0, k, ready=False, half=half)
+
+
+def _by_slots(given: Prepared, x: Tensor, alpha: float, **options: Any) -> Solution:
+    found = gathered(given, x, alpha, **options)
+    if len(x):
+        k = float((found.codes != 0).sum(1).double().mean())
+        half = options["dtype"] == torch.float32 and half_width()
+        (M, N), n = given.shape, len(x)
+        given.saved(_cost.slots(M, N, n, k, half=half) - _cost.full(M, N, n, k, ready=True, half=half))
+    return found
+
+
 def _solve(
     given: Prepared,
     x: Tensor,
     alpha: float,
+    *,
     nonnegative: bool,
     tol: float,
     limit: int,
     init: Tensor | None,
     dtype: torch.dtype,
 ) -> Solution:
-    """The solution with screening in dtype."""
+    """The solution with D'D and screening in dtype."""
     # numba takes half a second to import
     from amortgap.solvers.kernels.working_set import Found, Problem, Signals, solve_rows
 
@@ -103,7 +149,7 @@ def _solve(
     exact = x.dtype if dtype == torch.float32 else dtype
     signals, weight, unit, size = in_units(given, x.to(exact), alpha)
     matrix, longest = given.rows(dtype).T, given.longest
-    coarse = given.coarse() if dtype == torch.float32 and N >= COMPRESSED and _half_width() else None
+    coarse = given.coarse() if dtype == torch.float32 and N >= COMPRESSED and half_width() else None
     gram = given.gram(dtype)
     kind = gram.G.dtype.type if gram.scale == 1 else np.float32
     problem = Problem(
@@ -140,11 +186,6 @@ def _solve(
     total = int(flops.sum()) + sum(screened) + gram.flops
     method, stop = each("working_set", n), stop_words(converged, steps >= limit)
     return Solution(codes, objective, gap, steps, converged, total, method, stop)
-
-
-def _half_width() -> bool:
-    """Whether this CPU multiplies 16-bit floats, at twice the speed of float32."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def _correlate(
