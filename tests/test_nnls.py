@@ -171,3 +171,29 @@ def test_large_supports_on_several_threads():
         torch.set_num_threads(before)
     gradient = ((x - codes @ D.T) @ D)[support]
     assert gradient.abs().max() < 1e-9  # the normal equations, of numbers around 400
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize("memory", [1, 20_000, 2**29])
+def test_one_gram_matrix_for_all_or_each_its_own_in_small_blocks(memory, nonnegative, monkeypatch):
+    D, x, support = problem(20, 30, 50)
+    support &= torch.rand(support.shape, generator=torch.Generator().manual_seed(1)) < 0.3
+    expected, _ = by_scipy(D, x, support, nonnegative)
+    monkeypatch.setattr(least_squares, "MEMORY", memory)
+    codes = refit(D, x, support, nonnegative=nonnegative)
+    torch.testing.assert_close(codes, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_wide_dictionaries_need_no_matrix_of_all_atoms():
+    # N^2 float64 numbers would take 80 GB
+    M, N, n = 16, 100_000, 30
+    g = torch.Generator().manual_seed(3)
+    D, x = torch.randn(M, N, generator=g), torch.randn(n, M, generator=g)
+    support = torch.zeros(n, N, dtype=torch.bool)
+    support.scatter_(1, torch.randint(N, (n, 5), generator=g), True)
+    codes = refit(D, x, support)
+    assert (codes[~support] == 0).all()
+    for i in (0, 29):
+        chosen = D[:, support[i]].double().numpy()
+        best = nnls(chosen, x[i].double().numpy())[1]
+        assert float(error(D, x, codes)[i]) == pytest.approx(best, rel=1e-5)

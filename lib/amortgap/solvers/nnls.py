@@ -21,6 +21,7 @@ from amortgap.solvers.prepared import Prepared, plain
 
 RIDGE = 1e-12  # on a unit diagonal; only matters when columns of the support are linearly dependent
 MAX_PIVOTS = 100
+MEMORY = 2**29  # bytes of working memory
 SLACK = 1e-10  # a gradient or code this small, relative to max |D'x|, is rounding
 
 
@@ -29,8 +30,9 @@ SLACK = 1e-10  # a gradient or code this small, relative to max |D'x|, is roundi
 def refit(D: Any, x: Any, support: Any, *, nonnegative: bool = True) -> Any:
     """Best codes (n, N) on each sample's own support (bool (n, N)), in float64 inside.
 
-    Raises ValueError for NaN or inf, and shapes that do not fit.
-    Memory: n k^2 float64 numbers, k the largest support. Raises RuntimeError if pivoting does not end.
+    D (M, N) may be prepared. Memory: a copy of the columns in use, the codes, and at most 512 MiB, or for one
+    sample with a support of k atoms 8 k (4k + M) bytes.
+    Raises ValueError for NaN or inf, and shapes that do not fit; RuntimeError if pivoting does not end.
     """
     matrix = as_tensor(plain(D), "the dictionary D").detach()  # of which a column may be zero here
     x = check_signals(matrix, x)
@@ -43,25 +45,64 @@ def fit_support(
     D: Tensor | Prepared, x: Tensor, support: Tensor, *, nonnegative: bool = True
 ) -> tuple[Tensor, int]:
     """As `refit`: the codes, and operations for all samples."""
-    n, N = support.shape
-    k = int(support.sum(1).max()) if n else 0
+    (n, N), M = support.shape, x.shape[1]
+    codes, flops = torch.zeros(n, N, dtype=x.dtype, device=x.device), 0
+    counts = support.sum(1)
+    k = int(counts.max()) if n else 0
     if k == 0:
-        return torch.zeros(n, N, dtype=x.dtype, device=x.device), 0
-    # indices of the support, padded with unused slots
-    slots = support.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :k]
-    used = support.gather(1, slots)
-    # unit columns inside, so that one tolerance serves columns of every length
-    D64 = plain(D).double()
-    norms = torch.linalg.vector_norm(D64, dim=0).clamp_min(torch.finfo(torch.float64).tiny)
-    unit = D64 / norms
-    gram = (unit.T @ unit)[slots[:, :, None], slots[:, None, :]]
-    rhs = (x.double() @ unit).gather(1, slots)
-    values, solved = _pivot(gram, rhs, used) if nonnegative else (_solve(gram, rhs, used), n)
-    values = values / norms[slots]
-    codes = torch.zeros(n, N, dtype=x.dtype, device=x.device).scatter_(1, slots, values.to(x.dtype))
-    # D'D, D'x, and for each small system a factorisation, two triangular solves and, with s >= 0, a gradient
-    each = k**3 // 3 + 2 * k * k + (2 * k * k if nonnegative else 0)
-    return codes, 2 * N * N * len(D64) + 2 * n * N * len(D64) + solved * each
+        return codes, 0
+    atoms = support.any(0).nonzero()[:, 0]
+    columns = plain(D).index_select(1, atoms).T.contiguous()
+    U = len(atoms)
+    # one Gram matrix of all columns in use costs U^2, those of each sample's n k^2
+    shared = n * k * k >= U * U and 8 * U * (U + M) <= MEMORY
+    frame = _Columns(columns, shared)
+    flops += 2 * U * U * M if shared else 0
+    size = max(1, MEMORY // (8 * k * (4 * k + (0 if shared else M))))
+    for rows in counts.argsort(stable=True).split(size):
+        k = max(1, int(counts[rows[-1]]))
+        slots, used = _slots(support[rows].index_select(1, atoms), k)
+        gram, rhs, norms = frame.systems(x[rows].double(), slots)
+        values, solved = _pivot(gram, rhs, used) if nonnegative else (_solve(gram, rhs, used), len(rows))
+        values = (values / norms).masked_fill(~used, 0).to(x.dtype)
+        codes.view(-1).scatter_add_(0, (rows[:, None] * N + atoms[slots]).flatten(), values.flatten())
+        # D'x and D'D, and for each small system a factorisation, two triangular solves and, with s >= 0, a gradient
+        each = k**3 // 3 + 2 * k * k + (2 * k * k if nonnegative else 0)
+        flops += solved * each + len(rows) * 2 * M * (U if shared else k * (k + 1))
+    return codes, flops
+
+
+def _slots(support: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Indices of each row's True, (n, k), and which of them are in use; the others are zero."""
+    row, column = support.nonzero(as_tuple=True)
+    place = support.cumsum(1)[row, column] - 1
+    slots = torch.zeros(len(support), k, dtype=torch.long, device=support.device)
+    used = torch.zeros_like(slots, dtype=torch.bool)
+    slots[row, place], used[row, place] = column, True
+    return slots, used
+
+
+class _Columns:
+    """Columns in use, (U, M); in float64 and of unit length where they are needed, so that one tolerance serves
+    columns of every length."""
+
+    def __init__(self, columns: Tensor, shared: bool) -> None:
+        self.columns = columns
+        self.norms = torch.cat(
+            [torch.linalg.vector_norm(part.double(), dim=1) for part in columns.split(512)]
+        )
+        self.norms.clamp_min_(torch.finfo(torch.float64).tiny)
+        self.unit = columns.double() / self.norms[:, None] if shared else None
+        self.gram = self.unit @ self.unit.T if self.unit is not None else None
+
+    def systems(self, x: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gram matrices (n, k, k), right-hand sides (n, k) and lengths (n, k) of the slots' columns."""
+        norms = self.norms[slots]
+        if self.unit is not None and self.gram is not None:
+            gram = self.gram[slots[:, :, None], slots[:, None, :]]
+            return gram, (x @ self.unit.T).gather(1, slots), norms
+        own = self.columns[slots].double().div_(norms[:, :, None])
+        return own @ own.mT, (own @ x[:, :, None])[:, :, 0], norms
 
 
 def _solve(gram: Tensor, rhs: Tensor, free: Tensor) -> Tensor:
