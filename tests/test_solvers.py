@@ -23,6 +23,7 @@ from amortgap.problem import SparseProblem
 from amortgap.solvers import PURSUITS, SOLVERS, Solution, basis_pursuit, pursue, solve
 from amortgap.solvers.fista import fista
 from amortgap.solvers.log_adam import START
+from amortgap.solvers.matching_pursuit import matching_pursuit
 
 # Linear convergence at the rate of the worst-conditioned support: tens of thousands of steps on half of the
 # cases below, so these are held to the same contract on the well-conditioned ones.
@@ -572,6 +573,73 @@ def test_every_pursuit_returns_at_most_k_and_an_honest_objective(name, case, non
 
 @both_signs
 @pytest.mark.parametrize("name", PURSUITS)
+def test_every_sample_has_its_own_k(name, nonnegative):
+    D, x = gaussian(8, 16, 12)
+    K = torch.arange(12) % 3 + 1
+    together = pursue(D, x, K, name, nonnegative)
+    for k in (1, 2, 3):
+        alone = pursue(D, x[k == K], k, name, nonnegative)
+        torch.testing.assert_close(together.codes[k == K], alone.codes, rtol=1e-9, atol=1e-9)
+        assert torch.equal(together.n_steps[k == K], alone.n_steps) or name == "iht"
+    assert isinstance(pursue(D.numpy(), x.numpy(), K.numpy(), name, nonnegative).codes, np.ndarray)
+
+
+@both_signs
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", PURSUITS)
+def test_a_pursuit_ends_at_the_first_code_whose_residual_is_short_enough(name, nonnegative, dtype):
+    D, x = (v.to(dtype) for v in gaussian(8, 16, 12))
+    if name == "iht":
+        with pytest.raises(ValueError, match="residual"):
+            pursue(D, x, 3, name, residual=0.5)
+        return
+    share = torch.linspace(0.2, 1.1, 12, dtype=dtype)  # at the last, nothing is taken
+    limit = share * x.norm(dim=1)
+    found = pursue(D, x, 4, name, nonnegative, residual=limit)
+    by_steps = [pursue(D, x, k, name, nonnegative) for k in (1, 2, 3, 4)]
+    lengths = torch.stack([x.double().norm(dim=1), *((2 * s.objective).sqrt() for s in by_steps)])
+    # the margin keeps ties of rounding out; none of the lengths lies in it
+    assert ((lengths / limit - 1).abs() > 1e-5).all()
+    first = torch.where(lengths <= limit, torch.arange(5)[:, None], 4).amin(0)
+    codes = torch.stack([torch.zeros_like(found.codes), *(s.codes for s in by_steps)])[
+        first, torch.arange(12)
+    ]
+    torch.testing.assert_close(found.codes, codes, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-9)
+    assert (found.codes[-1] == 0).all()
+    if name != "exhaustive":
+        assert ((found.stop == "residual reached") == (lengths <= limit).any(0).numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["omp", "batched_omp", "matching_pursuit", "gradient_pursuit"])
+def test_a_residual_alone_is_enough(name):
+    D, x = gaussian(8, 16, 12)
+    limit = 0.4 * x.norm(dim=1)
+    found = pursue(D, x, method=name, nonnegative=False, residual=limit)
+    reached = (2 * found.objective).sqrt() <= limit * (1 + 1e-9)
+    assert (reached.numpy() == (found.stop == "residual reached")).all()
+    assert reached.float().mean() > 0.5
+    if name.endswith("omp"):  # whose M atoms span the space
+        assert reached.all()
+
+
+@both_signs
+@pytest.mark.parametrize("name", ["auto", "omp", "batched_omp"])
+@pytest.mark.parametrize("apart", [1e-3, 6e-4, 1e-4, 1e-5, 1e-6])
+def test_float32_fits_as_well_as_float64_where_columns_are_coherent(name, apart, nonnegative):
+    g = torch.Generator().manual_seed(0)
+    first, away = torch.nn.functional.normalize(torch.randn(2, 24, 4, generator=g), dim=1)
+    # every column has a neighbour at a cosine of about 1 - apart
+    D = torch.nn.functional.normalize(torch.cat([first, first + (2 * apart) ** 0.5 * away], 1), dim=0)
+    # what the difference of neighbours explains, which nonnegative codes cannot use, and noise
+    x = (torch.rand(40, 4, generator=g) + 0.1) @ (first + away).T + 1e-3 * torch.randn(40, 24, generator=g)
+    single, double = (
+        pursue(D.to(t), x.to(t), 8, name, nonnegative).objective for t in (torch.float32, torch.float64)
+    )
+    assert (single <= 4 * double).all()  # twice the residual is four times its square
+
+
+@both_signs
+@pytest.mark.parametrize("name", PURSUITS)
 def test_a_pursuit_treats_samples_apart(name, nonnegative):
     D, x = gaussian(8, 16, 10)
     together = pursue(D, x, 3, name, nonnegative).codes
@@ -598,6 +666,19 @@ def test_orthonormal_atoms_are_all_recovered(name):
 
 @pytest.mark.parametrize("name", PURSUITS)
 def test_pursuits_refuse(name):
+    for K in (
+        torch.tensor([1, 0, 1]),
+        torch.tensor([1.5, 1, 1]),
+        torch.tensor([1, 1]),
+        torch.tensor([1, 1, 5]),
+    ):
+        with pytest.raises(ValueError, match=r"\bK\b"):
+            pursue(D0, X0[:3], K, name)
+    for residual in (0.0, -1.0, math.nan, torch.ones(2)):
+        with pytest.raises(ValueError, match="residual"):
+            pursue(D0, X0[:3], 1, name, residual=residual)
+    with pytest.raises(ValueError, match="K, the number of latents, or residual"):
+        pursue(D0, X0, method=name)
     for K in (0, 7, 2.5, 5):  # 5 columns of length 4 are dependent
         with pytest.raises(ValueError, match=r"\bK\b"):
             pursue(D0, X0, K, name)
@@ -612,6 +693,23 @@ def test_pursuits_of_nothing(name):
     assert pursue(D0, X0[:0], 2, name).codes.shape == (0, 6)
     assert (pursue(D0, torch.zeros(2, 4), 2, name).codes == 0).all()
     assert isinstance(pursue(D0.numpy(), X0.numpy(), 2, name).codes, np.ndarray)
+
+
+@both_signs
+def test_matching_pursuit_is_its_loop(nonnegative):
+    D, x = gaussian(8, 16, 30)
+    for target in x:
+        r, s = target.clone(), torch.zeros(16, dtype=x.dtype)
+        for _ in range(12):  # more than M: atoms are taken again
+            match = D.T @ r
+            i = int(match.argmax() if nonnegative else match.abs().argmax())
+            amount = match[i].clamp_min(0) if nonnegative else match[i]
+            s[i] += amount
+            r -= amount * D[:, i]
+        found = pursue(D, target[None], torch.tensor([8]), "matching_pursuit", nonnegative)
+        again = matching_pursuit(D, target[None], 12, nonnegative=nonnegative)
+        assert (found.codes != 0).sum() <= 8
+        torch.testing.assert_close(again.codes[0], s, rtol=1e-9, atol=1e-12)
 
 
 @both_signs

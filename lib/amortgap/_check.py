@@ -125,6 +125,33 @@ def check_sparsity(K: Any, N: int, M: int | None = None) -> int:
     return int(K)
 
 
+def check_sparsities(K: Any, x: Tensor, N: int, M: int) -> int | Tensor:
+    """K as `check_sparsity`, or for each of the samples x (n, M) its own as a tensor (n,), or ValueError."""
+    if not isinstance(K, np.ndarray | Tensor) or K.ndim == 0:
+        return check_sparsity(K, N, M)
+    many = as_tensor(K, "K").double()
+    if many.shape != (len(x),):
+        raise ValueError(f"K must be one number or one a sample, ({len(x)},), not {tuple(many.shape)}")
+    for worst in many[(many != many.round()) | (many < 1) | (many > min(M, N))][:1]:
+        check_sparsity(float(worst), N, M)
+    return many.long().to(x.device)
+
+
+def check_residual(residual: Any, x: Tensor) -> Tensor:
+    """Lengths (n,) in x's dtype from one number or one for each of the samples x (n, M), or ValueError."""
+    many = isinstance(residual, np.ndarray | Tensor) and residual.ndim > 0
+    length = (
+        as_tensor(residual, "residual").to(x) if many else torch.tensor(as_number(residual, "residual")).to(x)
+    )
+    if many and length.shape != (len(x),):
+        raise ValueError(
+            f"residual must be one number or one a sample, ({len(x)},), not {tuple(length.shape)}"
+        )
+    if not (length.isfinite() & (length > 0)).all():
+        raise ValueError("residual is a length ||x - D s||, finite and > 0, but one given is not")
+    return length.expand(len(x))
+
+
 def check_count(value: Any, name: str, least: int = 1) -> int:
     """`value` as an int of at least `least`, or ValueError."""
     number = as_number(value, name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from amortgap._check import as_tensor, check_signals, check_sparsity, check_tol, same_kind
+from amortgap._check import as_tensor, check_residual, check_signals, check_sparsities, check_tol, same_kind
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.as_given import check_alphas, check_l2, check_weights, solve_as_given
 from amortgap.solvers.batched import batched
@@ -128,16 +128,24 @@ def solve(
 
 @torch.no_grad()
 @same_kind
-def pursue(D: Any, x: Any, K: int, method: str = "auto", nonnegative: bool = True) -> Solution:
+def pursue(
+    D: Any, x: Any, K: Any = None, method: str = "auto", nonnegative: bool = True, *, residual: Any = None
+) -> Solution:
     """min_s ||x - D s||  with at most K non-zeros (s >= 0).  Arguments and errors as in `solve`.
 
-    method: a name in PURSUITS, or "auto", which is orthogonal matching pursuit in the form that suits the device.
+    K: one number, or one a sample, (n,); without it min(M, N).  residual: a sample is done as soon as
+    ||x - D s|| <= residual, one length or one a sample, (n,), such as .1 * x.norm(dim=1).  One of the two must be
+    given.  method: a name in PURSUITS, or "auto", which is orthogonal matching pursuit in the form that suits the
+    device.
     """
     given, x_ = prepare_for(D, x)
     M, N = given.shape
-    K = check_sparsity(K, N, M)
+    if K is None and residual is None:
+        raise ValueError("K, the number of latents, or residual, the length at which to stop, must be given")
+    K = check_sparsities(min(M, N) if K is None else K, x_, N, M)
+    length = None if residual is None else check_residual(residual, x_)
     pursuit = greedy(given, x_) if method == "auto" else _choose(PURSUITS, method, "pursuit")
-    return pursuit(given, x_, K, nonnegative=nonnegative)
+    return pursuit(given, x_, K, residual=length, nonnegative=nonnegative)
 
 
 def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:

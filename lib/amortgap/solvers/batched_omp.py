@@ -12,36 +12,47 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from amortgap.solvers._limits import Limits, limits, stop_words
 from amortgap.solvers._pivot import suits_chip, times
-from amortgap.solvers._solution import Solution, uncertified
-from amortgap.solvers.omp import stop_words
+from amortgap.solvers._solution import Solution, merge, uncertified
 from amortgap.solvers.prepared import Prepared, plain
 
 SMALL = 4096  # columns up to which inner products of atoms are looked up in D'D
 ON_CHIP = (
     8192  # columns up to which, on CUDA in float32 and for K <= 64, one program a sample takes all steps
 )
+SHARP = 1e-3  # Schur complement (of unit columns) below which float32 loses too many digits of the fit
 MEMORY = 4 * 2**30  # bytes of working memory
 
 
 def batched_omp(
-    D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True, memory: int = MEMORY
+    D: Tensor | Prepared,
+    x: Tensor,
+    K: int | Tensor,
+    *,
+    residual: float | Tensor | None = None,
+    nonnegative: bool = True,
+    memory: int = MEMORY,
 ) -> Solution:
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
-    As `omp`: a sample stops early when no atom improves its fit; n_steps counts the atoms taken. Samples are done
-    in blocks so that working memory stays below `memory` bytes, D'D (where it is made) and two copies of D beside.
+    As `omp`: a sample stops early when no atom improves its fit, or at its residual; n_steps counts the atoms
+    taken; float32 samples with nearly dependent atoms are done again in float64 (not those of the program on chip).
+    Samples are done in blocks so that working memory stays below `memory` bytes, D'D (where it is made) and two
+    copies of D beside.
     """
-    D = plain(D)
-    n, (M, N) = len(x), D.shape
+    D, end = plain(D), limits(x, K, residual)
+    n, (M, N), K = len(x), D.shape, end.most
     work = torch.promote_types(x.dtype, torch.float32)
     length = torch.linalg.vector_norm(D.to(work), dim=0)
     unit = D.to(work) / length
-    on_chip = N <= ON_CHIP and K <= 64 and suits_chip(unit)
+    same = residual is None and bool((end.K == K).all())
+    on_chip = same and N <= ON_CHIP and K <= 64 and suits_chip(unit)
     gram = unit.T @ unit if on_chip or N <= SMALL else None
     rows = unit.T.contiguous()
     codes = torch.zeros(n, N, dtype=x.dtype, device=x.device)
     steps = torch.zeros(n, dtype=torch.long, device=x.device)
+    schur = torch.ones(n, dtype=work, device=x.device)
     each = work.itemsize * (4 * N + 3 * K * K + 8 * K + 4 * M + (0 if gram is not None else K * M))
     for block in torch.arange(n, device=x.device).split(max(1, memory // each)):
         if on_chip and gram is not None:
@@ -50,14 +61,24 @@ def batched_omp(
             atom, s, steps[block] = pursue_on_chip(unit, rows, gram, x[block].to(work), K, nonnegative)
             codes[block] = codes[block].scatter_add(1, atom, (s / length[atom]).to(x.dtype))
             continue
-        found = _Pursuit(unit, rows, gram, x[block].to(work), K, nonnegative)
+        here = Limits(end.K[block], end.residual[block].to(work))
+        found = _Pursuit(unit, rows, gram, x[block].to(work), here, nonnegative)
         found.run()
         codes[block] = (found.dense() / length).to(x.dtype)
-        steps[block] = found.count
+        steps[block], schur[block] = found.count, found.schur
     flops = n * (K * 2 * M * N + sum(2 * k * M + 8 * k * k for k in range(1, K + 1)))
     flops += 2 * M * N * N if gram is not None else n * K * K * M
-    stop = stop_words(steps, K)
-    return uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="batched_omp")
+    near = end.near(x - codes @ D.T) if residual is not None else torch.zeros_like(steps, dtype=torch.bool)
+    stop = stop_words(steps, end, near)
+    solution = uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="batched_omp")
+    again = (schur < SHARP).nonzero().squeeze(1) if work == torch.float32 else steps[:0]
+    if len(again) == 0:
+        return solution
+    which = end.residual[again].double() if residual is not None else None
+    steps[again] = 0
+    double = D.double(), x[again].double(), end.K[again]
+    better = batched_omp(*double, residual=which, nonnegative=nonnegative, memory=memory)
+    return merge(solution, again, better)
 
 
 class _Pursuit:
@@ -68,14 +89,16 @@ class _Pursuit:
     """
 
     def __init__(
-        self, unit: Tensor, rows: Tensor, gram: Tensor | None, x: Tensor, K: int, nonnegative: bool
+        self, unit: Tensor, rows: Tensor, gram: Tensor | None, x: Tensor, end: Limits, nonnegative: bool
     ) -> None:
-        self.unit, self.rows, self.gram, self.x, self.K = unit, rows, gram, x, K
+        self.unit, self.rows, self.gram, self.x, self.end = unit, rows, gram, x, end
+        self.K = K = end.most
         self.nonnegative = nonnegative
         n, eps = len(x), torch.finfo(x.dtype).eps
         self.floor = 10 * eps * torch.linalg.vector_norm(x, dim=1)  # below, a match is rounding of x
         self.singular = 100 * eps
         self.r, self.count = x, torch.zeros(n, dtype=torch.long, device=x.device)
+        self.schur = x.new_ones(n)
         self.s, self.b = x.new_zeros(n, K), x.new_zeros(n, K)
         self.atom = torch.zeros(n, K, dtype=torch.long, device=x.device)
         self.active, self.barred = torch.zeros_like(self.s, dtype=torch.bool), torch.zeros_like(self.s).bool()
@@ -117,11 +140,12 @@ class _Pursuit:
             match.scatter_(1, self.atom[:, : k - 1], -torch.inf)
         best = match.max(1)
         slot, atom = self.count, best.indices
-        enters = (best.values > self.floor) & (self.count < self.K)
+        going = ~self.end.near(self.r)
+        enters = (best.values > self.floor) & (self.count < self.end.K) & going
         if self.dropped:
             left = (self.slots[:k] < self.count[:, None]) & ~self.active[:, :k] & ~self.barred[:, :k]
             wanted = torch.where(left, self._error(k), -torch.inf).max(1)
-            back = wanted.values > self.floor
+            back = (wanted.values > self.floor) & going
             slot = torch.where(back, wanted.indices, slot)
             atom = torch.where(back, self.atom.gather(1, wanted.indices[:, None])[:, 0], atom)
             new, enters = enters & ~back, enters | back
@@ -146,6 +170,7 @@ class _Pursuit:
         g = g * self.active[:, :k]
         u = times(H, g)
         schur = 1 - (g * u).sum(1)
+        self.schur = torch.where(enters, torch.minimum(self.schur, schur), self.schur)
         good = enters & (schur > self.singular)
         u = u - here.to(u)
         H += (good / schur.clamp_min(self.singular))[:, None, None] * (u[:, :, None] * u[:, None, :])

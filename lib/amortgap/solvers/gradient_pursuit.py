@@ -11,17 +11,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amortgap.solvers._limits import limits, stop_words
 from amortgap.solvers._solution import Solution, uncertified
-from amortgap.solvers.omp import stop_words
 from amortgap.solvers.prepared import Prepared, plain
 
 
-def gradient_pursuit(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+def gradient_pursuit(
+    D: Tensor | Prepared,
+    x: Tensor,
+    K: int | Tensor,
+    *,
+    residual: float | Tensor | None = None,
+    nonnegative: bool = True,
+) -> Solution:
     """Codes (n, N) with at most K non-zeros after at most K steps.  Atoms are compared by d_i.r / ||d_i||.
 
     n_steps counts the steps along a gradient that was not zero.
     """
-    D = plain(D)
+    D, end = plain(D), limits(x, K, residual)
     n, (M, N) = len(x), D.shape
     length = torch.linalg.vector_norm(D, dim=0)
     unit, rows = D / length, torch.arange(n, device=x.device)
@@ -29,14 +36,17 @@ def gradient_pursuit(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bo
     support = torch.zeros(n, N, dtype=torch.bool, device=x.device)
     tiny = torch.finfo(x.dtype).tiny
     steps, products = torch.zeros(n, dtype=torch.long, device=x.device), 0
-    for _ in range(K):
-        residual = x - codes @ unit.T
-        match = residual @ unit
+    near = end.near(x)
+    for step in range(end.most):
+        r = x - codes @ unit.T
+        near = end.near(r)
+        todo = ~near & (step < end.K)
+        match = r @ unit
         products += 2
         candidates = torch.where(support, -torch.inf, match if nonnegative else match.abs())
         best = candidates.max(1)
         support[rows, best.indices] |= best.values > 0
-        gradient = match * support
+        gradient = match * support * todo[:, None]
         if nonnegative:  # a code at zero cannot go down
             gradient = torch.where((codes > 0) | (gradient > 0), gradient, 0)
         moves = (gradient != 0).any(1)
@@ -45,11 +55,13 @@ def gradient_pursuit(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bo
             break
         image = gradient @ unit.T
         products += 1
-        step = (residual * image).sum(1) / image.square().sum(1).clamp_min(tiny)
+        size = (r * image).sum(1) / image.square().sum(1).clamp_min(tiny)
         if nonnegative:
             room = torch.where(gradient < 0, -codes / gradient.clamp_max(-tiny), torch.inf)
-            step = torch.minimum(step, room.amin(1))
-        codes = codes + step[:, None] * gradient
+            size = torch.minimum(size, room.amin(1))
+        codes = codes + size[:, None] * gradient
         codes = codes.clamp_min(0) if nonnegative else codes  # rounding of the shortened step
-    stop, flops = stop_words(steps, K), products * n * 2 * M * N
+    if residual is not None:
+        near, products = end.near(x - codes @ unit.T), products + 1
+    stop, flops = stop_words(steps, end, near), products * n * 2 * M * N
     return uncertified(D, x, codes / length, n_steps=steps, stop=stop, flops=flops, method="gradient_pursuit")

@@ -4,6 +4,10 @@
 
 Mallat & Zhang, IEEE Trans. Signal Process. 41 (1993), eq. 11. Nothing is refitted, so an atom may be taken
 twice. Greedy: it carries no certificate, so duality_gap is inf and converged False.
+
+With nonnegative codes, unit columns and x less the pre-bias this is the encoder of matching-pursuit SAEs (Costa et
+al., From Flat to Hierarchical, 2025, algorithm 1): K steps as there, or until the residual is short enough, as in
+SAELens, which also ends where an atom is taken a second time.
 """
 
 from __future__ import annotations
@@ -11,33 +15,45 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from amortgap.solvers._limits import limits, stop_words
 from amortgap.solvers._solution import Solution, uncertified
-from amortgap.solvers.omp import stop_words
 from amortgap.solvers.prepared import Prepared, plain
 
 
-def matching_pursuit(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+def matching_pursuit(
+    D: Tensor | Prepared,
+    x: Tensor,
+    K: int | Tensor,
+    *,
+    residual: float | Tensor | None = None,
+    nonnegative: bool = True,
+) -> Solution:
     """Codes (n, N) with at most K non-zeros after at most K steps, for any column lengths.
 
-    n_steps counts the atoms taken, repeated ones each time.
+    n_steps counts the atoms taken, repeated ones each time. Samples that are done cost nothing more.
     """
-    D = plain(D)
+    D, end = plain(D), limits(x, K, residual)
     n, (M, N) = len(x), D.shape
     length = torch.linalg.vector_norm(D, dim=0)
-    unit, rows = D / length, torch.arange(n, device=x.device)
-    residual, codes = x.clone(), torch.zeros(n, N, dtype=x.dtype, device=x.device)
-    steps, rounds = torch.zeros(n, dtype=torch.long, device=x.device), 0
-    for _ in range(K):
-        rounds += 1
-        match = residual @ unit
-        best = (match if nonnegative else match.abs()).argmax(1)
-        amount = match[rows, best]
-        if nonnegative:
-            amount = amount.clamp_min(0)
-        steps += amount != 0
-        if not (amount != 0).any():
+    unit = D / length
+    rows = unit.T.contiguous()
+    r, codes = x.clone(), torch.zeros(n, N, dtype=x.dtype, device=x.device)
+    near = end.near(r)
+    steps, products = torch.zeros(n, dtype=torch.long, device=x.device), 0
+    todo = (~near & (end.K > 0)).nonzero().squeeze(1)
+    for step in range(1, end.most + 1):
+        match = r[todo] @ unit
+        products += len(todo)
+        best = (match if nonnegative else match.abs()).max(1)
+        moves = best.values > 0
+        todo, best = todo[moves], best.indices[moves]
+        if len(todo) == 0:
             break
-        codes[rows, best] += amount / length[best]
-        residual -= amount[:, None] * unit.T[best]
-    stop, flops = stop_words(steps, K), rounds * n * 2 * M * N
+        amount = match[moves, best]
+        codes[todo, best] += amount / length[best]
+        r[todo] -= amount[:, None] * rows[best]
+        steps[todo] += 1
+        near = end.near(r)
+        todo = todo[(~near & (step < end.K))[todo]]
+    stop, flops = stop_words(steps, end, near), products * 2 * M * N
     return uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="matching_pursuit")

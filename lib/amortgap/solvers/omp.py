@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, each
+from amortgap.solvers._limits import Limits, limits, stop_words
+from amortgap.solvers._solution import Solution, each, merge
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
+from amortgap.solvers.batched_omp import SHARP, batched_omp
 from amortgap.solvers.prepared import Prepared, prepare
 
 
@@ -28,11 +30,20 @@ def refusal(x: Tensor, N: int) -> str | None:
     return kernel_refusal("omp", x, N, itemsize=x.dtype.itemsize, instead="batched_omp")
 
 
-def omp(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) -> Solution:
+def omp(
+    D: Tensor | Prepared,
+    x: Tensor,
+    K: int | Tensor,
+    *,
+    residual: float | Tensor | None = None,
+    nonnegative: bool = True,
+) -> Solution:
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
-    A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms. n_steps counts the
-    atoms taken. Memory: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
+    A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms, and where its
+    residual is no longer than `residual`. n_steps counts the atoms taken. float32 samples that meet an atom of
+    which less than SHARP (of its squared length) is new to the active ones are done again in float64.
+    Memory: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
     Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
     """
     refuse(refusal(x, D.shape[1]))
@@ -41,37 +52,45 @@ def omp(D: Tensor | Prepared, x: Tensor, K: int, *, nonnegative: bool = True) ->
     length = given.lengths.to(x.dtype)
     # below this an inner product with the residual is rounding of x
     floor = 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
-    return _one_by_one(D / length, length, x, K, floor, nonnegative)
-
-
-def stop_words(steps: Tensor, K: int) -> np.ndarray:
-    """Why each pursuit of at most K atoms ended after so many steps, (n,)."""
-    return np.where(steps.numpy(force=True) < K, "no atom improves the fit", "K atoms").astype(object)
+    end = limits(x, K, residual)
+    found, schur = _one_by_one(D / length, length, x, end, floor, nonnegative)
+    again = (schur < SHARP).nonzero().squeeze(1)
+    if x.dtype == torch.float64 or len(again) == 0:
+        return found
+    which = end.residual[again].double() if residual is not None else None
+    better = batched_omp(D.double(), x[again].double(), end.K[again], residual=which, nonnegative=nonnegative)
+    found.n_steps[again] = 0
+    return merge(found, again, better)
 
 
 def _one_by_one(
-    unit: Tensor, length: Tensor, x: Tensor, K: int, floor: Tensor, nonnegative: bool
-) -> Solution:
+    unit: Tensor, length: Tensor, x: Tensor, end: Limits, floor: Tensor, nonnegative: bool
+) -> tuple[Solution, Tensor]:
+    """The solution, and the smallest Schur complement each sample met."""
     # numba takes half a second to import
-    from amortgap.solvers.kernels.omp import Atoms, Found, pursue_rows
+    from amortgap.solvers.kernels.omp import Atoms, Ends, Found, pursue_rows
 
     n, (M, N) = len(x), unit.shape
     # numpy asks the system for large pages, which makes touching this memory several times cheaper
     codes = torch.from_numpy(np.zeros((n, N), x.numpy().dtype))
     steps, flops = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.long)
-    objective, signals = torch.zeros(n, dtype=torch.float64), x.contiguous().numpy()
+    objective, schur = torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
+    signals = x.contiguous().numpy()
     columns, gram = unit.T.contiguous().numpy(), (unit.T @ unit).numpy()
     singular = 100 * torch.finfo(x.dtype).eps
-    atoms = Atoms(columns, gram, length.numpy(), K, not nonnegative, singular)
+    atoms = Atoms(columns, gram, length.numpy(), end.most, not nonnegative, singular)
+    ends = Ends(end.K.contiguous(), end.residual.double() ** 2, floor)
     integer = np.zeros(1, np.int32 if x.dtype == torch.float32 else np.int64)
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
-            found = Found(*(part[rows].numpy() for part in (codes, objective, steps, flops)))
-            pursue_rows((x[rows] @ unit).numpy(), signals[rows], floor[rows].numpy(), integer, atoms, found)
+            found = Found(*(part[rows].numpy() for part in (codes, objective, steps, flops, schur)))
+            these = Ends(*(part[rows].numpy() for part in ends))
+            pursue_rows((x[rows] @ unit).numpy(), signals[rows], these, integer, atoms, found)
 
     share(n, work)
-    return Solution(
+    near = (end.residual > 0) & (2 * objective <= (1 + 1e-6) * end.residual.double() ** 2)
+    solution = Solution(
         codes,
         objective,
         duality_gap=torch.full((n,), torch.inf, dtype=torch.float64),
@@ -79,5 +98,6 @@ def _one_by_one(
         converged=torch.zeros(n, dtype=torch.bool),
         flops=int(flops.sum()) + 2 * n * M * N + 2 * M * N * N,
         method=each("omp", n),
-        stop=stop_words(steps, K),
+        stop=stop_words(steps, end, near),
     )
+    return solution, schur
