@@ -12,17 +12,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.optimize import nnls
 
 from amortgap._errors import Refused
 from amortgap.audit import Inputs, audit, from_model, from_path
+from amortgap.audit.agreement import jaccard, linear_r2, shaken
 from amortgap.audit.loss import model_loss
-from amortgap.audit.measure import _halves, _reconstructions
+from amortgap.audit.measure import SPLICED, _halves, reconstructions
+from amortgap.audit.ways import Ways
 from amortgap.cli import main
 from amortgap.cli.auditing import folder_name
 from amortgap.gap import on_same_decoder
 from amortgap.interop import SAE, read, write
 from amortgap.metrics import fvu, l0
-from amortgap.pages.audit import findings, render
+from amortgap.pages.audit import advice, findings, render
 from amortgap.problem import SparseProblem
 from amortgap.solvers import prepare
 from tiny_models import save_gpt2
@@ -46,9 +49,10 @@ def test_the_rows_are_those_of_gap(result):
     scored = _halves(DOCUMENTS, 600, 0)[1][:128].sort()[0]
     x, sae = P.x[scored], reading(P.D)
     expected = on_same_decoder(sae.D, x, sae.encode(x), result.scored.alpha)
-    assert list(rows) == list(expected)
+    assert set(rows) > set(expected)
     for method, codes in expected.items():
-        assert rows[method].fvu == pytest.approx(float(fvu(x, codes @ sae.D.T)), rel=1e-4)
+        # with more latents than dimensions the kernel takes nearly dependent columns for dependent
+        assert rows[method].fvu == pytest.approx(float(fvu(x, codes @ sae.D.T)), rel=1e-3)
         assert rows[method].l0 == pytest.approx(float(l0(codes)))
         assert rows[method].low <= rows[method].fvu <= rows[method].high
         assert rows[method].gain == pytest.approx(rows["encoder"].fvu - rows[method].fvu)
@@ -112,7 +116,7 @@ def test_no_gap_where_the_encoder_is_exact():
     clean = SparseProblem(N=16, M=16, K=3, n=400, dictionary=torch.eye(16))
     sae = replace(reading(clean.D, bias=0.0), architecture="topk", k=3)
     said = findings(audit(sae, Inputs(clean.x), tokens=128))
-    assert any("no gap to close" in sentence for sentence in said)
+    assert "Keep the encoder" in said[0]
 
 
 def test_the_same_seed_gives_the_same_numbers(result):
@@ -126,7 +130,7 @@ def test_the_page_stands_alone_and_escapes_names(result):
     assert "&lt;my&gt; SAE" in page
     assert "<my>" not in page
     assert not re.search(r'(src|href)="(?!#|data:|audit\.json)', page)
-    assert page.count('<svg role="img"') == 3
+    assert page.count('<svg role="img"') == 4
     for row in result.rows:
         assert f"{row.fvu:.4f}" in page
 
@@ -149,14 +153,126 @@ def test_the_loss_recovered_in_a_model(gpt2, tmp_path, monkeypatch):
     identity = torch.cat([torch.eye(16), -torch.eye(16)], 1)
     # split into positive and negative parts, nothing is lost, and OMP with M atoms finds as much
     sae = reading(identity, bias=0.0)
-    ways = partial(_reconstructions, sae, prepare(sae.D), 1e-3, 16, 1e-4)
-    loss = model_loss(given, ways)
+    ways = Ways(sae, prepare(sae.D), 1e-3, 16, 1e-4)
+    loss = model_loss(given, partial(reconstructions, sae, ways))
     assert loss.recovered["encoder"] == pytest.approx(1, abs=1e-3)
     assert loss.recovered["OMP"] == pytest.approx(1, abs=1e-3)
     assert loss.nats["encoder"] == pytest.approx(loss.nats["untouched"], abs=1e-5)
     assert loss.nats["mean"] != loss.nats["untouched"]
-    with pytest.raises(ValueError, match="no alpha gives the LASSO the encoder's mean L0 of 16"):
-        audit(reading(identity, bias=0.0), given, tokens=64)
+
+
+def test_what_a_dense_encoder_prevents_is_left_out_row_by_row():
+    result = audit(reading(P.D, bias=0.6), Inputs(P.x, DOCUMENTS), tokens=64)
+    assert result.l0 > 16
+    assert "on M = 16 dimensions" in result.missing["L1, L1 support and steps"]
+    own = {row.method for row in result.rows if row.decoder == "SAE"}
+    assert {"encoder", "own support", "pursuit among 2k"} <= own
+    assert not own & {"L1", "L1 support", "OMP", "OMP, own count", "1 step"}
+    page = render("dense", result)
+    assert "Rows left out" in page
+    assert "are more than M = 16" in page
+    assert "The objective" not in page
+
+
+def test_every_row_is_recomputed_by_scipy_and_numpy_alone():
+    """FVU, L0, cosine, norms and SAELens' explained variance of four rows, from the definitions."""
+    scored = _halves(DOCUMENTS, 600, 0)[1][:128].sort()[0]
+    x, D = P.x[scored].double().numpy(), P.D.double().numpy()
+    result = audit(
+        replace(reading(P.D, bias=0.0), architecture="topk", k=4), Inputs(P.x, DOCUMENTS), tokens=128
+    )
+    h = np.maximum(x @ D, 0)
+    h[h < np.sort(h, axis=1)[:, -4:-3]] = 0
+    codes = {"encoder": h, "own support": np.zeros_like(h), "pursuit among 2k": np.zeros_like(h)}
+    codes["OMP, own count"] = np.zeros_like(h)
+    for i, signal in enumerate(x):
+        own = np.flatnonzero(h[i])
+        codes["own support"][i, own] = nnls(D[:, own], signal)[0]
+        wide = np.argsort(-(signal @ D))[: 2 * len(own)]
+        for name, among in (("pursuit among 2k", wide), ("OMP, own count", np.arange(48))):
+            codes[name][i, among] = pursuit(D[:, among], signal, len(own))
+    rows = {row.method: row for row in result.rows if row.decoder == "SAE"}
+    power = ((x - x.mean(0)) ** 2).sum(1)
+    for name, s in codes.items():
+        x_hat, row = s @ D.T, rows[name]
+        error = ((x - x_hat) ** 2).sum(1)
+        norms = np.linalg.norm(x, axis=1), np.linalg.norm(x_hat, axis=1)
+        # float32 may decide otherwise between two latents that match a residual equally
+        assert row.fvu == pytest.approx(error.sum() / power.sum(), rel=5e-3), name
+        assert row.l0 == pytest.approx((s > 0).sum(1).mean(), rel=5e-3)
+        assert row.cosine == pytest.approx(((x * x_hat).sum(1) / norms[0] / norms[1]).mean(), rel=1e-3)
+        assert row.norm_ratio == pytest.approx((norms[1] / norms[0]).mean(), rel=1e-3)
+        assert row.explained == pytest.approx((1 - error / power).mean(), rel=1e-3)
+        assert row.l0_spread == pytest.approx((s > 0).sum(1).std(ddof=1), rel=1e-2, abs=1e-2)
+
+
+def pursuit(C, x, k):
+    """Nonnegative OMP with k atoms as it is written."""
+    support, s = [], np.zeros(C.shape[1])
+    for _ in range(3 * k):
+        match = C.T @ (x - C @ s)
+        match[support] = -np.inf
+        if len(support) == k or match.max() < 1e-5:
+            break
+        support.append(int(match.argmax()))
+        s = np.zeros(C.shape[1])
+        s[support] = nnls(C[:, support], x)[0]
+        support = [j for j in support if s[j] > 0]
+    return s
+
+
+def test_steps_are_ista_begun_at_the_encoders_code():
+    sae, x = reading(P.D), P.x[:64]
+    codes = sae.encode(x)
+    ways = {name: s for name, s, _ in Ways(sae, prepare(sae.D), 0.05, 3, 1e-4)(x, codes)}
+    rate = 1 / np.linalg.norm(P.D.double().numpy(), 2) ** 2
+    s = codes.double()
+    for step in range(1, 6):
+        s = (s - rate * ((s @ P.D.double().T - x) @ P.D.double() + 0.05)).clamp_min(0)
+        if step in (1, 5):
+            assert torch.allclose(ways[f"{step} step{'s' * (step > 1)}"].double(), s, atol=1e-5)
+    refitted = ways["5 steps, refitted"]
+    assert ((refitted > 0).sum(1) <= (codes > 0).sum(1)).all()
+    assert set(refitted[3].nonzero()[:, 0].tolist()) <= set(
+        s[3].topk(int((codes[3] > 0).sum())).indices.tolist()
+    )
+
+
+def test_agreement_of_codes():
+    a = torch.tensor([[1.0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
+    b = torch.tensor([[3.0, 0, 1, 0], [0, 0, 2, 0], [0, 0, 0, 0]])
+    assert jaccard(a, b) == pytest.approx((1 / 3 + 1 + 1) / 3)
+    draw = torch.Generator().manual_seed(0)
+    s = torch.randn(400, 20, generator=draw)
+    assert linear_r2(s, s @ torch.randn(20, 30, generator=draw)) > 0.999
+    assert linear_r2(s, torch.randn(400, 30, generator=draw)) < 0.05
+    z = torch.randn(5, 50, generator=draw)
+    assert torch.allclose((shaken(z, 0) - z).norm(dim=1), 0.01 * z.norm(dim=1))
+
+
+def test_which_code_and_what_loses_most(result):
+    for one in result.agreement:
+        assert 0 <= one.jaccard_chance < one.jaccard <= 1
+        assert one.r2_chance < one.r2
+    assert result.stability["encoder"] > 0.8
+    assert all(one["encoder"] >= one["pursuit"] for one in result.lost.tokens)
+    scored = _halves(DOCUMENTS, 600, 0)[1][:128].tolist()
+    assert {one["row"] for one in result.lost.tokens} <= set(scored)
+
+
+def test_the_advice_follows_from_the_rows(result):
+    def with_gains(**gains):
+        rows = [
+            replace(row, gain=gains.get(row.method.replace(" ", "_"), 0.0), gain_low=0.01, l0=1, seconds=1)
+            for row in result.rows
+        ]
+        return advice(replace(result, rows=rows))
+
+    assert "Keep the encoder" in with_gains(L1=-0.1)
+    said = with_gains(own_support=0.09, OMP=0.1)
+    assert said.startswith("Use own support: 90% of the largest gain, OMP's, at 1.0 times")
+    assert said.endswith("do not add ISTA steps, which leave more unexplained than the encoder.")
+    assert "do not add" not in with_gains(OMP=0.1, **{"1_step": 0.02})
 
 
 def test_the_command_with_files(tmp_path, capsys):
@@ -169,8 +285,8 @@ def test_the_command_with_files(tmp_path, capsys):
     assert "The encoder uses" in printed
     assert printed.strip().endswith("index.html")
     written = json.loads((out / "audit.json").read_text())
-    assert len(written["rows"]) == 10
-    assert written["scored"]["resampled"] == "tokens"
+    assert len(written["rows"]) == 23
+    assert written["scored"]["resampled"] == "blocks"
     assert "Audit of sae" in (out / "index.html").read_text()
 
 
@@ -186,7 +302,7 @@ def test_the_command_with_the_model_that_the_configuration_names(gpt2, tmp_path,
     written = json.loads(Path("audit_sae/audit.json").read_text())
     assert written["activations"]["layer"] == "blocks.1.hook_mlp_out"
     assert "In the model" in Path("audit_sae/index.html").read_text()
-    assert set(written["loss"]["recovered"]) == {"encoder", "own support", "L1", "L1 support", "OMP"}
+    assert set(written["loss"]["recovered"]) == set(SPLICED)
 
 
 def test_activation_files(tmp_path):

@@ -14,11 +14,12 @@ from scipy.optimize import nnls
 
 from amortgap import heads
 from amortgap.audit import Inputs
+from amortgap.audit.groups import groups
 from amortgap.cli import main
 from amortgap.improve import improve
 from amortgap.improve.baselines import longer, refitted
 from amortgap.improve.measure import _choose
-from amortgap.improve.splits import groups, split
+from amortgap.improve.splits import split
 from amortgap.interop import SAE, write
 from amortgap.pages.improve import render
 from amortgap.problem import SparseProblem

@@ -168,23 +168,26 @@ def on_same_decoder(
 
 
 def each_row(
-    D: Any, x: Tensor, codes: Tensor, alpha: float, k: int, *, tol: float = 1e-4
+    D: Any, x: Tensor, codes: Tensor, alpha: float | None, k: int | None, *, tol: float = 1e-4
 ) -> Iterator[tuple[str, Tensor, int]]:
     """The rows one after the other, each computed when it is asked for: name, codes (n, N), operations.
 
-    k: atoms of OMP. The operations of a row are its own: "encoder" has 0, because only who encoded knows, and
-    "L1 support" leaves out "L1", without which it cannot start.
+    k: atoms of OMP. With None for alpha the L1 rows are left out, with None for k OMP. The operations of a row are
+    its own: "encoder" has 0, because only who encoded knows, and "L1 support" leaves out "L1", without which it
+    cannot start.
     """
     D, x = prepare_for(D, x)
     if codes.shape != (len(x), D.shape[1]) or (codes < 0).any():
         raise ValueError(f"codes must be nonnegative with shape {(len(x), D.shape[1])}")
     yield "encoder", codes, 0
     yield "own support", refit(D, x, codes > 0), _least_squares(D, codes)
-    l1 = solve(D, x, alpha, tol=tol)
-    yield "L1", l1.codes, l1.flops
-    yield "L1 support", refit(D, x, l1.codes > 0), _least_squares(D, l1.codes)
-    greedy = pursue(D, x, k)
-    yield "OMP", greedy.codes, greedy.flops
+    if alpha is not None:
+        l1 = solve(D, x, alpha, tol=tol)
+        yield "L1", l1.codes, l1.flops
+        yield "L1 support", refit(D, x, l1.codes > 0), _least_squares(D, l1.codes)
+    if k is not None:
+        greedy = pursue(D, x, k)
+        yield "OMP", greedy.codes, greedy.flops
 
 
 def _least_squares(D: Prepared, codes: Tensor) -> int:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from amortgap._check import as_tensor
 from amortgap._largest import largest
+from amortgap.audit.agreement import agreements, jaccard, shaken
+from amortgap.audit.groups import groups
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
-from amortgap.audit.result import AuditResult, Row, Scored
-from amortgap.audit.rows import BATCH, coded, score
-from amortgap.gap import excess_objective
+from amortgap.audit.result import AuditResult, Lost, Scored
+from amortgap.audit.rows import BATCH, Decoder, Measured, measure, parts, to_rows
+from amortgap.audit.ways import OWN_COUNT, STEPS, Ways
+from amortgap.gap import each_row, excess_objective
 from amortgap.interop import SAE
 from amortgap.metrics import l0
 from amortgap.problem import unit_columns
@@ -23,6 +27,12 @@ from amortgap.solvers import Prepared, alpha_for, prepare, solve
 
 #: Tokens that set alpha; none of them is scored.
 CALIBRATION = 256
+#: ways whose codes are compared with the encoder's, and those that are tried in a language model
+COMPARED = ("L1", "OMP", OWN_COUNT, "pursuit among 4k")
+SPLICED = ("encoder", "own support", "L1", "L1 support", "OMP", "pursuit among 2k", "pursuit among 4k")
+#: ways that begin with the encoder's code, but are timed without it
+FROM_THE_CODE = {"own support", OWN_COUNT, *STEPS.values(), *(f"{name}, refitted" for name in STEPS.values())}
+SHOWN = 10  # tokens and latents that lose most
 
 
 def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, seed: int = 0) -> AuditResult:
@@ -30,10 +40,11 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
 
     Documents (tokens, where no documents are known) are split in two: alpha is set on one part so that the L1
     codes have the encoder's mean L0, and `tokens` of the other are coded and scored. Intervals are 95 % bootstrap
-    intervals over documents. FVU is measured in the SAE's own input space.
+    intervals over documents, or over blocks of 32 rows where fewer than twelve documents are known. FVU is measured
+    in the SAE's own input space. A row that cannot be computed is left out; `missing` says why.
 
     Raises ValueError for activations that do not fit the SAE, are too few or all the same, and for an encoder that
-    cannot be compared because it uses no latent or, on average, more than M.
+    uses no latent.
     """
     x = as_tensor(given.x, "the activations").float()
     if x.ndim != 2 or x.shape[1] != sae.M:
@@ -43,83 +54,153 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     if torch.equal(x, x[:1].expand_as(x)):
         raise ValueError("the activations are all the same, so there is no variance to explain")
     sae = sae.calibrated(x)
-    density = torch.stack([(sae.encode(sae.prepare(b)[0]) > 0).sum(0) for b in x.split(BATCH)]).sum(0) / len(
-        x
-    )
+    used = torch.stack([(sae.encode(sae.prepare(part)[0]) > 0).sum(0) for part in x.split(BATCH)]).sum(0)
+    density = used.double() / len(x)
     first, second = _halves(given.document, len(x), seed)
     first, second = first[:CALIBRATION], second[:tokens].sort()[0]
     z_first, z = sae.prepare(x[first])[0], sae.prepare(x[second])[0]
+    group, resampled = groups(given.document, len(x))
+    group = group[second].to(x.device)
+    codes, seconds = _timed(sae, z)
     sparsity = float(l0(sae.encode(z_first)))
-    if not 0 < sparsity <= min(sae.M, sae.N):
+    if not sparsity > 0:
         raise ValueError(
-            f"the encoder uses {sparsity:g} latents on average, which no LASSO solution on M = {sae.M} dimensions "
-            "can match; are these the activations the SAE was trained on?"
+            "the encoder uses 0 latents on average; are these the activations the SAE was trained on?"
         )
-    draw = torch.Generator().manual_seed(seed)
-    random = unit_columns(torch.randn(sae.M, sae.N, generator=draw)).to(x.device)
-    group = (second if given.document is None else given.document[second]).to(x.device)
-    began = time.perf_counter()
-    codes = sae.encode(z)
-    flops = sum(sae.kind.products(sae.M, sae.N, 0, int(sae.k or 0)))
-    seconds = (time.perf_counter() - began) / len(z)
-    # a zero decoder row decodes to nothing, and its codes are zero
-    codes = codes[:, sae.live]
-    rows: list[Row] = []
-    # a reading that nobody trained
-    untrained = largest(torch.relu((z - sae.b_dec) @ random), max(1, round(sparsity)))
-    for name, matrix, s in (("random", random, untrained), ("SAE", sae.D[:, sae.live], codes)):
-        D = prepare(matrix)
-        try:
-            alpha = alpha_for(D, z_first - sae.b_dec, l0=sparsity)
-        except ValueError as error:
-            raise ValueError(
-                f"no alpha gives the LASSO the encoder's mean L0 of {sparsity:g}: {error}"
-            ) from error
-        rows = score(name, D, z, sae.b_dec, s, alpha, group, tol, seed) + rows
-    rows = [replace(row, flops=flops, seconds=seconds) if row.method == "encoder" else row for row in rows]
-    excess = excess_objective(D, z - sae.b_dec, codes, alpha, tol=tol)
-    gap = solve(D, z - sae.b_dec, alpha, tol=tol).duality_gap
-    k = max(1, round(float(l0(codes))))
-    loss = (
-        model_loss(given, partial(_reconstructions, sae, D, alpha, k, tol))
-        if given.model is not None
-        else None
-    )
-    resampled = "tokens" if given.document is None else "documents"
+    missing: dict[str, str] = {}
+    D = prepare(sae.D[:, sae.live])
+    ways = _ways(sae, D, z_first - sae.b_dec, sparsity, max(1, round(float(l0(codes)))), tol, missing)
+    own = Decoder("SAE", D.D, sae.b_dec)
+    found = measure(own, ways, z, codes, (*COMPARED, "encoder"))
+    for name, one in found.items():
+        if name == "encoder" or name in FROM_THE_CODE:
+            one.seconds += len(z) * seconds
+    random = _random(sae, z_first, z, sparsity, tol, seed, missing)
+    rows = to_rows(own, found, z, group, seed) + to_rows(*random, z, group, seed)
+    compared = {name: one.codes for name, one in found.items() if one.codes is not None}
+    excess, worst = [], None
+    if ways.alpha is not None:
+        excess = excess_objective(D, z - sae.b_dec, codes, ways.alpha, tol=tol).cpu().tolist()
+        worst = float(solve(D, z - sae.b_dec, ways.alpha, tol=tol).duality_gap.max())
     return AuditResult(
-        sae={
-            "architecture": sae.architecture,
-            "M": sae.M,
-            "N": sae.N,
-            "k": sae.k,
-            "input normalisation": sae.normalise,
-            "decoder norms": [float(sae.norms.min()), float(sae.norms.max())],
-            **{
-                str(name): value
-                for name, value in sae.metadata.items()
-                if isinstance(value, str | int | float)
-            },
-        },
+        sae=_facts(sae),
         activations=given.about
         | {"n": len(x), "documents": None if given.document is None else len(given.document.unique())},
-        scored=Scored(len(z), resampled, len(group.unique()), alpha, float(gap.max()), tol),
+        scored=Scored(len(z), resampled, len(group.unique()), ways.alpha, worst, tol),
         l0=float(l0(codes)),
-        dead=float((density == 0).double().mean()),
-        density=density.double().cpu().tolist(),
-        excess=excess.cpu().tolist(),
+        dead=float((used == 0).double().mean()),
+        density=density.cpu().tolist(),
+        excess=excess,
         rows=rows,
-        loss=loss,
+        agreement=agreements(compared),
+        stability=_stability(sae, ways, z, compared, seed),
+        lost=_lost(found, second if given.row is None else given.row[second], z, sae.live),
+        missing=missing,
+        loss=model_loss(given, partial(reconstructions, sae, ways)) if given.model is not None else None,
         left_out=given.left_out,
     )
 
 
-def _reconstructions(sae: SAE, D: Prepared, alpha: float, k: int, tol: float, x: Tensor) -> dict[str, Tensor]:
-    """Each row's reconstruction of activations x (n, M)."""
+def _timed(sae: SAE, z: Tensor) -> tuple[Tensor, float]:
+    """The encoder's codes on the live latents, and its seconds a token."""
+    sae.encode(z[:8])
+    began = time.perf_counter()
+    codes = sae.encode(z)
+    if z.is_cuda:
+        torch.cuda.synchronize()
+    return codes[:, sae.live], (time.perf_counter() - began) / len(z)
+
+
+def _alpha(D: Prepared, x: Tensor, sparsity: float) -> float | str:
+    """alpha at which the LASSO has this mean L0, or why there is none."""
+    if sparsity > min(D.shape):
+        return f"no LASSO solution on M = {D.shape[0]} dimensions has the encoder's {sparsity:.0f} latents"
+    try:
+        return alpha_for(D, x, l0=sparsity)
+    except ValueError as error:
+        return f"no alpha gives the LASSO the encoder's mean L0 of {sparsity:g}: {error}"
+
+
+def _ways(
+    sae: SAE, D: Prepared, x: Tensor, sparsity: float, k: int, tol: float, missing: dict[str, str]
+) -> Ways:
+    """alpha comes from the calibration tokens x and their mean L0; k is that of the scored ones."""
+    alpha = _alpha(D, x, sparsity)
+    if isinstance(alpha, str):
+        missing["L1, L1 support and steps"] = alpha
+    if k > D.shape[0]:
+        missing["pursuits among all latents"] = (
+            f"{k} latents a token are more than M = {D.shape[0]}, and linearly dependent"
+        )
+    return Ways(sae, D, None if isinstance(alpha, str) else alpha, k if k <= D.shape[0] else None, tol)
+
+
+def _random(
+    sae: SAE, z_first: Tensor, z: Tensor, sparsity: float, tol: float, seed: int, missing: dict[str, str]
+) -> tuple[Decoder, dict[str, Measured]]:
+    """Unit columns that nobody trained, about the calibration tokens' mean."""
+    draw = torch.Generator().manual_seed(seed)
+    matrix = unit_columns(torch.randn(sae.M, sae.N, generator=draw)).to(z.device)
+    D, b = prepare(matrix), z_first.mean(0)
+    alpha, k = _alpha(D, z_first - b, sparsity), max(1, round(sparsity))
+    if isinstance(alpha, str):
+        missing["L1 on the random decoder"] = alpha
+    untrained = largest(torch.relu((z - b) @ matrix), min(k, sae.N))
+
+    def coding(z: Tensor, codes: Tensor) -> Iterator[tuple[str, Tensor, int]]:
+        alphas = None if isinstance(alpha, str) else alpha
+        yield from each_row(D, z - b, codes, alphas, k if k <= sae.M else None, tol=tol)
+
+    decoder = Decoder("random", matrix, b)
+    return decoder, measure(decoder, coding, z, untrained)
+
+
+def _facts(sae: SAE) -> dict[str, Any]:
+    facts = {"architecture": sae.architecture, "M": sae.M, "N": sae.N, "k": sae.k}
+    about = {str(name): value for name, value in sae.metadata.items() if isinstance(value, str | int | float)}
+    norms = [float(sae.norms.min()), float(sae.norms.max())]
+    return facts | {"input normalisation": sae.normalise, "decoder norms": norms} | about
+
+
+def _stability(sae: SAE, ways: Ways, z: Tensor, codes: dict[str, Tensor], seed: int) -> dict[str, float]:
+    """Way -> Jaccard of its supports before and after one per cent of noise."""
+    few = slice(0, min(len(z), 256))
+    moved = shaken(z[few], seed)
+    again = {name: s for name, s, _ in ways(moved, sae.encode(moved)[:, sae.live]) if name in codes}
+    return {name: jaccard(codes[name][few], s) for name, s in again.items()}
+
+
+def _lost(found: dict[str, Measured], row: Tensor, z: Tensor, live: Tensor) -> Lost | None:
+    first, other = found["encoder"], found.get(OWN_COUNT)
+    if other is None or first.codes is None or other.codes is None:
+        return None
+    scale = float((z - z.mean(0)).double().square().sum(1).mean())
+    worst = (first.error - other.error).topk(min(SHOWN, len(z))).indices.tolist()
+    tokens = [
+        {
+            "row": int(row[i]),
+            "encoder": float(first.error[i]) / scale,
+            "pursuit": float(other.error[i]) / scale,
+        }
+        for i in worst
+    ]
+    mine, theirs = (first.codes > 0).sum(0), (other.codes > 0).sum(0)
+    names = live.nonzero()[:, 0].to(mine.device)
+    most = (mine - theirs).abs().topk(min(SHOWN, len(mine))).indices.tolist()
+    latents = [{"latent": int(names[i]), "encoder": int(mine[i]), "pursuit": int(theirs[i])} for i in most]
+    beaten = float((other.error < first.error * (1 - 1e-6)).double().mean())
+    return Lost(tokens, latents, beaten)
+
+
+def reconstructions(sae: SAE, ways: Ways, x: Tensor) -> dict[str, Tensor]:
+    """Each of a few ways' reconstruction of activations x (n, M)."""
     z, undo = sae.prepare(x)
-    found: dict[str, Tensor] = {}
     codes = sae.encode(z)[:, sae.live]
-    for method, part, s, _, _ in coded(D, z - sae.b_dec, codes, alpha, tol, k, "model loss"):
-        found.setdefault(method, torch.zeros_like(z))[part] = s @ D.D.T + sae.b_dec
+    found: dict[str, Tensor] = {}
+    for rows in parts(codes):
+        for method, s, _ in ways(z[rows], codes[rows]):
+            if method in SPLICED:
+                found.setdefault(method, torch.zeros_like(z))[rows] = s @ ways.D.D.T + sae.b_dec
     return {method: undo(z_hat) for method, z_hat in found.items()}
 
 

@@ -23,10 +23,42 @@ class Row:
     gain: float
     gain_low: float
     gain_high: float
+    #: latents a token, mean and standard deviation
     l0: float
-    #: per token
+    l0_spread: float
+    #: mean cosine of reconstruction and activation, and mean ratio of their norms
+    cosine: float
+    norm_ratio: float
+    #: mean over tokens of 1 - |error|^2 / |activation - mean|^2, SAELens' explained_variance_legacy
+    explained: float
+    #: per token, those of the encoder included where the way begins with its code
     flops: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The encoder's codes and those of another way, and chance: with the other way's codes of other tokens."""
+
+    method: str
+    #: mean over tokens of the supports' intersection over their union
+    jaccard: float
+    jaccard_chance: float
+    #: of the other way's codes, predicted linearly from the encoder's on other tokens
+    r2: float
+    r2_chance: float
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Where the encoder loses most against the greedy code with as many latents."""
+
+    #: tokens: row of the file, squared error of the encoder and of the other code, relative to the mean variance
+    tokens: list[dict[str, float]]
+    #: latents: on how many scored tokens the encoder and the other code use it
+    latents: list[dict[str, int]]
+    #: share of tokens on which the other code, with no more latents, has the smaller error
+    beaten: float
 
 
 @dataclass(frozen=True)
@@ -37,9 +69,10 @@ class Scored:
     #: what the bootstrap draws, "documents" or "tokens", and how many of them there are
     resampled: str
     groups: int
-    alpha: float
+    #: None where no LASSO was solved
+    alpha: float | None
     #: largest relative duality gap of the LASSO's solutions, and the one asked for
-    worst_gap: float
+    worst_gap: float | None
     tol: float
 
 
@@ -68,9 +101,27 @@ class AuditResult:
     dead: float
     #: for each latent, the share of all tokens on which it is active
     density: list[float]
-    #: for each scored token, the objective of the encoder's code above the optimum, relative
+    #: for each scored token, the objective of the encoder's code above the optimum, relative; empty without a LASSO
     excess: list[float]
     rows: list[Row]
+    agreement: list[Agreement]
+    #: way -> Jaccard of its supports before and after noise of one per cent
+    stability: dict[str, float]
+    #: None where no greedy code was made
+    lost: Lost | None
+    #: rows that could not be computed, and why
+    missing: dict[str, str]
     loss: Loss | None
     #: rows of the activations' files that were not read, or not audited
     left_out: LeftOut | None = None
+
+    def _repr_html_(self) -> str:
+        """The rows, for Jupyter; `amortgap.pages.audit` makes the page."""
+        head = ("decoder", "codes", "FVU", "interval", "gain", "L0")
+        lines = "".join(
+            f"<tr><td>{row.decoder}</td><td>{row.method}</td><td>{row.fvu:.4f}</td>"
+            f"<td>{row.low:.4f} – {row.high:.4f}</td><td>{row.gain:+.4f}</td><td>{row.l0:.1f}</td></tr>"
+            for row in self.rows
+        )
+        top = "".join(f"<th>{name}</th>" for name in head)
+        return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"

@@ -18,6 +18,8 @@ import numpy as np
 
 from amortgap.solvers.kernels.rows import drop, grow, jit, subtract_rows, times
 
+FREE, ACTIVE, BARRED = 0, 1, 2  # what has become of a candidate; barred: it depends on the active ones
+
 
 class Columns(NamedTuple):
     """The dictionary: D' (N, M), unit rows, and its Gram matrix scale G (N, N)."""
@@ -29,7 +31,7 @@ class Columns(NamedTuple):
 
 class Work(NamedTuple):
     """Scratch for one token: the letters of the module's head; e (k,), c of the active; d, u, w; A, order (k,);
-    active (m,), which also bars candidates that depend on the active ones."""
+    state (m,)."""
 
     b: Any
     c: Any
@@ -42,7 +44,7 @@ class Work(NamedTuple):
     H: Any
     A: Any
     order: Any
-    active: Any
+    state: Any
 
 
 class Task(NamedTuple):
@@ -92,7 +94,7 @@ def _workspace(T: int, most: int, like: Any) -> Any:
         np.empty((most, T), dtype),
     )
     H, A, order = np.empty((most, most), dtype), np.empty(most, np.int64), np.arange(most)
-    return Work(b, c, s, e, d, u, w, R, H, A, order, np.zeros(T, np.bool_))
+    return Work(b, c, s, e, d, u, w, R, H, A, order, np.zeros(T, np.int8))
 
 
 @jit
@@ -112,7 +114,7 @@ def _enter(j: int, k: int, m: int, here: Any, columns: Any, singular: float, wor
     G, scale, f, i = columns.G, columns.scale, R.dtype.type, here[j]
     for t in range(m):
         R[k, t] = scale * f(G[i, here[t]])
-    work.active[j] = True
+    work.state[j] = BARRED
     for p in range(k):
         w[p] = R[k, A[p]]
     times(u, H, w, k)
@@ -122,6 +124,7 @@ def _enter(j: int, k: int, m: int, here: Any, columns: Any, singular: float, wor
     if schur <= singular:
         return k
     grow(H, u, schur, k)
+    work.state[j] = ACTIVE
     A[k], work.s[k], work.e[k] = j, 0, work.c[j]
     return k + 1
 
@@ -131,7 +134,10 @@ def _leave(p: int, k: int, m: int, work: Any) -> int:
     """The active candidate number p leaves; the last one takes its place. How many are left."""
     A, s, e, R = work.A, work.s, work.e, work.R
     drop(work.H, p, k)
-    work.active[A[p]] = False
+    work.state[A[p]] = FREE
+    for t in range(m):
+        if work.state[t] == BARRED:  # of fewer active ones it may be independent
+            work.state[t] = FREE
     A[p], s[p], e[p] = A[k - 1], s[k - 1], e[k - 1]
     for t in range(m):
         R[p, t] = R[k - 1, t]
@@ -183,7 +189,7 @@ def code_rows(
     """
     n, T = candidates.shape
     work = _workspace(T, task.limit.max() + 1, x)
-    b, c, s, d, A, active = work.b, work.c, work.s, work.d, work.A, work.active
+    b, c, s, d, A, state = work.b, work.c, work.s, work.d, work.A, work.state
     for row in range(n):
         m, here, k, xx = task.width[row], candidates[row], 0, 0.0
         _correlate(b, x[row], columns.rows, here, m)
@@ -191,7 +197,7 @@ def code_rows(
             xx += x[row, i] * x[row, i]
         floor = task.floor * np.sqrt(xx)
         for t in range(m):
-            active[t], c[t] = False, 0
+            state[t], c[t] = FREE, 0
         for j in range(task.start[row]):
             before, k = k, _enter(j, k, m, here, columns, task.singular, work)
             if k > before:
@@ -200,12 +206,14 @@ def code_rows(
         if k > 0:
             k = _fit(k, m, work)
             _residual(k, m, work)
-        for _ in range(2 * task.limit[row] + 2):  # more than limit only where candidates leave
+        for _ in range(
+            4 * task.limit[row] + m
+        ):  # more than limit only where candidates leave or are dependent
             if k >= task.limit[row]:
                 break
             j, top = -1, floor
             for t in range(task.reach[row]):
-                if not active[t] and c[t] > top:
+                if state[t] == FREE and c[t] > top:
                     j, top = t, c[t]
             if j < 0:
                 break
@@ -223,6 +231,6 @@ def code_rows(
             xx -= s[p] * b[A[p]]
         top = 0.0
         for t in range(m):
-            if not active[t] and c[t] > top:
+            if state[t] != ACTIVE and c[t] > top:
                 top = c[t]
         left[row] = top * top / xx if xx > 0 else 0.0

@@ -43,7 +43,7 @@ def propose(h: Tensor, codes: Tensor, ratio: float) -> Proposal:
     count = own.sum(1)
     width = (count * ratio).ceil().long().clamp_max(h.shape[1])
     T = max(1, int(width.max())) if len(h) else 1
-    candidates = _largest(torch.where(own, torch.finfo(h.dtype).max, h), T, T)
+    candidates = _largest(torch.where(own, h.amax() + 1, h) if len(h) else h, T, T)
     first = own.gather(1, candidates).to(torch.int8).argsort(dim=1, descending=True, stable=True)
     candidates = candidates.gather(1, first)
     return Proposal(candidates, codes.gather(1, candidates), count, width)

@@ -158,7 +158,7 @@ def _tableau(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tupl
         sweeps.exchange(torch.full_like(plan.start, place), enters)
         s[:, place] = torch.where(enters, proposal.amplitude[:, place].double(), 0.0)
     _fit(sweeps, s)
-    for _ in range(2 * int(plan.limit.max()) + 2):
+    for _ in range(4 * int(plan.limit.max()) + T):
         free = within & ~sweeps.active & (sweeps.diagonal > singular)
         best = torch.where(free, sweeps.sides[:, :, 0], -torch.inf).max(1)
         enters = (best.values > floor) & (sweeps.active.sum(1) < plan.limit)

@@ -39,7 +39,7 @@ def proposal_of(sae: SAE, z: Tensor, ratio: float) -> Proposal:
             return found._replace(amplitude=found.amplitude * scale)
         codes = sae.kind.select(h, amplitude, sae.k, sae.threshold)
         codes = codes if sae.rescaled else codes * sae.norms
-    found = propose(h.masked_fill(~live, torch.finfo(h.dtype).min), codes, ratio)
+    found = propose(torch.where(live, h, h.amin() - 1) if len(h) else h, codes, ratio)
     return found._replace(width=found.width.clamp_max(int(live.sum())))
 
 

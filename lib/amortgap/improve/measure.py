@@ -13,13 +13,14 @@ from torch import Tensor
 
 from amortgap._check import as_tensor
 from amortgap.audit import Inputs, Loss
+from amortgap.audit.groups import groups
 from amortgap.audit.loss import model_loss
 from amortgap.audit.rows import bootstrap, ends
 from amortgap.heads import HEADS, Improved, proposal_of
 from amortgap.heads.module import BLOCK
 from amortgap.improve.baselines import longer, refitted
 from amortgap.improve.result import ImproveResult, Way
-from amortgap.improve.splits import groups, split
+from amortgap.improve.splits import split
 from amortgap.interop import SAE
 
 #: (head, candidates for each latent of the encoder, options); adaptive gets the median of what is left as its gate

@@ -7,16 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-#: rows in a row that count as one unit where documents are unknown or fewer than FEWEST
-BLOCK, FEWEST = 32, 12
 PARTS = (0.5, 0.2, 0.3)  # training, validation, test
-
-
-def groups(document: Tensor | None, n: int) -> tuple[Tensor, str]:
-    """What the bootstrap draws, (n,), and its name: documents, or blocks of rows that stand together."""
-    if document is not None and len(document.unique()) >= FEWEST:
-        return document.cpu(), "documents"
-    return torch.arange(n) // BLOCK, "blocks"
 
 
 def split(group: Tensor, seed: int) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,22 @@ from amortgap.kit.svg import to_svg, use_style
 from amortgap.pages.frame import frame
 
 if TYPE_CHECKING:
-    from amortgap.audit import AuditResult, Row
+    from amortgap.audit import AuditResult, Loss, Row
 
 MEANING = {
     "encoder": "the codes as the SAE reads them off",
     "own support": "the encoder's choice of latents, amplitudes by nonnegative least squares",
     "L1": "the nonnegative LASSO, solved to a certified gap",
     "L1 support": "the LASSO's choice of latents, amplitudes by nonnegative least squares",
-    "OMP": "orthogonal matching pursuit, one latent after the other",
+    "OMP": "orthogonal matching pursuit among all latents, as many on every token as the encoder uses on average",
+    "OMP, own count": "the same with as many latents on each token as the encoder uses there",
+    "k steps": "so many steps of ISTA on the LASSO's objective, begun at the encoder's code",
+    "k steps, refitted": "the largest of these, as many as the encoder has, by nonnegative least squares",
+    "leave-one-out among 1.5k": "the encoder's 1.5k best latents fitted together; the least needed leave, k stay",
+    "pursuit among 2k": "orthogonal matching pursuit among the encoder's 2k best latents, k its count on the token",
 }
+#: share of the largest gain with which the fastest way is good enough
+ENOUGH = 0.75
 
 
 def render(name: str, result: AuditResult) -> str:
@@ -34,53 +42,84 @@ loses by reading the code off in one pass: the amortisation gap.</p>
 <p class="soft">Activations: {escape(of)}. Scored: {scored.tokens} tokens, none of which set a parameter.</p>
 <h2>What was found</h2>
 <ul>{"".join(f"<li>{escape(sentence)}</li>" for sentence in findings(result))}</ul>
-<h2>One decoder, five ways to code</h2>
-{_figure(_rungs(result), "rungs", "Unexplained variance by method, on the SAE's decoder and on a random one")}
+<h2>One decoder, many ways to code</h2>
+{_figure(_frontier(result), "frontier", "Gain over the encoder against time, by way of coding")}
 {_table(result)}
 <p class="soft">FVU: fraction of variance unexplained, with its 95 % interval over {scored.resampled}
-({scored.groups} of them). Gain: FVU of the encoder minus FVU of the row, paired token by token. FLOPs and
-seconds are per token; those of “L1 support” include the LASSO. The random decoder has as many unit columns and
-is read with the largest inner products, as many as the encoder uses: it shows what dimension and sparsity alone
-explain.</p>
+({scored.groups} of them). Gain: FVU of the encoder minus FVU of the row, paired token by token. L0: latents a
+token, ± their standard deviation. Norm: mean ratio of the norms of reconstruction and activation; below 1 it
+shrinks. Explained: SAELens' explained_variance_legacy, a mean over tokens; 1 − FVU is its explained_variance. FLOPs
+and time are in encoders, the encoder's own pass included where a way begins with it, the LASSO in “L1 support”. The
+random decoder has as many unit columns and is read with the largest inner products, as many as the encoder uses: it
+shows what dimension and sparsity alone explain.</p>
+{_missing(result)}
+{_figure(_rungs(result), "rungs", "Unexplained variance by method, on the SAE's decoder and on a random one")}
+{_which(result)}
+{_lost(result)}
 {_loss(result)}
-<h2>The objective, token by token</h2>
-{_figure(_excess(result), "excess", "Histogram over tokens of the encoder's objective above the optimum")}
+{_objective(result)}
 <h2>The latents</h2>
 {_figure(_density(result), "density", "Histogram over latents of the share of tokens on which they are active")}
 <h2>How it was done</h2>
-<p>The decoder's columns are scaled to norm one and the codes with them. α = {scored.alpha:.4g} of the objective
-½‖z − Ds‖² + α‖s‖₁, s ≥ 0, was set on other tokens than those scored, so that the LASSO uses as many latents as
-the encoder. The largest relative duality gap of its solutions is {scored.worst_gap:.1e} (asked for:
-{scored.tol:g}). Everything shown stands in <a href="audit.json">audit.json</a>.</p>"""
+<p>The decoder's columns are scaled to norm one and the codes with them. {_lasso(result)}Everything shown stands in
+<a href="audit.json">audit.json</a>.</p>"""
     facts = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in sae.items())
     return frame(f"Audit of {name}", "", body, f"<p>The SAE</p>\n<dl>{facts}</dl>")
 
 
+def advice(result: AuditResult) -> str:
+    """One sentence that follows from the rows on the SAE's decoder."""
+    own = {row.method: row for row in result.rows if row.decoder == "SAE"}
+    first, best = own["encoder"], max(own.values(), key=lambda row: row.gain)
+    if best.gain <= max(1e-4, 0.01 * first.fvu) or best.gain_low <= 0:
+        return "Keep the encoder: no other way of coding at this sparsity leaves reliably less unexplained."
+    fair = [row for row in own.values() if row.l0 <= 1.02 * first.l0 and row.gain >= ENOUGH * best.gain]
+    row = min(fair or [best], key=lambda row: row.seconds)
+    said = (
+        f"Use {row.method}: {row.gain / best.gain:.0%} of the largest gain, {best.method}'s, at "
+        f"{row.seconds / first.seconds:.1f} times the encoder's time"
+    )
+    refit = own["own support"]
+    if row.method != "own support" and refit.gain > 0:
+        said += f" (refitting the encoder's own latents gives {refit.gain / best.gain:.0%})"
+    steps = [row for name, row in own.items() if name.endswith(("step", "steps"))]
+    if steps and max(row.gain for row in steps) <= 0:
+        said += "; do not add ISTA steps, which leave more unexplained than the encoder"
+    return said + "."
+
+
 def findings(result: AuditResult) -> list[str]:
-    """What the numbers say, in sentences that hold whatever they are."""
+    """What the numbers say, in sentences that hold whatever they are; the first is the advice."""
     own = {row.method: row for row in result.rows if row.decoder == "SAE"}
     random = {row.method: row for row in result.rows if row.decoder == "random"}
     first = own["encoder"]
-    best = min(own.values(), key=lambda row: row.fvu)
-    amplitude, excess = own["own support"], np.array(result.excess)
-    said = [f"The encoder uses {result.l0:.1f} latents a token and leaves {first.fvu:.1%} unexplained."]
-    if best.gain <= max(1e-4, 0.01 * first.fvu) or best.gain_low <= 0:
-        said.append("No other way of coding at this sparsity leaves reliably less: here is no gap to close.")
-    else:
+    best = max(own.values(), key=lambda row: row.gain)
+    said = [
+        advice(result),
+        f"The encoder uses {result.l0:.1f} latents a token and leaves {first.fvu:.1%} unexplained.",
+    ]
+    if best.gain > max(1e-4, 0.01 * first.fvu) and best.gain_low > 0:
         said.append(
             f"{best.method} on the same decoder leaves {best.fvu:.1%}: what the encoder leaves falls by "
             f"{best.gain / first.fvu:.0%} (difference {best.gain:.4f}, {_ends(best)})."
         )
         said.append(
-            f"Of that, {amplitude.gain / best.gain:.0%} is won by refitting the amplitudes of the latents "
+            f"Of that, {own['own support'].gain / best.gain:.0%} is won by refitting the amplitudes of the latents "
             "that the encoder chose; the rest needs another choice of latents."
         )
     if result.left_out and (sentence := result.left_out.sentence()):
         said.append(sentence)
-    said.append(
-        f"The encoder's codes cost {np.median(excess):.1%} more than the optimum of the LASSO objective (median "
-        f"token, after the best rescaling); on one token in ten {np.quantile(excess, 0.9):.1%} or more."
-    )
+    if result.excess:
+        excess = np.array(result.excess)
+        said.append(
+            f"The encoder's codes cost {np.median(excess):.1%} more than the optimum of the LASSO objective "
+            f"(median token, after the best rescaling); on one token in ten {np.quantile(excess, 0.9):.1%} or more."
+        )
+    if result.lost:
+        said.append(
+            f"On {result.lost.beaten:.0%} of the tokens a greedy code with no more latents has the smaller error: "
+            "there the encoder's latents are not the best choice."
+        )
     said.append(f"{result.dead:.1%} of the latents are active on none of the tokens given.")
     rival = min(random.values(), key=lambda row: row.fvu)
     said.append(f"A random decoder of the same size, coded by {rival.method}, leaves {rival.fvu:.1%}.")
@@ -98,39 +137,145 @@ def _ends(row: Row) -> str:
     return f"95 % interval {row.gain_low:.4f} to {row.gain_high:.4f}"
 
 
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """An HTML table whose first columns hold words and the others numbers."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    kinds = [""] * words + [' class="n"'] * (len(head) - words)
+    lines = (
+        "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        for row in rows
+    )
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
 def _table(result: AuditResult) -> str:
-    head = ("decoder", "codes", "FVU", "interval", "L0", "gain", "FLOPs", "seconds")
-    lines = [
-        f'<tr><td>{row.decoder}</td><td title="{escape(MEANING[row.method])}">{row.method}</td>'
-        f'<td class="n">{row.fvu:.4f}</td><td class="n">{row.low:.4f} – {row.high:.4f}</td>'
-        f'<td class="n">{row.l0:.1f}</td><td class="n">{row.gain:+.4f}</td>'
-        f'<td class="n">{row.flops:.2e}</td><td class="n">{row.seconds:.1e}</td></tr>'
-        for row in result.rows
+    first = next(row for row in result.rows if (row.decoder, row.method) == ("SAE", "encoder"))
+    head = [
+        "decoder",
+        "codes",
+        "FVU",
+        "interval",
+        "gain",
+        "L0",
+        "cosine",
+        "norm",
+        "explained",
+        "FLOPs",
+        "time",
     ]
-    terms = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in MEANING.items())
+    rows = (
+        [
+            row.decoder,
+            row.method,
+            f"{row.fvu:.4f}",
+            f"{row.low:.4f} – {row.high:.4f}",
+            f"{row.gain:+.4f}",
+            f"{row.l0:.1f} ± {row.l0_spread:.1f}",
+            f"{row.cosine:.3f}",
+            f"{row.norm_ratio:.3f}",
+            f"{row.explained:.3f}",
+            _times(row.flops, first.flops, row),
+            _times(row.seconds, first.seconds, row),
+        ]
+        for row in result.rows
+    )
+    terms = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in MEANING.items())
+    return f"{grid(head, rows, 2)}\n<details><summary>what the rows are</summary><dl>{terms}</dl></details>"
+
+
+def _times(value: float, encoder: float, row: Row) -> str:
+    """In encoders; nobody's reading of the random decoder was timed."""
+    if (row.decoder, row.method) == ("random", "encoder") or encoder == 0:
+        return "–"
+    return f"{value / encoder:.2f}" if value < 100 * encoder else f"{value / encoder:.0f}"
+
+
+def _missing(result: AuditResult) -> str:
+    lines = "".join(f"<li>{escape(row)}: {escape(why)}.</li>" for row, why in result.missing.items())
+    return f'<p class="soft">Rows left out:</p><ul class="soft">{lines}</ul>' if lines else ""
+
+
+def _which(result: AuditResult) -> str:
+    """How far other codes agree with the encoder's."""
+    if not result.agreement:
+        return ""
+    head = ("codes", "same latents", "chance", "linear R²", "chance", "stable")
+    own = ["encoder", "1", "–", "1", "–", _stable(result, "encoder")]
+    others = []
+    for one in result.agreement:
+        values = (one.jaccard, one.jaccard_chance, one.r2, one.r2_chance)
+        others.append([one.method, *(f"{value:.2f}" for value in values), _stable(result, one.method)])
+    worst = result.scored.worst_gap
+    proof = (
+        f"The L1 code is the optimum of its objective (gap at most {worst:.0e}): where its latents are not the "
+        "encoder's, the optimum differs and no algorithm has failed. Greedy codes carry no such proof; what can be "
+        "said of them is on how many tokens they have the smaller error. "
+        if worst is not None
+        else ""
+    )
+    return f"""<h2>Which code?</h2>
+{grid(head, [own, *others])}
+<p class="soft">Same latents: mean over tokens of the two supports' intersection over their union (Jaccard), with
+the encoder. Linear R²: of these codes, predicted by ridge regression from the encoder's on tokens that the
+regression has not seen. Chance: with the codes of other tokens. Stable: Jaccard of a way's own supports before and
+after noise of 1 % of each activation's norm. {proof}</p>"""
+
+
+def _stable(result: AuditResult, method: str) -> str:
+    return f"{result.stability[method]:.2f}" if method in result.stability else "–"
+
+
+def _lost(result: AuditResult) -> str:
+    """The tokens and latents that lose most."""
+    if not result.lost:
+        return ""
+    tokens = [
+        [str(one["row"]), f"{one['encoder']:.2f}", f"{one['pursuit']:.2f}"] for one in result.lost.tokens
+    ]
+    latents = [[str(one[name]) for name in ("latent", "encoder", "pursuit")] for one in result.lost.latents]
+    return f"""<h2>What loses most</h2>
+<details><summary>tokens and latents on which the encoder and “OMP, own count” differ most</summary>
+{grid(("row", "error, encoder", "error, pursuit"), tokens, 0)}
+{grid(("latent", "tokens, encoder", "tokens, pursuit"), latents, 0)}
+<p>Errors are squared, in units of the mean variance; rows are those of the file.</p></details>"""
+
+
+def _objective(result: AuditResult) -> str:
+    if not result.excess:
+        return ""
+    alt = "Histogram over tokens of the encoder's objective above the optimum"
+    return f"<h2>The objective, token by token</h2>\n{_figure(_excess(result), 'excess', alt)}"
+
+
+def _lasso(result: AuditResult) -> str:
+    scored = result.scored
+    if scored.alpha is None or scored.worst_gap is None:
+        return ""
     return (
-        f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{name}</th>" for name in head)}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>\n"
-        f"<details><summary>what the rows are</summary><dl>{terms}</dl></details>"
+        f"α = {scored.alpha:.4g} of the objective ½‖z − Ds‖² + α‖s‖₁, s ≥ 0, was set on other tokens than those "
+        "scored, so that the LASSO uses as many latents as the encoder. The largest relative duality gap of its "
+        f"solutions is {scored.worst_gap:.1e} (asked for: {scored.tol:g}). "
     )
 
 
 def _loss(result: AuditResult) -> str:
     if not result.loss:
         return '<p class="soft">No model was given, so the loss it recovers was not measured.</p>'
-    nats, back = result.loss.nats, result.loss.recovered
-    lines = "".join(
-        f'<tr><td>{escape(name)}</td><td class="n">{value:.3f}</td>'
-        f'<td class="n">{f"{back[name]:.1%}" if name in back else "–"}</td></tr>'
-        for name, value in nats.items()
-    )
-    return (
-        "<h2>In the model</h2>\n<p>Next-token loss with the reconstruction in place of the activation, on "
-        f"{result.loss.tokens} tokens; recovered: 0 % for the mean activation, 100 % for the untouched "
-        "model.</p>\n"
-        "<table><thead><tr><th>activation</th><th>nats a token</th><th>recovered</th></tr></thead>"
-        f"<tbody>{lines}</tbody></table>"
-    )
+    return in_the_model(result.loss)
+
+
+def in_the_model(loss: Loss) -> str:
+    """The section on next-token loss."""
+    back = loss.recovered
+    rows = [
+        [name, f"{value:.3f}", f"{back[name]:.1%}" if name in back else "–"]
+        for name, value in loss.nats.items()
+    ]
+    return f"""<h2>In the model</h2>
+<p>Next-token loss with the reconstruction in place of the activation, on {loss.tokens} tokens; recovered: 0 % for
+the mean activation, 100 % for the untouched model.</p>
+{grid(("activation", "nats a token", "recovered"), rows)}"""
 
 
 def _figure(ax: Any, name: str, alt: str) -> str:
@@ -143,16 +288,42 @@ def _axes(height: float) -> Any:
     return Figure(figsize=(7, height)).add_subplot()
 
 
+def _frontier(result: AuditResult) -> Any:
+    ax = _axes(4.2)
+    own = [row for row in result.rows if row.decoder == "SAE"]
+    first = own[0]
+    groups = {
+        "the encoder's latents and next best": ("encoder", "own", "pursuit", "leave"),
+        "steps from the encoder's code": ("1 ", "2 ", "5 ", "10 "),
+        "solved among all latents": ("L1", "OMP"),
+    }
+    for marker, (label, names) in zip("os^", groups.items(), strict=True):
+        rows = [row for row in own if row.method.startswith(names)]
+        if not rows:
+            continue
+        at = [row.seconds / first.seconds for row in rows]
+        ends = np.array([[row.gain - row.gain_low, row.gain_high - row.gain] for row in rows]).clip(0).T
+        ax.errorbar(at, [row.gain for row in rows], yerr=ends, fmt=marker, label=label)
+        for x, row in zip(at, rows, strict=True):
+            if marker != "s":
+                ax.annotate(row.method, (x, row.gain), (5, -10), textcoords="offset points", fontsize=7)
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    ax.set(xscale="log", xlabel="measured time, in encoders", ylabel="FVU gained over the encoder")
+    ax.legend(fontsize=8)
+    return ax
+
+
 def _rungs(result: AuditResult) -> Any:
-    ax, methods = _axes(3.2), list(MEANING)
+    shared = [row.method for row in result.rows if row.decoder == "random"]
+    ax = _axes(1 + 0.45 * len(shared))
     for i, decoder in enumerate(("SAE", "random")):
-        rows = [row for row in result.rows if row.decoder == decoder]
-        at = [methods.index(row.method) + 0.15 * (2 * i - 1) for row in rows]
+        rows = [row for row in result.rows if row.decoder == decoder and row.method in shared]
+        at = [shared.index(row.method) + 0.15 * (2 * i - 1) for row in rows]
         ends = np.array([[row.fvu - row.low, row.high - row.fvu] for row in rows]).clip(0).T
         ax.errorbar(
             [row.fvu for row in rows], at, xerr=ends, fmt="os"[i], capsize=3, label=f"{decoder} decoder"
         )
-    ax.set_yticks(range(len(methods)), methods)
+    ax.set_yticks(range(len(shared)), shared)
     ax.invert_yaxis()
     ax.set_xlim(left=0)
     ax.set_xlabel("fraction of variance unexplained (lower is better)")

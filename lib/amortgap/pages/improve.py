@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from amortgap.kit.svg import to_svg, use_style
+from amortgap.pages.audit import grid, in_the_model
 from amortgap.pages.frame import frame
 
 if TYPE_CHECKING:
@@ -51,37 +52,22 @@ sae.decode(codes)</pre>
 
 
 def _table(ways: list[Way]) -> str:
-    head = "".join(
-        f"<th>{name}</th>" for name in ("codes", "FVU", "interval", "L0", "share", "cost", "FLOPs")
-    )
-    lines = "".join(
-        f'<tr><td>{escape(way.name)}</td><td class="n">{way.fvu:.4f}</td>'
-        f'<td class="n">{way.low:.4f} – {way.high:.4f}</td><td class="n">{way.l0:.1f}</td>'
-        f'<td class="n">{way.share:.0%} ({way.share_low:.0%} – {way.share_high:.0%})</td>'
-        f'<td class="n">{_number(way.cost)}</td><td class="n">{_number(way.flops)}</td></tr>'
-        for way in ways
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    head = ("codes", "FVU", "interval", "L0", "share", "cost", "FLOPs")
+    return grid(head, (cells(way) for way in ways))
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def cells(way: Way) -> list[str]:
+    """A way as a row of the table."""
+    share = f"{way.share:.0%} ({way.share_low:.0%} – {way.share_high:.0%})"
+    interval = f"{way.low:.4f} – {way.high:.4f}"
+    numbers = ["–" if value is None else f"{value:.2f}" for value in (way.cost, way.flops)]
+    return [way.name, f"{way.fvu:.4f}", interval, f"{way.l0:.1f}", share, *numbers]
 
 
 def _loss(result: ImproveResult) -> str:
     if not result.loss:
         return '<p class="soft">No model was given, so the loss that codes give back was not measured.</p>'
-    lines = "".join(
-        f'<tr><td>{escape(name)}</td><td class="n">{value:.3f}</td>'
-        f'<td class="n">{f"{result.loss.recovered[name]:.1%}" if name in result.loss.recovered else "–"}</td></tr>'
-        for name, value in result.loss.nats.items()
-    )
-    return (
-        f"<h2>In the model</h2>\n<p>Next-token loss on {result.loss.tokens} tokens with the reconstruction in "
-        "place of the activation; recovered: 0 % for the mean activation, 100 % for the untouched model.</p>\n"
-        "<table><thead><tr><th>activation</th><th>nats a token</th><th>recovered</th></tr></thead>"
-        f"<tbody>{lines}</tbody></table>"
-    )
+    return in_the_model(result.loss)
 
 
 def _figure(result: ImproveResult) -> Any:
