@@ -52,6 +52,8 @@ def align(table: str) -> str:
         text = cell.get_text(strip=True)
         if text in ABSENT:
             cell.string = MISSING
+        elif text in ("True", "False"):
+            cell.string = "yes" if text == "True" else "no"
         elif NUMBER.fullmatch(text):
             digits, power = shown(text)
             cell.string = digits
