@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab bench peers gpu proofs clean
+.PHONY: help report test lint lab bench peers gpu reference proofs clean
 
 help: ## this list
 	@echo "make TARGET:"
@@ -35,6 +35,9 @@ peers: $(READY) ## read SAEs made by SAELens, sparsify and dictionary_learning t
 
 gpu: $(READY) ## on a CUDA device, in 12 minutes: the GPU tests and timings, to reports/bench/gpu.md
 	@$(BIN)/python -m tests.benchmarks.gpu
+
+reference: $(READY) ## write the reference of all public functions beside the report of PROFILE, which then links it
+	@$(BIN)/pdoc -o reports/$(PROFILE)/reference amortgap '!amortgap\.(_|.*\._|cli|pages|runs).*'
 
 proofs: ## compile and check the Coq proofs (installs Coq where it may)
 	@$(MAKE) --no-print-directory -C proofs
