@@ -161,8 +161,10 @@ def _assemble(raw: Tensor, cut: corpora.Tokens, manifest: dict[str, Any]) -> Act
     keep, dropped = usable(torch.linalg.vector_norm(raw, dim=2, dtype=torch.float32))
     rows = {name: (keep & chosen[:, None]).nonzero() for name, chosen in corpora.split(cut).items()}
     x = {name: raw[where[:, 0], where[:, 1]].float() for name, where in rows.items()}
-    mean = x["train"].double().mean(0).float()
-    scale = ((x["train"] - mean).square().sum(1, dtype=torch.float64).mean() / raw.shape[2]).sqrt().item()
+    mean = x["train"].mean(0, dtype=torch.float64).float()
+    # in parts, as a second copy of all activations may not fit
+    power = [(part - mean).square().sum(1, dtype=torch.float64) for part in x["train"].split(2**16)]
+    scale = (torch.cat(power).mean() / raw.shape[2]).sqrt().item()
     splits = {
         name: Split(
             x[name].sub_(mean).div_(scale),

