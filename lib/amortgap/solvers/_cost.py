@@ -4,7 +4,7 @@
                    product, and in each round the rows of k atoms, which are read at the speed of memory
     by slots       in each round a screening product, and the gathered columns of k atoms times each other
 
-    full(n)  = [ 1.6 M N^2 ]  +  n (2 M N w + ROUNDS STREAM 2 (2k/3) N)
+    full(n)  = [ 1.3 M N^2 ]  +  n (2 M N w + ROUNDS STREAM 2 (2k/3) N)
     slots(n) = n ROUNDS (2 M N w + SMALL 2 M k^2 + CALL / GROUP)          w = 1/2 with 16-bit products, else 1
 
 k is the mean number of active atoms, two thirds of it on the way there. What both do alike, the exchanges with
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 ROUNDS = 6  # screenings until a gap of 1e-4 to 1e-6
 STREAM = 8  # an operation on a number read from beyond the caches, where a large product reads it once for hundreds
-SMALL = 2  # an operation of a product of some dozens of columns, their gathering included
-CONVERT = 1.6  # D'D in 16 bits and mirrored, in units of its product
+SMALL = 3  # an operation of a product of some dozens of columns, their gathering included
+CONVERT = 1.3  # D'D in 16 bits and mirrored, in units of its product
 CALL = 4e6  # a turn of a group of signals, in Python
 GROUP = 16
 

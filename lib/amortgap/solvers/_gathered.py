@@ -8,6 +8,7 @@ its c is taken in float64: so the dual point is feasible, and each turn is a ste
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,19 @@ def gathered(
     return Solution(codes, objective, gap, steps, converged, int(flops.sum()), each("working_set", n), stop)
 
 
+class _Room:
+    """Memory by name that is used again: touching new memory takes as long as some of the products."""
+
+    def __init__(self) -> None:
+        self._held: dict[Any, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        need, held = math.prod(shape), self._held.get((name, dtype))
+        if held is None or len(held) < need:
+            held = self._held[name, dtype] = torch.empty(need, dtype=dtype)
+        return held[:need].view(shape)
+
+
 class _Work:
     """The dictionary in the forms that a turn needs, and what all samples share."""
 
@@ -89,9 +103,10 @@ class _Work:
         """The slots of all samples of x (n, M), from the codes `start` (n, N), when they are done."""
         n, setting, signals = len(x), self.setting, x.numpy()
         slots, r = self._begin(x, start)
+        room = _Room()
         live = np.arange(n)
         for _ in range(ROUNDS):
-            bits, shift, error = self._screen(r[torch.from_numpy(live)])
+            bits, shift, error = self._screen(r[torch.from_numpy(live)], room)
             number = np.zeros(1, self.rows.numpy().dtype)
             real = number, number.view(np.int64 if self.dtype == torch.float64 else np.int32)
             self.kernel.choose(bits, shift, error, live, real, setting, slots)
@@ -99,7 +114,9 @@ class _Work:
             live = live[np.argsort(slots.total[live], kind="stable")]
             for part in np.split(live, range(GROUP, len(live), GROUP)):
                 atoms = torch.from_numpy(slots.atom[part, : max(1, slots.total[part].max())])
-                columns = self.exact[atoms]
+                size = (*atoms.shape, setting.M)
+                columns = room.take("columns", size, self.exact.dtype)
+                torch.index_select(self.exact, 0, atoms.flatten(), out=columns.view(-1, setting.M))
                 self.kernel.prove(columns.numpy(), signals[part], part, self.kind, setting, slots)
                 goes_on = ~(slots.gap[part] <= 0.99 * setting.tol)
                 goes_on &= (slots.chances[part] > 0) & (slots.pivots[part] > 0)
@@ -108,7 +125,8 @@ class _Work:
                 if not goes_on.all():
                     part, columns = part[goes_on], columns[torch.from_numpy(goes_on)]
                 own = columns.to(self.dtype)
-                gram = own @ own.mT
+                gram = room.take("gram", (*own.shape[:2], own.shape[1]), self.dtype)
+                torch.bmm(own, own.mT, out=gram)
                 slots.flops[part] += 2 * gram.shape[1] ** 2 * setting.M
                 rest = np.empty((len(part), setting.M), self.rows.numpy().dtype)
                 self.kernel.advance(columns.numpy(), signals[part], gram.numpy(), part, setting, slots, rest)
@@ -143,7 +161,7 @@ class _Work:
         )  # fmt: skip
         return slots, r
 
-    def _screen(self, r: Tensor) -> tuple[np.ndarray, int, np.ndarray]:
+    def _screen(self, r: Tensor, room: _Room) -> tuple[np.ndarray, int, np.ndarray]:
         """r D as integers that are ordered as it is where it is positive, their shift, and a bound on its error.
 
         |fl(r d) - r d| <= (M + 4) eps |r| |d| in the working precision, with the rounding of r to it. With d' and
@@ -158,9 +176,9 @@ class _Work:
             off = torch.linalg.vector_norm(r - short.float(), dim=1)
             coarse = 1.001 * (lengths * blur + off * (self.longest + blur))
             if coarse.median() < 0.3 * self.setting.alpha:
-                bits = (short @ columns.T).view(torch.int16).numpy()
-                return bits, 16, (error + coarse).numpy()
-        product = r @ self.rows.T
+                product = torch.mm(short, columns.T, out=room.take("c", (len(r), len(columns)), short.dtype))
+                return product.view(torch.int16).numpy(), 16, (error + coarse).numpy()
+        product = torch.mm(r, self.rows.T, out=room.take("c", (len(r), len(self.rows)), r.dtype))
         integer = torch.int64 if self.dtype == torch.float64 else torch.int32
         return product.view(integer).numpy(), 0, error.numpy()
 

@@ -246,6 +246,9 @@ def _bytes(value: Any) -> int:
 
 def _gram(rows: Tensor, longest: float, short: bool) -> Gram:
     """rows rows', short: in integers of 16 bits."""
+    # numba takes half a second to import
+    from amortgap.solvers.kernels.symmetric import place
+
     N, M = rows.shape
     scale = 1.001 * longest**2 / 32767 if short else 1.0
     gram, scaled = np.empty((N, N), np.int16 if short else rows.numpy().dtype), (rows / scale).T
@@ -256,9 +259,7 @@ def _gram(rows: Tensor, longest: float, short: bool) -> Gram:
             first, size = block.start, block.stop - block.start
             part = room[: size * (N - first)].view(size, N - first)
             torch.mm(rows[block], scaled[:, first:], out=part)
-            gram[block, first:] = (part.round_() if short else part).numpy()
-            for other in range(first, N, BLOCK):  # in pieces that fit the caches
-                gram[other : other + BLOCK, block] = gram[block, other : other + BLOCK].T
+            place(part.numpy(), gram, first, short)
 
     share(N, work, block=BLOCK, fewest=BLOCK)
     # the blocks of the upper triangle
