@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from amortgap._check import as_number, as_tensor, check_alpha
-from amortgap.solvers._solution import REACHED, ROUNDING, Solution, proof
+from amortgap.solvers._solution import REACHED, ROUNDING, Solution, as_returned, proof
 from amortgap.solvers.prepared import Prepared, prepare
 
 MEMORY = 4 * 2**30  # bytes that D~ may take
@@ -49,7 +49,8 @@ def solve_as_given(
     work = torch.float64 if asked else torch.promote_types(given.D.dtype, x.dtype)
     work = torch.promote_types(work, torch.float32)
     if not asked and x.dtype == work:
-        return _in_range(solver(given.to(work), x, alpha, init=init, **options))
+        found = solver(given.to(work), x, alpha, init=init, **options)
+        return _in_range(as_returned(given, x, check_alpha(alpha), found, tol))
     scale = torch.ones((), dtype=work, device=x.device)
     problem, signals, level = given.to(work), x.to(work), alpha
     if isinstance(alpha, Tensor):

@@ -45,12 +45,15 @@ def lasso_cvxpy(
     for i, target.value in enumerate(targets):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "may be inaccurate": the gap below says how accurate
-            problem.solve(
-                cp.CLARABEL,
-                tol_gap_abs=accuracy * 1e-2,
-                tol_gap_rel=accuracy,
-                tol_feas=accuracy,
-            )
+            try:
+                problem.solve(
+                    cp.CLARABEL,
+                    tol_gap_abs=accuracy * 1e-2,
+                    tol_gap_rel=accuracy,
+                    tol_feas=accuracy,
+                )
+            except cp.SolverError:  # numerical trouble: zeros, whose gap says so
+                continue
         codes[i] = 0 if code.value is None else code.value
         steps[i] = problem.solver_stats.num_iters or 0
         at_limit[i] = problem.status == cp.USER_LIMIT

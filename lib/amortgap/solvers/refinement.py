@@ -51,6 +51,8 @@ def refine(
         code = np.zeros(len(start), start.dtype)
         code[A] = (s * LONG(unit)).astype(np.float64)
         returned = torch.from_numpy(code).to(x.dtype).double().numpy() / unit
+        if not np.isfinite(returned).all():
+            continue
         primal = _primal(matrix, target, A, returned[A].astype(LONG), level)
         kept.append(
             (
@@ -67,7 +69,7 @@ def refine(
     stop[~(gaps <= tol).numpy()] = ROUNDING
     settled = torch.tensor(rows, dtype=torch.long)
     return settled, Solution(
-        torch.from_numpy(np.array(found).reshape(len(kept), -1)).to(x.dtype),
+        torch.from_numpy(np.array(found).reshape(len(kept), codes.shape[1])).to(x.dtype),
         torch.tensor(objective, dtype=torch.float64),
         gaps,
         torch.tensor(counted, dtype=torch.long),
@@ -81,7 +83,7 @@ def refine(
 def _optimum(
     D: np.ndarray, x: np.ndarray, alpha: float, A: np.ndarray, signs: np.ndarray, nonnegative: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Support, its coefficients and the residual in longdouble, refinements and operations."""
+    """Support, its coefficients and the residual in longdouble, refinements and operations; zeros if no end."""
     # a tenth of a second to import
     from scipy.linalg import qr, solve_triangular
 
@@ -110,9 +112,9 @@ def _optimum(
         c[A] = 0
         worst = int(np.argmax(c if nonnegative else np.abs(c)))
         if not (c[worst] if nonnegative else abs(c[worst])) > alpha * (1 + 1e-12):
-            break
+            return A, s, r, steps, flops
         A, g = np.append(A, worst), np.append(g, np.sign(c[worst]))
-    return A, s, r, steps, flops
+    return A[:0], np.zeros(0, LONG), x, steps, flops
 
 
 def _primal(D: np.ndarray, x: np.ndarray, A: np.ndarray, s: np.ndarray, alpha: float) -> LONG:
