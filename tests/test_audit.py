@@ -302,6 +302,8 @@ def test_the_command_with_the_model_that_the_configuration_names(gpt2, tmp_path,
     written = json.loads(Path("audit_sae/audit.json").read_text())
     assert written["activations"]["layer"] == "blocks.1.hook_mlp_out"
     assert "In the model" in Path("audit_sae/index.html").read_text()
+    # one position in each window of 128, and no massive activation in a model of random weights
+    assert written["left_out"]["found"]["position 0"] == written["left_out"]["rows"] // 128
     assert set(written["loss"]["recovered"]) == set(SPLICED)
 
 

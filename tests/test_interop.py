@@ -228,6 +228,7 @@ def test_normalisations_are_undone():
         sae = make("standard", normalise=name).calibrated(x)
         z, undo = sae.prepare(x)
         torch.testing.assert_close(undo(z), x, rtol=1e-4, atol=1e-4)
+        assert not sae.prepare(torch.zeros(1, M))[0].any()
         if name == "expected_average_only_in":
             with pytest.raises(ValueError, match="calibrate it"):
                 make("standard", normalise=name).prepare(x)

@@ -132,9 +132,10 @@ def from_model(
     lm = load(model, device)
     acts = activations(lm, layer, corpus, n_tokens, context, seed)
     about = {"model": model, "layer": layer, "corpus": corpus, "tokens": n_tokens}
-    first, massive = acts.manifest["dropped"].values()
     x, document = _all_of(acts)
-    left_out = LeftOut(len(x) + first + massive, len(x) + first + massive, {FIRST: first, MASSIVE: massive})
+    dropped = dict(zip((FIRST, MASSIVE), acts.manifest["dropped"].values(), strict=True))
+    n = len(x) + sum(dropped.values())
+    left_out = LeftOut(n, n, {reason: count for reason, count in dropped.items() if count})
     return Inputs(x, document, about, lm, layer, acts.windows, left_out=left_out)
 
 

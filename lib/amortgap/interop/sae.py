@@ -174,7 +174,9 @@ class SAE:
             return (x - mean) / (std + eps), lambda z: z * std + mean
         scale: Any = self.input_scale
         if self.normalise == "constant_norm_rescale":
-            scale = self.M**0.5 / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+            norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+            # zero stays zero
+            scale = self.M**0.5 / torch.where(norms > 0, norms, 1)
         if scale is None:
             raise ValueError("the scale of this SAE's input is not known; calibrate it on activations")
         return x * scale, lambda z: z / scale
