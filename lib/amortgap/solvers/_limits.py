@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amortgap.solvers._solution import each
+
 
 class Limits(NamedTuple):
     """K (n,): at most so many atoms.  residual (n,): done where ||x - D s|| is no more, in x's dtype."""
@@ -34,6 +36,7 @@ def limits(x: Tensor, K: int | Tensor, residual: float | Tensor | None) -> Limit
 
 def stop_words(steps: Tensor, end: Limits, near: Tensor) -> np.ndarray:
     """Why each pursuit ended after so many steps, (n,).  near: whose residual is short enough."""
-    words = np.where((steps < end.K).numpy(force=True), "no atom improves the fit", "K atoms").astype(object)
+    words = each("K atoms", len(steps))
+    words[(steps < end.K).numpy(force=True)] = "no atom improves the fit"
     words[near.numpy(force=True)] = "residual reached"
     return words

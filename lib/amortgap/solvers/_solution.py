@@ -207,8 +207,8 @@ def as_returned(given: Prepared, x: Tensor, alpha: float, found: Solution, tol: 
     _, level, unit, size = in_units(given, x[:0], alpha)
     spread = found.objective / size / size * (given.longest / level) ** 2
     large = 2e-10 / torch.finfo(x.dtype).eps ** 2, 0.5 * (0.01 * tol / (eps * (M + 8))) ** 2
-    kernels = torch.from_numpy(np.isin(found.method, KERNELS)).to(x.device)
-    rows = (kernels & ~(spread <= min(large))).nonzero().squeeze(1)
+    rows = (~(spread <= min(large))).nonzero().squeeze(1)
+    rows = rows[torch.from_numpy(np.isin(found.method[rows.numpy(force=True)], KERNELS)).to(x.device)]
     if len(rows) == 0:
         return found
     signals = x[rows].double() / size
