@@ -505,6 +505,22 @@ def test_solving_in_many_threads_leaves_torch_its_threads():
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("name", ["fista", "ista", "lca", "coordinate_descent"])
+@pytest.mark.parametrize("wide", [True, False])
+def test_steps_have_the_same_bits_on_any_number_of_threads(name, wide):
+    # more samples than a thread takes, and products that a library would share among threads
+    D, x = gaussian(24 if wide else 200, 60, 2100)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(solve(D, x, 0.3, name, max_steps=30))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0].codes, other.codes) for other in found[1:])
+    assert all(torch.equal(found[0].n_steps, other.n_steps) for other in found[1:])
+
+
 def test_numbers_are_read_one_by_one_where_their_sum_says_nothing():
     most = torch.finfo(torch.float32).max
     assert as_tensor(torch.tensor([most, most]), "x").isfinite().all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,9 +10,11 @@ from torch import Tensor
 
 from amortgap.objectives import duality_gap, measure
 from amortgap.solvers._solution import Solution, certify
+from amortgap.solvers._threads import share
 from amortgap.solvers.prepared import Prepared
 
 CHECK_EVERY = 10  # steps between two looks at the duality gap, which costs about two steps
+SAMPLES = 1024  # that a thread takes at a time
 PATIENCE = 500  # steps without progress that every sample may take
 
 State = tuple[Tensor, ...]  # each (n, ...), one row a sample; the first holds the codes
@@ -53,34 +55,28 @@ def iterate(
 
     begin(x, codes) makes the state of the samples that are not done at their start; step advances it, one
     sample apart from the other, so that finished ones can be dropped from the batch.
+
+    On a CPU, threads share blocks of samples, which do not depend on the number of threads: nor do the codes.
     """
     dtype = working_dtype(x, tol)
     D_, x_ = given.D.to(dtype), x.to(dtype)
-    M, N = given.shape
-    codes = torch.zeros(len(x), N, dtype=dtype, device=x.device) if init is None else init.to(dtype).clone()
-    n_steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    active = (~(duality_gap(D_, x_, codes, alpha, nonnegative) <= tol)).nonzero().squeeze(1)
-    target = x_[active]
-    state = begin(target, codes[active])
-    best = torch.full((3, len(active)), torch.inf, dtype=dtype, device=x.device)
-    # the first gap and the certificate for all samples, the start for those that go on
-    flops = costs.shared + 10 * M * N * len(x) + costs.start * len(active)
-    for k in range(1, max_steps + 1):
-        if len(active) == 0:
-            break
-        state = step(state)
-        flops += len(active) * costs.step
-        if k % CHECK_EVERY == 0 or k == max_steps:
-            flops += len(active) * 4 * M * N
-            primal, gap = measure(D_, target, state[0], alpha, nonnegative)
-            best, going = _progress(best, primal, gap, tol, k)
-            keep = ~(gap <= tol) & going
-            done = active[~keep]
-            codes[done], n_steps[done] = state[0][~keep], k
-            if len(done):
-                active, target, state = active[keep], target[keep], tuple(part[keep] for part in state)
-                best = best[:, keep]
-    codes[active], n_steps[active] = state[0], max_steps
+    n, N = len(x), D_.shape[1]
+    codes = torch.zeros(n, N, dtype=dtype, device=x.device) if init is None else init.to(dtype).clone()
+    n_steps = torch.zeros(n, dtype=torch.long, device=x.device)
+    spent: list[int] = []
+
+    def work(blocks: Iterator[slice]) -> None:
+        for rows in blocks:
+            first = codes[rows]
+            codes[rows], n_steps[rows], cost = _descend(
+                D_, x_[rows], first, alpha, begin, step, nonnegative, tol, max_steps, costs
+            )
+            spent.append(cost)
+
+    if x.device.type == "cpu":
+        share(n, work, SAMPLES, SAMPLES)
+    else:
+        work(iter([slice(0, n)]))
     return certify(
         given,
         x,
@@ -90,9 +86,49 @@ def iterate(
         tol=tol,
         n_steps=n_steps,
         at_limit=n_steps >= max_steps,
-        flops=flops,
+        flops=costs.shared + sum(spent),
         method=method,
     )
+
+
+def _descend(
+    D: Tensor,
+    x: Tensor,
+    codes: Tensor,
+    alpha: float,
+    begin: Callable[[Tensor, Tensor], State],
+    step: Callable[[State], State],
+    nonnegative: bool,
+    tol: float,
+    max_steps: int,
+    costs: Costs,
+) -> tuple[Tensor, Tensor, int]:
+    """Codes (n, N) of the samples x (n, M), steps (n,), and operations, with the certificate's."""
+    M, N = D.shape
+    codes, n_steps = codes.clone(), torch.zeros(len(x), dtype=torch.long, device=x.device)
+    active = (~(duality_gap(D, x, codes, alpha, nonnegative) <= tol)).nonzero().squeeze(1)
+    target = x[active]
+    state = begin(target, codes[active])
+    best = torch.full((3, len(active)), torch.inf, dtype=x.dtype, device=x.device)
+    # the first gap and the certificate for all samples, the start for those that go on
+    flops = 10 * M * N * len(x) + costs.start * len(active)
+    for k in range(1, max_steps + 1):
+        if len(active) == 0:
+            break
+        state = step(state)
+        flops += len(active) * costs.step
+        if k % CHECK_EVERY == 0 or k == max_steps:
+            flops += len(active) * 4 * M * N
+            primal, gap = measure(D, target, state[0], alpha, nonnegative)
+            best, going = _progress(best, primal, gap, tol, k)
+            keep = ~(gap <= tol) & going
+            done = active[~keep]
+            codes[done], n_steps[done] = state[0][~keep], k
+            if len(done):
+                active, target, state = active[keep], target[keep], tuple(part[keep] for part in state)
+                best = best[:, keep]
+    codes[active], n_steps[active] = state[0], max_steps
+    return codes, n_steps, flops
 
 
 def _progress(best: Tensor, primal: Tensor, gap: Tensor, tol: float, k: int) -> tuple[Tensor, Tensor]:

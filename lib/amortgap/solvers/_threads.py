@@ -6,11 +6,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 BLOCK = 512  # samples a thread takes at a time
 FEWEST = 64  # samples for which it is worth to wake another thread
+
+Value = TypeVar("Value")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
@@ -30,6 +33,12 @@ def share(n: int, work: Callable[[Iterator[slice]], None], block: int = BLOCK, f
         return work(blocks)
     for job in [_pool(threads).submit(work, blocks) for _ in range(wanted)]:
         job.result()
+
+
+def alone(make: Callable[[], Value]) -> Value:
+    """make() where torch uses one thread, so that its bits do not depend on how many there are."""
+    threads = torch.get_num_threads()
+    return make() if threads == 1 else _pool(threads).submit(make).result()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._solution import Solution, unit_free
+from amortgap.solvers._threads import alone
 from amortgap.solvers.prepared import Prepared, prepare
 
 
@@ -30,7 +31,7 @@ def coordinate_descent(
     given = prepare(D)
     D_ = given.D.to(working_dtype(x, tol))
     M, N = given.shape
-    gram = D_.T @ D_
+    gram = alone(lambda: D_.T @ D_)
 
     def step(state: State) -> State:
         s, c = state[0].clone(), state[1].clone()

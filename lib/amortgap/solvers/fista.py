@@ -15,6 +15,7 @@ from torch import Tensor
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers._solution import Solution, unit_free
+from amortgap.solvers._threads import alone
 from amortgap.solvers.prepared import Prepared, prepare
 
 
@@ -32,11 +33,13 @@ def fista(
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
     init (n, N): starting codes (default 0).  A sample that is not done after max_steps has converged=False.
+    On a CPU, codes have the same bits on any number of threads. A sample alone and in a batch is not summed in the
+    same order: its steps differ by rounding, and its two objectives by at most tol.
     """
     given = prepare(D)
     D_ = given.D.to(working_dtype(x, tol))
     M, N = D.shape
-    gram = D_.T @ D_ if N <= 2 * M else None  # N^2 against 2 M N multiplications a step
+    gram = alone(lambda: D_.T @ D_) if N <= 2 * M else None  # N^2 against 2 M N multiplications a step
     eta = 1 / given.eigenvalue.to(D_.dtype)
 
     def begin(target: Tensor, s: Tensor) -> State:
@@ -67,7 +70,8 @@ def fista(
         init=init,
         max_steps=max_steps,
         costs=Costs(
-            shared=2 * M * N * N if gram is not None else 0,
+            # D'D, and D D' or D'D for its eigenvalue
+            shared=(2 * M * N * N if gram is not None else 0) + 2 * M * N * min(M, N),
             start=2 * M * N,
             step=2 * N * N if gram is not None else 4 * M * N,
         ),

@@ -45,6 +45,6 @@ def ista(
         tol=tol,
         init=init,
         max_steps=max_steps,
-        costs=Costs(shared=0, start=0, step=4 * M * N),
+        costs=Costs(shared=2 * M * N * min(M, N), start=0, step=4 * M * N),
         method="ista",
     )

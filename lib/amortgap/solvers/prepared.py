@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from amortgap._check import check_dictionary, check_signals
-from amortgap.solvers._threads import BLOCK, share
+from amortgap.solvers._threads import BLOCK, alone, share
 
 MEMORY = 2 * 2**30  # bytes kept beside D
 COMPRESSED = 2048  # columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
@@ -128,7 +128,7 @@ class Prepared:
             D = self.D.double()
             if D.is_cuda:
                 return trace_bound(D @ D.T)
-            return torch.linalg.eigvalsh(D @ D.T if D.shape[0] <= D.shape[1] else D.T @ D)[-1]
+            return alone(lambda: torch.linalg.eigvalsh(D @ D.T if D.shape[0] <= D.shape[1] else D.T @ D)[-1])
 
         return self.keep("eigenvalue", make)
 
