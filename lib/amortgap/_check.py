@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -158,11 +158,25 @@ def check_residual(residual: Any, x: Tensor) -> Tensor:
 
 
 def check_count(value: Any, name: str, least: int = 1) -> int:
-    """`value` as an int of at least `least`, or ValueError."""
+    """`value` as an int of at least `least` and below 2^31, or ValueError."""
     number = as_number(value, name)
-    if not number.is_integer() or number < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {number:g}")
+    if not number.is_integer() or not least <= number < 2**31:
+        raise ValueError(f"{name} must be at least {least}, below 2^31 and whole, not {number:g}")
     return int(number)
+
+
+def generator(seed: Any) -> torch.Generator:
+    """A generator on the CPU that begins at `seed`, a whole number; ValueError for anything else."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not abs(int(seed)) < 2**63:
+        raise ValueError(f"seed must be a whole number of at most 63 bits, not {seed!r}")
+    return torch.Generator().manual_seed(int(seed))
+
+
+def check_choice(value: Any, name: str, known: Iterable[str]) -> str:
+    """`value` where it is one of the names `known`, or ValueError."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"unknown {name} {value!r}; choose one of {sorted(known)}")
+    return value
 
 
 def check_device(device: str | torch.device) -> torch.device:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from amortgap._check import check_choice, check_count
 from amortgap.encoders import ENCODERS, Encoder
 
 
@@ -30,13 +31,27 @@ def encode(name: str, M: int, N: int, *, hidden: int | Sequence[int] = 0, steps:
     2MN for one linear map; one product a layer for an mlp (hidden: its width or widths); 2MN and `steps` products
     2N^2 for lista; `steps` products 2MN for matching_pursuit. Raises ValueError for an unknown encoder.
     """
-    return sum(_kind(name).products(M, N, hidden, steps))
+    return sum(_products(name, M, N, hidden, steps)[2])
 
 
 def _kind(name: str) -> type[Encoder]:
-    if name not in ENCODERS:
-        raise ValueError(f"no counting rule for encoder {name!r}; use one of {', '.join(ENCODERS)}")
-    return ENCODERS[name]
+    return ENCODERS[check_choice(name, "encoder", ENCODERS)]
+
+
+def _products(
+    name: str, M: int, N: int, hidden: int | Sequence[int], steps: int
+) -> tuple[type[Encoder], tuple[int, int], list[int]]:
+    """The encoder, (M, N) and the operations of its products, all sizes checked."""
+    kind, M, N = _kind(name), check_count(M, "M"), check_count(N, "N")
+    widths = [check_count(width, "hidden", least=0) for width in _widths(hidden)]
+    given = widths if isinstance(hidden, list | tuple) else widths[0]
+    return kind, (M, N), list(kind.products(M, N, given, check_count(steps, "steps")))
+
+
+def _widths(hidden: int | Sequence[int]) -> Sequence[int]:
+    if isinstance(hidden, list | tuple) and not hidden:
+        raise ValueError("hidden must be a width or a sequence of widths, not empty")
+    return hidden if isinstance(hidden, list | tuple) else [hidden]  # type: ignore[list-item]
 
 
 def training_step(
@@ -56,8 +71,7 @@ def training_step(
     dictionary (2MN). Gated decodes a second time through its frozen decoder (4MN). The weights of
     matching_pursuit are the dictionary, so they need no product where it is given.
     """
-    kind = _kind(name)
-    first, *others = kind.products(M, N, hidden, steps)
+    kind, (M, N), (first, *others) = _products(name, M, N, hidden, steps)
     forward = first + sum(others)
     weights = forward if kind.own_weights or learned else 0
     backward = weights + sum(others) + (first if pre_bias else 0)
@@ -67,18 +81,18 @@ def training_step(
 
 def supervised_step(name: str, M: int, N: int, *, hidden: int | Sequence[int] = 0, steps: int = 3) -> int:
     """Operations of one training step for one sample when codes are the target: no decoder takes part."""
-    first, *others = _kind(name).products(M, N, hidden, steps)
+    _, _, (first, *others) = _products(name, M, N, hidden, steps)
     return 2 * (first + sum(others)) + sum(others)
 
 
 def log_adam(M: int, N: int, n_steps: int) -> int:
     """Operations of the paper's inference-time optimisation for one sample: 4MN a step."""
-    return 4 * M * N * n_steps
+    return 4 * check_count(M, "M") * check_count(N, "N") * check_count(n_steps, "n_steps")
 
 
 def sparse_coding_step(M: int, N: int) -> int:
     """Operations of one joint Adam step on log-codes and dictionary for one sample: 6MN."""
-    return 6 * M * N
+    return 6 * check_count(M, "M") * check_count(N, "N")
 
 
 class paper:

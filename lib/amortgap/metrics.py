@@ -6,13 +6,15 @@ arrays go in; scores come out as float64 tensors on the CPU, 0-d for a single mo
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_count
+from amortgap._check import as_number, as_tensor, check_count, generator
 from amortgap.problem import SparseProblem, unit_columns
 
 #: A latent with less variance than this correlates with nothing (the paper's rule). Where no code exceeds 1, in
@@ -88,9 +90,11 @@ def dictionary_cosine(D: Any, D_hat: Any) -> Tensor:
 
 def chance_mcc(s: Any, s_hat: Any, draws: int = 20, seed: int = 0) -> Tensor:
     """Expected MCC of codes that are independent of s: s_hat with its samples shuffled, mean over `draws`."""
-    check_count(draws, "draws")
+    draws = check_count(draws, "draws")
     s_hat = as_tensor(s_hat, "s_hat")
-    g = torch.Generator().manual_seed(seed)
+    if s_hat.ndim < 2:
+        raise ValueError(f"s_hat must have shape (..., n, N), not {tuple(s_hat.shape)}")
+    g = generator(seed)
     orders = [torch.randperm(s_hat.shape[-2], generator=g).to(s_hat.device) for _ in range(draws)]
     return torch.stack([mcc(s, s_hat[..., order, :]) for order in orders]).mean(0)
 
@@ -102,17 +106,26 @@ def chance_dictionary_mcc(
 
     Raises ValueError unless M is at least 2, for correlations, and the others are at least 1.
     """
-    check_count(M, "M", least=2)
-    for value, name in ((N, "N"), (N if N_hat is None else N_hat, "N_hat"), (draws, "draws")):
-        check_count(value, name)
-    g = torch.Generator().manual_seed(seed)
+    M, N, draws = check_count(M, "M", least=2), check_count(N, "N"), check_count(draws, "draws")
+    N_hat = N if N_hat is None else check_count(N_hat, "N_hat")
+    g = generator(seed)
     D = torch.randn(draws, M, N, generator=g, dtype=torch.float64)
-    D_hat = torch.randn(draws, M, N if N_hat is None else N_hat, generator=g, dtype=torch.float64)
+    D_hat = torch.randn(draws, M, N_hat, generator=g, dtype=torch.float64)
     return dictionary_mcc(D, D_hat).mean()
 
 
 def chance_corrected(score: Any, chance: Any) -> Any:
-    """(m - c) / (1 - c): 0 at the chance level c, 1 for a perfect score."""
+    """(m - c) / (1 - c): 0 at the chance level c, 1 for a perfect score.
+
+    Both are numbers, arrays or tensors. Raises ValueError for anything else, for NaN and inf, and for c = 1.
+    """
+    for value, name in ((score, "score"), (chance, "chance")):
+        if isinstance(value, np.ndarray | torch.Tensor) and value.ndim:
+            as_tensor(value, name)
+        elif not math.isfinite(as_number(value, name)):
+            raise ValueError(f"{name} must be finite, not {value}")
+    if np.any(np.asarray(chance) == 1):
+        raise ValueError("a chance level of 1 leaves nothing to be corrected")
     return (score - chance) / (1 - chance)
 
 
@@ -146,6 +159,7 @@ def support_scores(s: Any, s_hat: Any, threshold: float = 0.0) -> SupportScores:
     Precision of an empty answer is 1, recall of an empty support is 1, F1 = 2 hits / (size + size_hat).
     Raises ValueError unless both have the same n and N.
     """
+    threshold = as_number(threshold, "threshold")
     s, s_hat = _same_size(s, s_hat, "s", "s_hat")
     true, found = s != 0, s_hat.abs() > threshold
     hits = (true & found).sum(-1).double()
@@ -180,9 +194,20 @@ def _same_size(a: Any, b: Any, name: str, other: str) -> tuple[Tensor, Tensor]:
 
 def l0(codes: Any, threshold: float = 0.0) -> Tensor:
     """Mean number of latents with |s_i| > threshold. State the threshold: codes exp(l) are never zero."""
-    return (as_tensor(codes, "codes").abs() > threshold).sum(-1).double().mean(-1).cpu()
+    threshold = as_number(threshold, "threshold")
+    return (_batch(codes).abs() > threshold).sum(-1).double().mean(-1).cpu()
 
 
 def dead_latents(codes: Any, threshold: float = 0.0) -> Tensor:
     """Fraction of latents that exceed the threshold on no sample."""
-    return (as_tensor(codes, "codes").abs() <= threshold).all(-2).double().mean(-1).cpu()
+    threshold = as_number(threshold, "threshold")
+    return (_batch(codes).abs() <= threshold).all(-2).double().mean(-1).cpu()
+
+
+def _batch(codes: Any) -> Tensor:
+    codes = as_tensor(codes, "codes")
+    if codes.ndim < 2 or 0 in codes.shape:
+        raise ValueError(
+            f"codes must have shape (..., n, N), with a sample and a latent, not {tuple(codes.shape)}"
+        )
+    return codes

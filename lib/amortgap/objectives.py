@@ -18,7 +18,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap._check import same_kind
+from amortgap._check import (
+    as_number,
+    check_alpha,
+    check_count,
+    same_kind,
+)
 
 
 @same_kind
@@ -113,8 +118,20 @@ def duality_gap(
 
     alpha > 0. Zero for zero codes of x = 0; inf where P(s) underflows, unless zero codes are seen to be optimal
     without it. A code with a negative entry is infeasible in the nonnegative case: gap inf.
+    Raises ValueError for what is not a tensor or an array of numbers, and for shapes that do not fit.
     """
-    return measure(D, x, codes, alpha, nonnegative, weights, l2)[1]
+    for value, name in ((D, "D"), (x, "x"), (codes, "codes")):
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 2 or 0 in D.shape:
+            raise ValueError(f"{name} must be a matrix of floating-point numbers")
+    if codes.shape != (len(x), D.shape[1]) or x.shape[1] != D.shape[0]:
+        raise ValueError(f"D {tuple(D.shape)}, x {tuple(x.shape)} and codes {tuple(codes.shape)} do not fit")
+    if not isinstance(alpha, Tensor):
+        alpha = check_alpha(alpha)
+    elif alpha.ndim and alpha.shape != (len(x),):
+        raise ValueError(f"alpha must be one number or have shape ({len(x)},), not {tuple(alpha.shape)}")
+    if weights is not None and (not isinstance(weights, Tensor) or weights.shape != D.shape[1:]):
+        raise ValueError(f"weights must be an array of shape ({D.shape[1]},)")
+    return measure(D, x, codes, alpha, nonnegative, weights, as_number(l2, "l2"))[1]
 
 
 def measure(
@@ -180,7 +197,7 @@ def alpha_from_mean_loss(l1_weight: float, M: int, N: int) -> float:
 
     At this alpha,  mean (x - D s)^2 + lambda mean |s|  (means over all entries)  =  2/M times the mean P(s).
     """
-    return l1_weight * M / (2 * N)
+    return as_number(l1_weight, "l1_weight") * check_count(M, "M") / (2 * check_count(N, "N"))
 
 
 def mean_loss(D: Tensor, x: Tensor, codes: Tensor, l1_weight: float) -> Tensor:

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amortgap._check import check_device, check_dictionary, check_sparsity
+from amortgap._check import (
+    FLOATS,
+    as_number,
+    check_choice,
+    check_count,
+    check_device,
+    check_dictionary,
+    check_sparsity,
+    generator,
+)
 
 
 def _stream(seed: int, purpose: str) -> torch.Generator:
@@ -162,14 +171,16 @@ class SparseProblem:
     x: Tensor = dataclasses.field(init=False, repr=False)  # (n, M)
 
     def __post_init__(self) -> None:
-        if min(self.N, self.M, self.n) < 1:
-            raise ValueError(f"N, M and n must be at least 1, not N={self.N}, M={self.M}, n={self.n}")
-        check_sparsity(self.K, self.N)
-        if not 0 <= self.noise < float("inf"):
+        for name in ("N", "M", "n"):
+            object.__setattr__(self, name, check_count(getattr(self, name), name))
+        object.__setattr__(self, "K", check_sparsity(self.K, self.N))
+        generator(self.seed)
+        if self.dtype not in FLOATS:
+            raise ValueError(f"dtype must be a floating type of torch, not {self.dtype}")
+        if not 0 <= as_number(self.noise, "noise") < float("inf"):
             raise ValueError(f"noise must be a finite standard deviation >= 0, not {self.noise}")
         for name, known in ((self.support, SUPPORTS), (self.amplitude, AMPLITUDES)):
-            if name not in known:
-                raise ValueError(f"unknown law {name!r}; choose one of {sorted(known)}")
+            check_choice(name, "law", known)
         device = check_device(self.device)
         # one stream for the dictionary and one for the samples: the dictionary does not depend on n
         D = self._make_dictionary(_stream(self.seed, "dictionary"))
@@ -192,6 +203,7 @@ class SparseProblem:
 
     def sample(self, n: int, seed: int) -> SparseProblem:
         """n fresh samples of the same dictionary and laws. Raises ValueError for this problem's own seed."""
+        generator(seed)
         if seed == self.seed:
             raise ValueError(f"seed {seed} made this problem's own samples; choose another for fresh ones")
         fresh = dataclasses.replace(self, n=n, seed=seed, dictionary=self.D)

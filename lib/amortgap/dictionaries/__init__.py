@@ -15,7 +15,15 @@ from typing import Any
 
 import torch
 
-from amortgap._check import as_tensor, check_alpha, check_dictionary
+from amortgap._check import (
+    as_number,
+    as_tensor,
+    check_alpha,
+    check_choice,
+    check_count,
+    check_dictionary,
+    generator,
+)
 from amortgap.dictionaries._learned import Learned, from_data, gaussian
 from amortgap.dictionaries.block_descent import block_descent
 from amortgap.dictionaries.ksvd import ksvd
@@ -78,13 +86,17 @@ def learn(
         raise ValueError(f"x must have shape (n, M) and a non-zero sample; its shape is {tuple(x.shape)}")
     if validation.ndim != 2 or len(validation) == 0 or validation.shape[1] != x.shape[1]:
         raise ValueError(f"validation must have shape (m, {x.shape[1]}), not {tuple(validation.shape)}")
-    if int(N) != N or N < 1 or rounds < 1 or restarts < 1 or not 0 <= tol < 1:
-        raise ValueError("N, rounds and restarts must be at least 1, and tol in [0, 1)")
-    if method not in LEARNERS or (isinstance(init, str) and init not in STARTS):
-        raise ValueError(f"choose method from {sorted(LEARNERS)} and init from {sorted(STARTS)}")
-    if solver not in ("auto", *SOLVERS):
-        raise ValueError(f"choose solver from {['auto', *sorted(SOLVERS)]}, not {solver!r}")
-    if not isinstance(init, str):
+    N, rounds, restarts = (
+        check_count(*one) for one in ((N, "N"), (rounds, "rounds"), (restarts, "restarts"))
+    )
+    generator(seed)
+    if not 0 <= as_number(tol, "tol") < 1:
+        raise ValueError(f"tol must be a number in [0, 1), not {tol}")
+    check_choice(method, "method", LEARNERS)
+    check_choice(solver, "solver", ("auto", *SOLVERS))
+    if isinstance(init, str):
+        check_choice(init, "init", STARTS)
+    else:
         init = check_dictionary(init, unit=True).detach().to(x)
         if init.shape != (x.shape[1], N) or restarts > 1:
             raise ValueError(
@@ -96,7 +108,7 @@ def learn(
     found, scores, flops = [], [], 0
     for number in range(seed, seed + restarts):
         g = torch.Generator().manual_seed(number)
-        D = STARTS[init](x, int(N), g) if isinstance(init, str) else init
+        D = STARTS[init](x, N, g) if isinstance(init, str) else init
         more = {"seed": number} if method == "online" else {}
         for a in alphas:
             one = LEARNERS[method](

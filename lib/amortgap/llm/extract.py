@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from amortgap._files import lock, read_json, write_json
+from amortgap._files import json_digest, lock, read_json, write_json
 from amortgap.llm import store
 from amortgap.llm.corpus import Tokens, split
 from amortgap.llm.corpus import tokens as draw
@@ -124,13 +124,28 @@ def _tokens(path: Path, config: dict[str, Any], model: Callable[[], LanguageMode
 
 
 def _manifest(path: Path, config: dict[str, Any], tokens: int, seconds: float) -> dict[str, Any]:
-    """Write the manifest if this run computed anything, else read the one that is there."""
-    if tokens == 0 and path.is_file():
-        return dict(read_json(path))
+    """Write the manifest if this run computed anything, else read the one that is there, unless it is damaged."""
+    if tokens == 0 and (found := _sealed(path)):
+        return found
     import transformers
 
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    speed = {"tokens_per_second": round(tokens / seconds), "threads": torch.get_num_threads()}
-    manifest = config | {"versions": versions, "processor": platform.machine()} | speed
-    write_json(path, manifest)
+    manifest = config | {"versions": versions, "processor": platform.machine()}
+    if tokens:
+        manifest |= {"tokens_per_second": round(tokens / seconds), "threads": torch.get_num_threads()}
+    write_json(path, manifest | {"sealed": json_digest(manifest)})
     return manifest
+
+
+def _sealed(path: Path) -> dict[str, Any] | None:
+    """The manifest as it was written, or None, with a warning if it is there but damaged."""
+    if not path.exists():
+        return None
+    try:
+        manifest = dict(read_json(path))
+        if manifest.pop("sealed", "") == json_digest(manifest):
+            return manifest
+    except (ValueError, TypeError, OSError):
+        pass
+    warnings.warn(f"{path} is damaged. It is written again.", stacklevel=2)
+    return None

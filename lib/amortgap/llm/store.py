@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from amortgap._files import whole
@@ -18,7 +18,8 @@ def write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     with whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"about": text, "sha256": _digest(tensors, text)})
+        # as bytes, so that a full disk is an OSError
+        temporary.write_bytes(save(tensors, {"about": text, "sha256": _digest(tensors, text)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -21,7 +21,7 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
-from amortgap._check import check_dictionary, check_sparsity
+from amortgap._check import check_choice, check_count, check_dictionary, check_sparsity, generator
 from amortgap._subsets import subsets
 from amortgap.sensing.nullspace import circuits
 
@@ -38,12 +38,20 @@ def l1_recovers(D: Any, support: Any, signs: Any = None) -> bool:
     """
     matrix = check_dictionary(D, unit=True).detach().cpu().double().numpy()
     N = matrix.shape[1]
-    S = np.asarray(support, dtype=np.int64).ravel()
+    try:
+        S = np.asarray(support).ravel()
+    except ValueError as error:
+        raise ValueError(f"support must be a sequence of indices, not {support}") from error
+    if S.dtype.kind not in "iu":
+        raise ValueError(f"support must be a sequence of indices, not {support}")
     if len(S) == 0 or len(set(S.tolist())) < len(S) or S.min() < 0 or S.max() >= N:
         raise ValueError(f"support must hold different indices between 0 and N - 1 = {N - 1}, not {support}")
     if signs is None:
         return _face_survives(matrix, S, np.ones(len(S)), nonnegative=True)
-    sigma = np.asarray(signs, dtype=np.float64).ravel()
+    sigma = np.asarray(signs).ravel()
+    if sigma.dtype.kind not in "iuf":
+        raise ValueError(f"signs must be +1 or -1, not {signs}")
+    sigma = sigma.astype(np.float64)
     if sigma.shape != S.shape or not (np.abs(sigma) == 1).all():
         raise ValueError(f"signs must be +1 or -1 for each of the {len(S)} indices, not {signs}")
     return _face_survives(matrix, S, sigma, nonnegative=False)
@@ -61,8 +69,7 @@ def l1_success_rate(
     matrix = check_dictionary(D, unit=True).detach().cpu().double()
     M, N = matrix.shape
     K = check_sparsity(K, N)
-    if method not in ("auto", "circuits", "lp"):
-        raise ValueError(f"unknown method {method!r}; choose 'auto', 'circuits' or 'lp'")
+    check_choice(method, "method", ("auto", "circuits", "lp"))
     if draws is not None:
         return _sampled_rate(matrix.numpy(), K, nonnegative, draws, seed)
     count = math.comb(N, K) * (1 if nonnegative else 2 ** (K - 1))  # s and -s succeed together
@@ -116,9 +123,8 @@ def _face_survives(D: np.ndarray, S: np.ndarray, sigma: np.ndarray, nonnegative:
 
 
 def _sampled_rate(D: np.ndarray, K: int, nonnegative: bool, draws: int, seed: int) -> tuple[float, float]:
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, not {draws}")
-    rng = np.random.default_rng(seed)
+    draws = check_count(draws, "draws")
+    rng = np.random.default_rng(generator(seed).initial_seed())
     found = [
         _face_survives(
             D,

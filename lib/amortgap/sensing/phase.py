@@ -21,7 +21,7 @@ import numpy as np
 from scipy import optimize, special
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_sparsity
+from amortgap._check import as_tensor, check_count, check_sparsity
 from amortgap.problem import SparseProblem
 
 
@@ -30,7 +30,10 @@ def weak_threshold(delta: Any, nonnegative: bool = True) -> Any:
 
     L1 recovers most K-sparse codes where K < rho_W(M/N) M. Raises ValueError for delta outside (0, 1].
     """
-    wanted = np.asarray(delta, dtype=np.float64)
+    wanted = np.asarray(delta) if not isinstance(delta, str) else np.asarray("")
+    if wanted.dtype.kind not in "iuf":
+        raise ValueError(f"delta = M/N must be a number or an array of numbers, not {delta!r}")
+    wanted = wanted.astype(np.float64)
     if not ((wanted > 0) & (wanted <= 1)).all():
         raise ValueError(f"delta = M/N must lie in (0, 1], not {delta}")
     c = 1.0 if nonnegative else 2.0
@@ -49,7 +52,7 @@ def measurements_needed(K: int, N: int, nonnegative: bool = True) -> float:
 
     Exact to O(sqrt N) for Gaussian D. Raises ValueError for K > N.
     """
-    kappa = check_sparsity(K, N) / N
+    kappa = check_sparsity(K, check_count(N, "N")) / N
     c = 1.0 if nonnegative else 2.0
 
     def dimension(t: float) -> float:

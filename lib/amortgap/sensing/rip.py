@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import check_dictionary
+from amortgap._check import as_number, check_count, check_dictionary, generator
 from amortgap._subsets import subsets
 from amortgap.sensing.coherence import babel
 
@@ -46,11 +46,10 @@ def rip_lower_bound(D: Any, order: int, draws: int = 1000, steps: int = 10, seed
     Errors as in rip_constant; and draws < 1.
     """
     matrix, order = _checked(D, order)
-    if draws < 1 or steps < 0:
-        raise ValueError(f"draws must be at least 1 and steps at least 0, not {draws} and {steps}")
+    draws, steps = check_count(draws, "draws"), check_count(steps, "steps", least=0)
     N = matrix.shape[1]
     gram = matrix.T @ matrix
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     start = torch.rand(draws, N, generator=g, dtype=torch.float64).topk(order).indices.to(matrix.device)
     best = 0.0
     for target in (gram, torch.linalg.eigvalsh(gram)[-1] * torch.eye(N).to(gram) - gram):
@@ -94,6 +93,6 @@ def _isometry_error(gram: Tensor, part: Tensor) -> Tensor:
 
 def _checked(D: Any, order: int) -> tuple[Tensor, int]:
     matrix = check_dictionary(D, unit=True).double()
-    if int(order) != order or not 1 <= order <= matrix.shape[1]:
+    if not as_number(order, "order").is_integer() or not 1 <= order <= matrix.shape[1]:
         raise ValueError(f"order must be a whole number between 1 and N = {matrix.shape[1]}, not {order}")
     return matrix, int(order)

@@ -149,6 +149,6 @@ def pursue(
 
 
 def _choose(registry: dict[str, Callable[..., Solution]], name: str, kind: str) -> Callable[..., Solution]:
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         raise ValueError(f"unknown {kind} {name!r}; choose one of {sorted(registry)}")
     return registry[name]

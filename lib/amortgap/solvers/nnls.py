@@ -35,6 +35,8 @@ def refit(D: Any, x: Any, support: Any, *, nonnegative: bool = True) -> Any:
     Raises ValueError for NaN or inf, and shapes that do not fit; RuntimeError if pivoting does not end.
     """
     matrix = as_tensor(plain(D), "the dictionary D").detach()  # of which a column may be zero here
+    if matrix.ndim != 2:
+        raise ValueError(f"the dictionary D must have shape (M, N), but its shape is {tuple(matrix.shape)}")
     x = check_signals(matrix, x)
     if not isinstance(support, Tensor) or support.shape != (len(x), matrix.shape[1]):
         raise ValueError(f"the support must be an array of shape {(len(x), matrix.shape[1])}")

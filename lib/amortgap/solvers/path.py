@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_alpha, check_signals, check_tol, same_kind
+from amortgap._check import as_number, as_tensor, check_alpha, check_signals, check_tol, same_kind
 from amortgap.objectives import dual_point, objective
 from amortgap.solvers import policy
 from amortgap.solvers._solution import Solution
@@ -39,6 +39,8 @@ def path(
     """
     given = prepare(D)
     x, tol = check_signals(given.D, x), check_tol(tol)
+    if isinstance(alphas, str) or not hasattr(alphas, "__len__") or getattr(alphas, "ndim", 1) != 1:
+        raise ValueError(f"alphas must be a sequence of numbers, not {alphas!r}")
     found: list[Solution] = []
     for alpha in [check_alpha(a) for a in alphas]:
         start = found[-1].codes if found else None
@@ -68,9 +70,12 @@ def alpha_for(
     given, x = prepare_for(D, x)
     if (l0 is None) == (fvu is None):
         raise ValueError("give one target, l0 or fvu")
-    if l0 is not None and not 0 < l0 <= min(given.shape):
+    tol, accuracy = check_tol(tol), as_number(accuracy, "accuracy")
+    if not 0 < accuracy < 1:
+        raise ValueError(f"accuracy is a share between 0 and 1, not {accuracy}")
+    if l0 is not None and not 0 < as_number(l0, "l0") <= min(given.shape):
         raise ValueError(f"a LASSO solution has between 0 and {min(given.shape)} active latents, not {l0}")
-    if fvu is not None and not 0 < fvu < 1:
+    if fvu is not None and not 0 < as_number(fvu, "fvu") < 1:
         raise ValueError(f"the unexplained share lies between 0 and 1, not {fvu}")
     high = float(alpha_max(given, x, nonnegative).max()) if len(x) else 0.0
     if high <= 0:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap._check import check_problem
+from amortgap._check import check_problem, check_tol
 from amortgap.solvers._solution import Solution, certify, each, stop_words, unit_free
 from amortgap.solvers.prepared import Prepared, plain
 
@@ -94,7 +94,7 @@ def basis_pursuit_lp(
     """
     import cvxpy as cp
 
-    D, x = check_problem(plain(D), x)
+    (D, x), tol = check_problem(plain(D), x), check_tol(tol)
     matrix, targets = _numpy(D), _numpy(x)
     code, target = cp.Variable(D.shape[1], nonneg=nonnegative), cp.Parameter(D.shape[0])
     equality = target == matrix @ code
@@ -102,7 +102,12 @@ def basis_pursuit_lp(
     codes, gaps = np.zeros((len(targets), D.shape[1])), np.zeros(len(targets))
     steps = np.zeros(len(targets), dtype=np.int64)
     for i, target.value in enumerate(targets):
-        problem.solve(cp.HIGHS)
+        try:
+            problem.solve(cp.HIGHS)
+        except cp.error.SolverError as error:
+            raise ValueError(
+                f"sample {names[i] if names else i}: the linear programme's numbers are out of reach; scale D and x"
+            ) from error
         if code.value is None:
             kind = "nonnegative code" if nonnegative else "code"
             raise ValueError(

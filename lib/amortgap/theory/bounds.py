@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from amortgap._check import check_dictionary, check_sparsity
+from amortgap._check import as_number, check_count, check_dictionary, check_sparsity
 from amortgap.theory.fibre import fibre_constant, gated_fibre_constant
 from amortgap.theory.laws import amplitude_law
 
@@ -36,7 +36,7 @@ def leverage(D: Any) -> Any:
 
 def code_variance(N: int, K: int, amplitude: str = "half-normal") -> float:
     """Var s_i of a latent active with probability K/N:  (K/N) E z^2 - (K/N)^2 (E z)^2."""
-    law, rate = amplitude_law(amplitude), check_sparsity(K, N) / N
+    law, rate = amplitude_law(amplitude), check_sparsity(K, check_count(N, "N")) / N
     return rate * law.second_moment - rate**2 * law.mean**2
 
 
@@ -75,7 +75,9 @@ def mcc_upper_bound(
     D: Any, K: int, amplitude: str = "half-normal", support: str = "exactly-k", gap: float | None = None
 ) -> float:
     """T9:  MCC <= sqrt(1 - G / (N V)),  V = Var s_i, for any lower bound G on the gap (default: T6)."""
-    G = gap_lower_bound(D, K, amplitude, support) if gap is None else gap
+    G = gap_lower_bound(D, K, amplitude, support) if gap is None else as_number(gap, "gap")
+    if not 0 <= G < math.inf:
+        raise ValueError(f"gap must be a finite number >= 0, not {G}")
     N = check_dictionary(D).shape[1]
     return math.sqrt(max(0.0, 1 - G / (N * code_variance(N, K, amplitude))))
 
@@ -87,7 +89,7 @@ def _missing_rank(D: Tensor) -> float:
 
 def _pair_rate(N: int, K: int, amplitude: str, support: str, n: int | None) -> float:
     """The factor r of  gap of row i >= r (1 - h_i)."""
-    if n is not None and not (int(n) == n and 2 <= n <= N):
+    if n is not None and not 2 <= (n := check_count(n, "n")) <= N:
         raise ValueError(f"n must be a whole number between 2 and N = {N}, not {n}")
     rate = 0.0
     for k, p in _active_counts(N, K, support):
@@ -102,7 +104,7 @@ MAX_HIDDEN = 12  # (n-1) c_n is largest at n = 7 (half-normal) or 5 (exponential
 
 def _active_counts(N: int, K: int, support: str) -> list[tuple[int, float]]:
     """(k, P(k latents active)) with k >= 1."""
-    check_sparsity(K, N)
+    K = check_sparsity(K, N)
     if support == "exactly-k":
         return [(K, 1.0)]
     if support == "bernoulli":

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap._check import check_dictionary, check_sparsity
+from amortgap._check import check_count, check_dictionary, check_sparsity, generator
 from amortgap._subsets import all_subsets
 from amortgap.theory.ascent import Score, ascend
 from amortgap.theory.eta import explained_moment, frequency_grid, normalise, squared_mean
@@ -71,7 +71,7 @@ def mcc_ceiling(
     """
     law, _ = amplitude_law(amplitude), joint_law(support)
     basis = _row_space(D)
-    check_sparsity(K, basis.shape[1])
+    K = check_sparsity(K, basis.shape[1])
 
     def explained(a: Tensor, row: Tensor, noise: float) -> Tensor:
         return explained_moment(a, row, K, law, support, noise)
@@ -93,7 +93,8 @@ def support_oracle_ceiling(
     """
     law, basis = amplitude_law(amplitude), _row_space(D)
     N = basis.shape[1]
-    count = math.comb(N - 1, check_sparsity(K, N) - 1)
+    K = check_sparsity(K, N)
+    count = math.comb(N - 1, K - 1)
     if count > MAX_ORACLE_SUPPORTS:
         raise ValueError(
             f"each of the N = {N} latents lies in {count} supports of K = {K}, more than {MAX_ORACLE_SUPPORTS}; "
@@ -128,8 +129,7 @@ def _search(
     seed: int,
 ) -> Ceiling:
     """Coarse ascents from every start, finer ones from each row's best, Richardson extrapolation of the noise."""
-    if restarts < 1:
-        raise ValueError(f"restarts must be at least 1, not {restarts}")
+    restarts = check_count(restarts, "restarts")
     N = basis.shape[1]
     row = torch.arange(N, device=basis.device)
     rates = activation_rates(N, K, support).to(basis)
@@ -144,7 +144,7 @@ def _search(
 
         return Score(eta_squared, chunk=max(1, int(CHUNK * noise / (width * 33))))
 
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     start = torch.randn(restarts, N, len(basis), generator=g, dtype=torch.float64).to(basis)
     for k, first in enumerate((basis.T, best_linear(basis, covariance))[:restarts]):
         start[k] = first

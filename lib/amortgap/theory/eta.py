@@ -17,7 +17,7 @@ import torch
 from scipy import fft
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_sparsity
+from amortgap._check import as_number, as_tensor, check_choice, check_count, check_sparsity, generator
 from amortgap.problem import SUPPORTS
 from amortgap.theory.laws import AmplitudeLaw, amplitude_law
 from amortgap.theory.supports import activation_rates, joint_law
@@ -46,17 +46,33 @@ def eta_squared(
     if directions.ndim != 2:
         raise ValueError(f"a must have shape (B, N), not {tuple(directions.shape)}")
     B, N = directions.shape
-    rows = torch.as_tensor(row, device=directions.device).expand(B)
-    if rows.is_floating_point() or ((rows < 0) | (rows >= N)).any():
+    rows = _indices(row).to(directions.device)
+    if rows.ndim > 1 or (rows.ndim == 1 and len(rows) not in (1, B)):
+        raise ValueError(f"row must be one index or {B} of them, not of shape {tuple(rows.shape)}")
+    rows = rows.expand(B)
+    if ((rows < 0) | (rows >= N)).any():
         raise ValueError(f"row must hold whole numbers between 0 and N - 1 = {N - 1}, not {row}")
+    smoothing = as_number(smoothing, "smoothing")
     if not 0 < smoothing < math.inf:
         raise ValueError(f"smoothing must be a finite number > 0, not {smoothing}")
     law, _ = amplitude_law(amplitude), joint_law(support)
-    explained = explained_moment(directions, rows, check_sparsity(K, N), law, support, smoothing)
+    K = check_sparsity(K, N)
+    explained = explained_moment(directions, rows, K, law, support, smoothing)
     rate = activation_rates(N, K, support).diagonal().to(directions)[rows]
     mean = rate * law.mean
     ratio = (explained - mean**2) / (rate * law.second_moment - mean**2)
     return ratio.detach().numpy() if isinstance(a, np.ndarray) else ratio
+
+
+def _indices(row: Any) -> Tensor:
+    if not isinstance(row, Tensor):
+        found = np.asarray(row)
+        if found.dtype.kind not in "iu":
+            raise ValueError(f"row must hold whole numbers, not {row!r}")
+        row = torch.from_numpy(found.astype(np.int64))
+    if row.is_floating_point() or row.is_complex() or row.dtype == torch.bool:
+        raise ValueError(f"row must hold whole numbers, not {row.dtype}")
+    return row
 
 
 def explained_moment(
@@ -121,16 +137,17 @@ def sampled_eta_squared(
     Serves any support law in problem.SUPPORTS. Errors as in eta_squared; and n < 1000.
     """
     direction = as_tensor(a, "a").detach().cpu().double()
-    if direction.ndim != 1 or not 0 <= row < len(direction):
+    row = check_count(row, "row", least=0)
+    n = check_count(n, "n")
+    if direction.ndim != 1 or not row < len(direction):
         raise ValueError(
             f"a must have shape (N,) with row among its indices, not {tuple(direction.shape)}, {row}"
         )
     if n < 10 * BINS:
         raise ValueError(f"n must be at least {10 * BINS}, ten for each bin, not {n}")
     N, law = len(direction), amplitude_law(amplitude)
-    if support not in SUPPORTS:
-        raise ValueError(f"unknown support law {support!r}; choose one of {sorted(SUPPORTS)}")
-    g = torch.Generator().manual_seed(seed)
+    check_choice(support, "support law", SUPPORTS)
+    g = generator(seed)
     active = SUPPORTS[support](n, N, check_sparsity(K, N), g)
     codes = law.sample(n, N, g) * active
     u, s = codes @ direction, codes[:, row]

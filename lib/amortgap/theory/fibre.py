@@ -23,6 +23,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import optimize, special
 
+from amortgap._check import as_number, check_count
 from amortgap.theory.laws import amplitude_law
 
 
@@ -67,15 +68,17 @@ def fibre_constant(n: int, amplitude: str = "half-normal", shape: tuple[float, f
     Half-normal: (1, 1), the Rayleigh density, gives (2/pi)^(n-1) / (pi + n - 1). Raises ValueError for n < 2,
     an amplitude without a family, and a shape outside b > 1/2, c > 1/2.
     """
-    if int(n) != n or n < 2:
-        raise ValueError(f"n must be a whole number >= 2 (a single amplitude has no fibre), not {n}")
+    # a single amplitude has no fibre
+    n = check_count(n, "n", least=2)
     if amplitude == "signed-normal":
         return 1.0
-    if amplitude not in FAMILIES:
+    if not isinstance(amplitude, str) or amplitude not in FAMILIES:
         raise ValueError(f"no fibre constant for {amplitude!r}; choose one of {[*FAMILIES, 'signed-normal']}")
     if shape is None:
         shape = _best_shape(int(n), amplitude)
-    if min(shape) <= 0.5:
+    if not isinstance(shape, list | tuple) or len(shape) != 2:
+        raise ValueError(f"shape must be two numbers (b, c), not {shape!r}")
+    if not 0.5 < min(as_number(b, "shape") for b in shape) <= max(shape) < math.inf:
         raise ValueError(f"shape must have b > 1/2 and c > 1/2 for finite integrals, not {shape}")
     return _constant(int(n), amplitude, *shape)
 
@@ -106,7 +109,6 @@ def gated_fibre_constant(gate_values: int = 2, amplitude: str = "half-normal") -
     3 / (4 pi^2 v |alpha|^2), the value of the semicircle law of the same variance.
     Half-normal: 1 / (64 (1 - 2/pi) m^2). Raises ValueError for m < 1 or an unbounded or unknown density.
     """
-    if int(gate_values) != gate_values or gate_values < 1:
-        raise ValueError(f"a gate has a whole number >= 1 of values, not {gate_values}")
+    gate_values = check_count(gate_values, "gate_values")
     law = amplitude_law(amplitude)
     return 1 / (16 * math.pi**2 * gate_values**2 * law.peak**4 * law.variance)

@@ -134,6 +134,6 @@ LAWS: dict[str, AmplitudeLaw] = {
 
 def amplitude_law(name: str) -> AmplitudeLaw:
     """The law called `name`, or ValueError (log-normal amplitudes have no closed characteristic function)."""
-    if name not in LAWS:
+    if not isinstance(name, str) or name not in LAWS:
         raise ValueError(f"no closed form for {name!r} amplitudes; choose one of {sorted(LAWS)}")
     return LAWS[name]

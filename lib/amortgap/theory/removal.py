@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap._check import check_dictionary, check_sparsity
+from amortgap._check import check_count, check_dictionary, check_sparsity
 from amortgap._subsets import all_subsets, subsets
 from amortgap.theory.fibre import fibre_constant
 from amortgap.theory.laws import amplitude_law
@@ -39,7 +39,9 @@ def dictionary_gap_lower_bound(
     matrix = check_dictionary(D, unit=True).detach().cpu().double()
     N, K = matrix.shape[1], check_sparsity(K, matrix.shape[1])
     amplitude_law(amplitude)
-    if n is not None and not (int(n) == n and 2 <= n <= max(2, min(K, 4))):
+    if max_removed is not None:
+        max_removed = check_count(max_removed, "max_removed", least=0)
+    if n is not None and not 2 <= (n := check_count(n, "n")) <= max(2, min(K, 4)):
         raise ValueError(f"n must be a whole number between 2 and min(K, 4) = {min(K, 4)}, not {n}")
     if K < 2 or N < 3:
         return 0.0

@@ -112,6 +112,6 @@ JOINT_LAWS: dict[str, JointLaw] = {"exactly-k": exactly_k, "bernoulli": bernoull
 
 def joint_law(name: str) -> JointLaw:
     """The law called `name`, or ValueError."""
-    if name not in JOINT_LAWS:
+    if not isinstance(name, str) or name not in JOINT_LAWS:
         raise ValueError(f"unknown support law {name!r}; choose one of {sorted(JOINT_LAWS)}")
     return JOINT_LAWS[name]

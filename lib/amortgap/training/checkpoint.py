@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,11 @@ class Checkpoint:
                 raise FloatingPointError(f"{name} is not finite after {step} steps; lower lr")
         if self.file is not None:
             parts = {"parameters": self.model.state_dict(), "moments": self.state.moments()}
+            buffer = io.BytesIO()
+            torch.save({"run": self.run, "step": step, "history": vars(history), **parts}, buffer)
+            # as bytes, so that a full disk is an OSError
             with whole(self.file) as temporary:
-                torch.save({"run": self.run, "step": step, "history": vars(history), **parts}, temporary)
+                temporary.write_bytes(buffer.getvalue())
         self.saved_at = time.perf_counter()
 
     def read(self, steps: int) -> tuple[int, History] | None:

@@ -1,0 +1,366 @@
+"""Kills at random moments, full disks, damaged files, two runs at once: the next run ends as an undisturbed one.
+
+Each job writes into one folder and is run in a fork of this process, so that a kill costs no imports. `make soak`
+tries what carries its mark: more than fifty kills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+import tiny_models
+from amortgap._files import digest, json_digest, read_json, write_json
+from amortgap.cli import main
+from amortgap.encoders import ReLUEncoder, TopKEncoder
+from amortgap.interop import from_encoder, write
+from amortgap.llm import activations, extract, store, stream
+from amortgap.llm.train import build, train
+from amortgap.pages import build as build_report
+from amortgap.pages.manifest import verify
+from amortgap.runs.project import Project
+from amortgap.training import checkpoint, fit, stack
+from demo_project import FULL, make_project
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+REFUSED, FAILED = 7, 8
+#: What was done -> how often, and how often the next run ended as an undisturbed one.
+counts: dict[str, Counter[str]] = {"injected": Counter(), "survived": Counter()}
+
+
+class Job(NamedTuple):
+    """run(folder, given) writes into the folder; result(folder) is what must not depend on what happened before."""
+
+    run: Callable[[Path, Path], Any]
+    result: Callable[[Path], Any]
+
+
+def parameters(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.bin")}
+
+
+def keep(folder: Path, model: torch.nn.Module) -> None:
+    (folder / "made.bin").write_bytes(b"".join(p.detach().numpy().tobytes() for p in model.parameters()))
+
+
+def run_fit(folder: Path, given: Path) -> None:
+    x = torch.from_numpy(np.load(given / "x.npy"))
+    model = stack([ReLUEncoder(16, 32, seed=seed) for seed in range(2)])
+    fit(model, x, steps=60, batch_size=64, log_at=[10, 60], checkpoint_file=folder / "checkpoint.pt")
+    keep(folder, model)
+
+
+def read_stream(folder: Path, given: Path) -> Any:
+    return stream(str(given / "gpt2"), 2, str(given / "texts"), 1200, context=32, cache=folder / "cache")
+
+
+def run_stream(folder: Path, given: Path) -> None:
+    read_stream(folder, given)
+
+
+def run_train(folder: Path, given: Path) -> None:
+    model = stack([build("TopK", 16, 64, k=4, seed=0)])
+    source = read_stream(folder, given)
+    train(
+        model, source, steps=12, batch_size=200, stages=2, lr=0.01, checkpoint_file=folder / "checkpoint.pt"
+    )
+    keep(folder, model)
+
+
+def run_activations(folder: Path, given: Path) -> None:
+    found = activations(
+        str(given / "gpt2"),
+        layer=2,
+        corpus=str(given / "texts"),
+        n_tokens=1200,
+        context=32,
+        cache=folder / "cache",
+    )
+    (folder / "made.bin").write_bytes(found.train.x.numpy().tobytes() + found.test.x.numpy().tobytes())
+
+
+def run_cache(folder: Path, given: Path) -> None:
+    for i in range(40):
+        write_json(folder / "cached.json", [i] * 20_000)
+
+
+def run_render(folder: Path, given: Path) -> None:
+    if not (folder / "demo").exists():
+        shutil.copytree(given / "demo", folder / "copy")
+        (folder / "copy").rename(folder / "demo")
+    project = Project(folder / "demo")
+    build_report(project, project.reports / "quick", ["a"])
+
+
+def rendered(folder: Path) -> Any:
+    report = folder / "demo" / "reports" / "quick"
+    assert verify(report)[0] == []
+    return {path.relative_to(report): digest(path) for path in report.rglob("*") if path.is_file()}
+
+
+def run_audit(folder: Path, given: Path) -> None:
+    options = ["--activations", str(given / "x.npy"), "--tokens", "100", "--out", str(folder / "audit")]
+    assert main(["audit", str(given / "sae"), *options]) == 0
+
+
+def audited(folder: Path) -> Any:
+    found = read_json(folder / "audit" / "audit.json")
+    assert (folder / "audit" / "index.html").read_text().rstrip().endswith("</html>")
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in found["rows"]]
+
+
+def shards(folder: Path) -> Any:
+    # the order of a file's metadata is not fixed
+    return {
+        path.name: store.read(path)[1] | digests(store.read(path)[0])
+        for path in folder.rglob("*.safetensors")
+    }
+
+
+def digests(tensors: dict[str, torch.Tensor]) -> dict[str, str]:
+    return {name: json_digest(tensor.double().tolist()) for name, tensor in tensors.items()}
+
+
+JOBS = {
+    "fit": Job(run_fit, parameters),
+    "stream": Job(run_stream, shards),
+    "train_stream": Job(run_train, parameters),
+    "activations": Job(run_activations, parameters),
+    "cache": Job(run_cache, lambda folder: read_json(folder / "cached.json")),
+    "render": Job(run_render, rendered),
+    "audit": Job(run_audit, audited),
+}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What all jobs read."""
+    folder = tmp_path_factory.mktemp("given")
+    rng = np.random.default_rng(0)
+    np.save(folder / "x.npy", rng.standard_normal((500, 16)).astype(np.float32))
+    write(from_encoder(TopKEncoder(16, 40, k=3, seed=0)), folder / "sae")
+    (folder / "texts").mkdir()
+    for i in range(20):
+        (folder / "texts" / f"{i:02}.txt").write_text(
+            f"Text {i}. " + "The sea is wide, the boat is small. " * 3
+        )
+    tiny_models.save_gpt2(folder / "gpt2")
+    make_project(folder / "demo", "[quick.a]", a=FULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder / "demo")
+        assert main(["report", "--jobs", "1"]) == 0
+        patch.setattr(checkpoint, "SAVE_EVERY", 0.0)
+        patch.setattr(extract, "SHARD", 256)
+        patch.setattr(extract, "BATCH", 64)
+        yield folder
+
+
+def start(work: Callable[[], Any]) -> int:
+    """A child, in a group of its own, that does the work; its code says how it ended."""
+    child = os.fork()
+    if child:
+        return child
+    code = FAILED
+    try:
+        os.setsid()
+        warnings.simplefilter("ignore")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        work()
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except (ValueError, OSError):
+        code = REFUSED
+    except BaseException as error:
+        with Path(os.environ.get("FAULTS_LOG", os.devnull)).open("a") as log:
+            log.write(f"{error!r}\n")
+    finally:
+        os._exit(code)
+
+
+def end(child: int, patience: float = 120.0) -> int:
+    """The exit code of a child, which must end."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    pytest.fail("a child hangs")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    given: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, Any, float]]:
+    """The folder, the result and the time of a run that nothing disturbs."""
+    known: dict[str, tuple[Path, Any, float]] = {}
+
+    def find(name: str) -> tuple[Path, Any, float]:
+        if name not in known:
+            folder = tmp_path_factory.mktemp(name)
+            begun = time.monotonic()
+            assert end(start(lambda: JOBS[name].run(folder, given))) == 0
+            known[name] = folder, JOBS[name].result(folder), time.monotonic() - begun
+        return known[name]
+
+    return find
+
+
+def count(kind: str, name: str) -> None:
+    counts[kind][name] += 1
+
+
+def goes_on(what: str, name: str, folder: Path, given: Path, expected: Any, may_refuse: bool = False) -> None:
+    """The next run ends as the undisturbed one; nothing unfinished is left."""
+    count("injected", f"{what}: {name}")
+    code = end(start(lambda: JOBS[name].run(folder, given)))
+    if not (may_refuse and code == REFUSED):
+        assert code == 0
+        assert JOBS[name].result(folder) == expected
+    count("survived", f"{what}: {name}")
+
+
+HOW = {
+    "group": lambda child: os.killpg(child, signal.SIGKILL),
+    "process": lambda child: os.kill(child, signal.SIGKILL),
+    "SIGTERM": lambda child: os.kill(child, signal.SIGTERM),
+    "SIGINT": lambda child: os.kill(child, signal.SIGINT),
+}
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("name", JOBS)
+def test_killed_at_a_random_moment_it_goes_on(
+    name: str, kills: int, given: Path, undisturbed: Any, tmp_path: Path
+) -> None:
+    _, expected, seconds = undisturbed(name)
+    draw = random.Random(f"{name} {kills}")
+    for number in range(kills):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        child = start(lambda folder=folder: JOBS[name].run(folder, given))
+        time.sleep(draw.uniform(0.02, seconds))
+        with contextlib.suppress(ProcessLookupError):
+            HOW[list(HOW)[number % 4]](child)
+        end(child)
+        goes_on("killed", name, folder, given, expected)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_full_disk_is_said_and_leaves_nothing_half(
+    name: str, given: Path, undisturbed: Any, tmp_path: Path
+) -> None:
+    whole, expected, _ = undisturbed(name)
+    sizes = sorted(path.stat().st_size for path in whole.rglob("*") if path.is_file())
+    for limit in (1000, sizes[-1] // 2):
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+
+        def work(limit: int = limit, folder: Path = folder) -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            JOBS[name].run(folder, given)
+
+        code = end(start(work))
+        # the audit is a command, which says it and ends with 2; render first copies what it draws
+        assert code in (REFUSED, FAILED) if name in ("audit", "render") else code == REFUSED
+        assert not list(folder.rglob("*.tmp"))
+        if name == "render":
+            shutil.rmtree(folder)
+            folder.mkdir()
+        goes_on("disk full", name, folder, given, expected)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "flip": lambda path: flip(path),
+    "truncate": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "remove": lambda path: path.unlink(),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    if content:
+        content[len(content) * 2 // 3] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if name not in ("audit", "cache")])
+def test_a_damaged_file_is_made_again_or_named(
+    name: str, given: Path, undisturbed: Any, tmp_path: Path
+) -> None:
+    whole, expected, _ = undisturbed(name)
+    kinds: dict[str, Path] = {}
+    for path in sorted(whole.rglob("*")):
+        inside = path.relative_to(whole)
+        if path.is_file() and not path.name.startswith(".") and inside.parts[1:2] != ("notebooks",):
+            kinds.setdefault("".join(c for c in inside.as_posix() if not c.isdigit()), inside)
+    assert kinds
+    for number, (inside, how) in enumerate((inside, how) for inside in kinds.values() for how in DAMAGES):
+        folder = Path(shutil.copytree(whole, tmp_path / str(number)))
+        DAMAGES[how](folder / inside)
+        data = inside.parts[1:4] == ("reports", "quick", "data") and len(inside.parts) > 5
+        if name == "render" and data:
+            # a page whose data are damaged is not shown until it has been run again
+            assert end(start(lambda folder=folder: JOBS[name].run(folder, given))) in (0, REFUSED)
+            assert not (folder / "demo/reports/quick/a.html").exists()
+            count("injected", f"{how}: {name}")
+            count("survived", f"{how}: {name}")
+        else:
+            goes_on(
+                how, name, folder, given, expected, may_refuse=how == "folder" or "checkpoint" in inside.name
+            )
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_two_runs_at_once_do_not_disturb_each_other(
+    name: str, given: Path, undisturbed: Any, tmp_path: Path
+) -> None:
+    _, expected, _ = undisturbed(name)
+    if name == "render":
+        run_render(tmp_path, given)
+    children = [start(lambda: JOBS[name].run(tmp_path, given)) for _ in range(2)]
+    codes = [end(child) for child in children]
+    assert 0 in codes
+    assert set(codes) <= {0, REFUSED}
+    assert JOBS[name].result(tmp_path) == expected
+    goes_on("two at once", name, tmp_path, given, expected)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Any:
+    """What was injected and survived, for `make soak`, which shows it in the report."""
+    yield
+    if file := os.environ.get("FAULTS"):
+        Path(file).write_text(
+            json.dumps({kind: dict(sorted(found.items())) for kind, found in counts.items()})
+        )
+    if sys.exc_info()[0] is None:
+        assert counts["injected"] == counts["survived"]
