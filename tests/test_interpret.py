@@ -18,12 +18,14 @@ from amortgap.llm.interpret import (
     Examples,
     Places,
     auto_interpret,
+    browser,
     card,
     choose_latents,
     explain,
     features,
     first_windows,
     html,
+    latent_row,
     logit_effects,
     match_density,
     paired,
@@ -268,6 +270,35 @@ def test_a_card_shows_the_strongest_contexts_and_escapes(places):
     assert "&lt;s&gt;" in page
     assert "<s>" not in page
     json.dumps(made)
+
+
+def test_a_latent_is_shown_read_off_and_solved_with_its_strengths(places):
+    read, solved = np.zeros(len(places)), np.zeros(len(places))
+    read[[5, 70]] = 3, 1
+    solved[[5, 200]] = 4, 2
+    of = {"density": 0.1, "balanced": 0.75, "rule": "the word is “<b>”"}
+    row = latent_row(
+        7, {"read off": read, "solved": solved}, {"read off": of, "solved": of | {"balanced": 0.8}}, places
+    )
+    assert (row["latent"], row["balanced_0"], row["balanced_1"]) == (7, 0.75, 0.8)
+    page = row["html"]
+    # the same text stands once for each way, and each way's strengths are its own
+    assert (
+        page.count("<b>read off</b>")
+        == page.count("<b>solved</b>")
+        == len({int(places.window[i]) for i in (5, 70, 200)})
+    )
+    word = WORDS[places.token[5]]
+    assert f'<mark style="--s:0.75" title="3.00">{word}</mark>' in page
+    assert f'<mark style="--s:1.00" title="4.00">{word}</mark>' in page
+    assert page.count("<mark") == 4
+    assert "“&lt;b&gt;”" in page
+    every = browser([row, row | {"latent": 8}])
+    assert every.count('class="latent"') == 2
+    silent = latent_row(
+        1, {"read off": read * 0, "solved": solved * 0}, {"read off": of, "solved": of}, places
+    )
+    assert "<mark" not in silent["html"]
 
 
 def test_logit_effects_are_those_of_the_model(tmp_path):

@@ -1,5 +1,6 @@
 """What latents mean: rules or a language model's words for when a latent is active, scored on other contexts."""
 
+from amortgap.llm.interpret.browser import browser, latent_row
 from amortgap.llm.interpret.cards import card, html, logit_effects
 from amortgap.llm.interpret.compare import Difference, match_density, paired, unpaired
 from amortgap.llm.interpret.endpoint import Endpoint, auto_interpret
@@ -16,12 +17,14 @@ __all__ = [
     "Places",
     "Rule",
     "auto_interpret",
+    "browser",
     "card",
     "choose_latents",
     "explain",
     "features",
     "first_windows",
     "html",
+    "latent_row",
     "logit_effects",
     "match_density",
     "paired",

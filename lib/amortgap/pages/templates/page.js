@@ -88,6 +88,20 @@
     document.addEventListener("click", event => { if (!menu.contains(event.target)) menu.open = false; });
     menu.addEventListener("keydown", event => { if (event.key === "Escape") menu.open = false; });
   }
+  for (const box of document.querySelectorAll(".latents")) {
+    const form = box.querySelector("form"), all = [...box.querySelectorAll(".latent")];
+    const text = new Map(all.map(one => [one, one.textContent.toLowerCase()]));
+    form.hidden = false;
+    const paint = () => {
+      const words = form.words.value.toLowerCase(), key = form.sort.value, way = key === "latent" ? 1 : -1;
+      for (const one of all) one.hidden = !text.get(one).includes(words);
+      box.append(...all.slice().sort((a, b) => way * (a.dataset[key] - b.dataset[key])));
+      form.querySelector("output").textContent = `${all.filter(one => !one.hidden).length} of ${all.length} latents`;
+    };
+    form.addEventListener("submit", event => event.preventDefault());
+    form.addEventListener("input", paint);
+    paint();
+  }
   const mark = () => document.querySelectorAll(".scroll, pre, math[display=block]").forEach(box => {
     const more = box.scrollWidth > box.clientWidth + 2;
     box.classList.toggle("more", more && box.matches(".scroll"));
