@@ -290,7 +290,8 @@ def test_alpha_above_every_correlation_gives_zero(name):
     x = torch.randn(20, 8, generator=torch.Generator().manual_seed(5))
     solution = solve(D, x, 100.0, name)
     assert (solution.codes == 0).all()
-    assert (solution.duality_gap == 0).all()
+    # the rounding of float64 sums is counted
+    assert (solution.duality_gap < 1e-13).all()
     assert solution.converged.all()
 
 

@@ -57,10 +57,10 @@ def check_dictionary(D: Any, *, unit: bool = False) -> Tensor:
     D = as_tensor(D, "the dictionary D")
     if D.ndim != 2 or 0 in D.shape:
         raise ValueError(f"the dictionary D must have shape (M, N), but its shape is {tuple(D.shape)}")
-    # not of the squares, which underflow
-    empty = ~(D != 0).any(0)
-    if empty.any():
-        raise ValueError(f"column {int(empty.nonzero()[0])} of the dictionary D is zero")
+    # not of the squares, which underflow, and take ten times as long
+    largest = torch.maximum(D.amax(0), -D.amin(0))
+    if not largest.all():
+        raise ValueError(f"column {int((largest == 0).nonzero()[0])} of the dictionary D is zero")
     if unit:
         norms = torch.linalg.vector_norm(D, dim=0)
         if not torch.allclose(norms, torch.ones_like(norms), atol=1e-4):

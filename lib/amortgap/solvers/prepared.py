@@ -99,10 +99,12 @@ class Prepared:
         """||d_i||, (N,) float64."""
 
         def make() -> Tensor:
-            # a power of two, as squares over- and underflow
-            size = 2.0 ** math.frexp(float(torch.maximum(self.D.max(), -self.D.min())))[1]
-            squares = sum((part.double() / size).square().sum(0) for part in self.D.split(BLOCK))
-            return torch.as_tensor(squares).sqrt() * size
+            rows = self._rows()
+            if rows.dtype == torch.float64:
+                # a power of two, as squares over- and underflow
+                size = 2.0 ** math.frexp(float(torch.maximum(rows.max(), -rows.min())))[1]
+                return torch.linalg.vector_norm(rows / size, dim=1) * size
+            return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
 
         return self.keep("lengths", make)
 
@@ -134,15 +136,17 @@ class Prepared:
 
     def rows(self, dtype: torch.dtype) -> Tensor:
         """D' in units and in dtype, (N, M) contiguous; its transpose serves products as well as D does."""
+        if self.length == 1 and self.D.dtype == dtype:
+            return self._rows()
 
         def make() -> Tensor:
-            scaled = self.D if self.length == 1 else self.D / self.length
-            return scaled.T.to(dtype).contiguous()
+            return (self._rows() / self.length).to(dtype)
 
-        # D's own memory where it is such rows already
-        if self.length == 1 and self.D.dtype == dtype and self.D.T.is_contiguous():
-            return self.D.T
         return self.keep(("rows", dtype), make)
+
+    def _rows(self) -> Tensor:
+        """D' contiguous, which is D's own memory where it lies so: sums along rows are fast."""
+        return self.D.T if self.D.T.is_contiguous() else self.keep("rows", lambda: self.D.T.contiguous())
 
     def coarse(self) -> tuple[Tensor, float]:
         """`rows` in bfloat16, and the largest error of a column."""
