@@ -290,6 +290,26 @@ def test_the_command_with_files(tmp_path, capsys):
     assert "Audit of sae" in (out / "index.html").read_text()
 
 
+def test_several_saes_make_a_page_that_compares_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write(reading(P.D), tmp_path / "a")
+    write(replace(reading(P.D, bias=0.0), architecture="topk", k=4), tmp_path / "b")
+    np.save("x.npy", P.x.numpy())
+    assert main(["audit", "a", "b", "--activations", "x.npy", "--tokens", "64"]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out.splitlines()[-1].endswith("index.html")
+    page = Path("audits/index.html").read_text()
+    for name in ("1_a", "2_b"):
+        written = json.loads(Path(f"audits/{name}/audit.json").read_text())
+        assert f"{written['rows'][0]['fvu']:.4f}" in page
+        assert f'href="{name}/index.html"' in page
+    assert main(["audit", "a", "b", "--activations", "x.npy", "--tokens", "64"]) == 0  # its own folder, again
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("")
+    capsys.readouterr()
+    assert main(["audit", "a", "b", "--activations", "x.npy", "--out", "full"]) == 2
+    assert "holds other files" in capsys.readouterr().err
+
+
 def test_the_command_with_the_model_that_the_configuration_names(gpt2, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AMORTGAP_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)

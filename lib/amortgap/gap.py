@@ -196,14 +196,17 @@ def _least_squares(D: Prepared, codes: Tensor) -> int:
     return int((2 * M * k + 2 * M * k**2 + 2 * k**3 / 3).sum())
 
 
-def excess_objective(D: Any, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4) -> Tensor:
+def excess_objective(
+    D: Any, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4, best: Tensor | None = None
+) -> Tensor:
     """How far each sample's code is above the optimum of its own objective: P(codes) / P* - 1, (n,).
 
     The best rescaling of each code is taken first (s -> c s, c >= 0), so that an encoder trained for another
-    alpha is not blamed for its scale.
+    alpha is not blamed for its scale. best (n,): P* where it is known.
     """
     given = prepare(D)
-    best = solve(given, x, alpha, tol=tol).objective
+    if best is None:
+        best = solve(given, x, alpha, tol=tol).objective
     x_hat = (codes @ given.D.T).double()
     gain = (x_hat * x).sum(1) - alpha * codes.sum(1)
     power = x_hat.square().sum(1).clamp_min(torch.finfo(torch.float64).tiny)

@@ -9,7 +9,7 @@ from amortgap.audit.result import Agreement
 
 RIDGE = 1e-2  # times the mean squared norm of a code
 NOISE = 0.01  # of an activation's norm
-MOST = 1024  # tokens; a regression takes the cube
+MOST = 512  # tokens; a regression takes the cube
 
 
 def jaccard(a: Tensor, b: Tensor) -> float:
@@ -20,7 +20,6 @@ def jaccard(a: Tensor, b: Tensor) -> float:
 
 def linear_r2(a: Tensor, b: Tensor) -> float:
     """R^2 of b (n, N) from a (n, N) by ridge regression: each half of the tokens predicted from the other."""
-    a, b = a.double(), b.double()
     half = torch.arange(len(a), device=a.device) % 2 == 0
     rest = total = 0.0
     for train in (half, ~half):
@@ -28,7 +27,8 @@ def linear_r2(a: Tensor, b: Tensor) -> float:
         known, new = a[train] - mean_a, a[~train] - mean_a
         gram = known @ known.T
         gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp_min(1e-12))
-        guess = new @ known.T @ torch.linalg.solve(gram, b[train] - mean_b)
+        weights = torch.cholesky_solve(known @ new.T, torch.linalg.cholesky(gram)).T
+        guess = weights @ (b[train] - mean_b)
         rest += float((b[~train] - mean_b - guess).square().sum())
         total += float((b[~train] - mean_b).square().sum())
     return 1 - rest / total if total > 0 else 0.0

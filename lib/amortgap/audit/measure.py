@@ -80,8 +80,9 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     compared = {name: one.codes for name, one in found.items() if one.codes is not None}
     excess, worst = [], None
     if ways.alpha is not None:
-        excess = excess_objective(D, z - sae.b_dec, codes, ways.alpha, tol=tol).cpu().tolist()
-        worst = float(solve(D, z - sae.b_dec, ways.alpha, tol=tol).duality_gap.max())
+        l1 = solve(D, z - sae.b_dec, ways.alpha, tol=tol)
+        excess = excess_objective(D, z - sae.b_dec, codes, ways.alpha, best=l1.objective).cpu().tolist()
+        worst = float(l1.duality_gap.max())
     return AuditResult(
         sae=_facts(sae),
         activations=given.about

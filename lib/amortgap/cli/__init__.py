@@ -116,11 +116,12 @@ COMMANDS: dict[str, Command] = {
         auditing.audit,
         "measure what better inference on your own SAE's decoder would buy",
         "  amortgap audit my_sae --activations activations.npy\n"
+        "  amortgap audit first_sae second_sae --activations activations.npy    one page that compares them\n"
         "  amortgap audit my_sae.safetensors --architecture topk --k 32 --activations layer8.safetensors\n"
         "  amortgap audit my_sae --model openai-community/gpt2 --layer blocks.8.hook_resid_pre --corpus texts/\n\n"
-        "The decoder stays; the codes are found five ways at the encoder's mean L0: as the encoder reads them,\n"
-        "refitted on the encoder's own latents, by the LASSO solved to a certified gap, refitted on its latents,\n"
-        "and greedily (OMP). A random decoder of the same size is audited beside it. Activations must be those\n"
+        "The decoder stays; the codes are found in many ways at the encoder's L0: as the encoder reads them,\n"
+        "refitted on its latents, chosen among its best candidates, by the LASSO solved to a certified gap, and\n"
+        "greedily (OMP). A random decoder of the same size is audited beside it. Activations must be those\n"
         "the SAE was trained on, in the model's own units; a thousand tokens take about a minute on a laptop.",
     ),
     "improve": (

@@ -12,7 +12,7 @@ from amortgap._files import check_folder, write_json, write_text
 from amortgap.cli.notebooks import positive
 
 if TYPE_CHECKING:
-    from amortgap.audit import Inputs
+    from amortgap.audit import AuditResult, Inputs
     from amortgap.interop import SAE
 
 
@@ -70,11 +70,12 @@ def check_own(folder: Path, mark: str) -> Path:
     return folder
 
 
-def input_options(parser: argparse.ArgumentParser) -> None:
-    """The SAE, and the activations to try it on."""
+def input_options(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """The SAE (or several), and the activations to try it on."""
     parser.add_argument(
         "sae",
         metavar="SAE",
+        nargs="+" if many else None,
         help="a folder of SAELens, dictionary_learning, sparsify, Llama Scope or Gemma Scope, a file of theirs or "
         "of your own (.safetensors, .pt, .npz), or RELEASE:ID of a published SAE (needs sae-lens)",
     )
@@ -120,9 +121,13 @@ def input_options(parser: argparse.ArgumentParser) -> None:
 
 
 def audit_options(parser: argparse.ArgumentParser) -> None:
-    input_options(parser)
+    input_options(parser, many=True)
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="for index.html and audit.json (default: audit_SAE)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="for index.html and audit.json (default: audit_SAE); of several SAEs, for a comparing page and a "
+        "folder for each (default: audits)",
     )
 
 
@@ -146,18 +151,35 @@ def read_inputs(options: argparse.Namespace, sae: SAE) -> Inputs:
 
 
 def audit(options: argparse.Namespace) -> int:
-    """`amortgap audit SAE`: what better inference on this SAE's decoder would buy."""
-    from amortgap import audit as auditing
-    from amortgap.pages.audit import findings, render
+    """`amortgap audit SAE`: what better inference on its decoder would buy. Several make a comparing page."""
+    from amortgap.pages.audit import advice, compare, findings
 
-    name = folder_name(options.sae)
-    folder = check_own(options.out or Path(f"audit_{name}"), "audit.json")
-    sae = read_sae(options)
-    given = read_inputs(options, sae)
-    result = auditing.audit(sae, given, tokens=options.tokens, seed=options.seed)
-    write_json(folder / "audit.json", asdict(result))
-    write_text(folder / "index.html", render(name, result))
-    for sentence in findings(result):
-        print(sentence)
+    if len(options.sae) == 1:
+        folder = check_own(options.out or Path(f"audit_{folder_name(options.sae[0])}"), "audit.json")
+        for sentence in findings(_audit_one(options, options.sae[0], folder)):
+            print(sentence)
+        print(folder / "index.html")
+        return 0
+    folder = check_own(options.out or Path("audits"), "audits.json")
+    names = [f"{i}_{folder_name(sae)}" for i, sae in enumerate(options.sae, 1)]
+    results = {}
+    for name, sae in zip(names, options.sae, strict=True):
+        results[name] = _audit_one(options, sae, folder / name)
+        print(f"{name}: {advice(results[name])}")
+    write_json(folder / "audits.json", dict(zip(names, options.sae, strict=True)))
+    write_text(folder / "index.html", compare(results))
     print(folder / "index.html")
     return 0
+
+
+def _audit_one(options: argparse.Namespace, sae: str, folder: Path) -> AuditResult:
+    from amortgap import audit as auditing
+    from amortgap.pages.audit import render
+
+    alone = argparse.Namespace(**{**vars(options), "sae": sae})
+    read = read_sae(alone)
+    given = read_inputs(alone, read)
+    result = auditing.audit(read, given, tokens=options.tokens, seed=options.seed)
+    write_json(folder / "audit.json", asdict(result))
+    write_text(folder / "index.html", render(folder_name(sae), result))
+    return result

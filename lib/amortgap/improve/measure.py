@@ -120,7 +120,7 @@ def _heads(sae: SAE, z: Tensor) -> dict[str, Improved]:
         if head == "adaptive":
             left = Improved(sae, "refit", ratio).share(made).values(z)[1].left
             made.options = {"gate": float(f"{float(left.median()):.2g}")}
-        name = "refit" if head == "refit" else f"{head} among {ratio:g}k"
+        name = "refit" if head == "refit" else f"{head.replace('_', '-')} among {ratio:g}k"
         found[name] = made
     return found
 

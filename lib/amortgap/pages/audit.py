@@ -67,6 +67,30 @@ shows what dimension and sparsity alone explain.</p>
     return frame(f"Audit of {name}", "", body, f"<p>The SAE</p>\n<dl>{facts}</dl>")
 
 
+def compare(results: dict[str, AuditResult]) -> str:
+    """A page that puts several audits side by side: name, which is its folder, -> result."""
+    ways = ("encoder", "own support", "pursuit among 2k", "pursuit among 4k", "OMP, own count")
+    rows = []
+    for name, result in results.items():
+        own = {row.method: row for row in result.rows if row.decoder == "SAE"}
+        left = [f"{own[way].fvu:.4f}" if way in own else "–" for way in ways]
+        facts = [result.sae["architecture"], str(result.sae["N"]), f"{result.l0:.1f}", f"{result.dead:.1%}"]
+        rows.append([name, *facts, *left])
+    table = grid(("SAE", "architecture", "latents", "L0", "dead", *ways), rows, 2)
+    lines = "".join(
+        f'<li><a href="{escape(name)}/index.html">{escape(name)}</a>: {escape(advice(result))}</li>'
+        for name, result in results.items()
+    )
+    body = f"""<h1>Audits of {len(results)} SAEs</h1>
+<p>Fraction of variance unexplained on each SAE's own decoder, by way of coding: as its encoder reads codes off,
+with the encoder's latents refitted, and with better ones chosen. SAEs compare at equal L0 and on the same
+activations only.</p>
+{table}
+<h2>What to do with each</h2>
+<ul>{lines}</ul>"""
+    return frame(f"Audits of {len(results)} SAEs", "", body, "")
+
+
 def advice(result: AuditResult) -> str:
     """One sentence that follows from the rows on the SAE's decoder."""
     own = {row.method: row for row in result.rows if row.decoder == "SAE"}

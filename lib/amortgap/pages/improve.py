@@ -40,6 +40,10 @@ encoder's own pass and the selection of candidates included. FLOPs: counted oper
 <h2>What was tried</h2>
 <figure role="figure">{figure}</figure>
 {_table(result.validation)}
+<p class="soft">Among 2k: the encoder proposes twice as many latents as it uses on the token. Refit keeps the
+encoder's own. LASSO: of each token's solution path, as many latents. IHT: four steps of iterative hard
+thresholding. Leave-one-out: all proposed are fitted, and the least needed leave. Adaptive: the pursuit where a
+certificate says that it pays.</p>
 <h2>How to use it</h2>
 <pre>from amortgap import heads
 sae = heads.load("folder of this page")
