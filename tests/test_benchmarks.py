@@ -14,7 +14,7 @@ PEERS, _ = load()
 
 def test_the_judge_knows_the_worst_code():
     p = problem("W1", 8 / 1024, torch.float64)
-    alpha = penalty(p)
+    alpha = penalty("W1", p)
     best = PEERS["our homotopy"].prepare(p.D, p.x, alpha, 1e-9)()
     assert worst_gap(p.D, p.x, best, alpha) < 1e-9
     # one code of eight is left out: at s = 0 the gap is that of a code that explains nothing

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.solvers import solve
+from amortgap.solvers import Prepared, solve
 
 #: The peers' files, in the order of the tables.
 FILES = (
@@ -25,7 +25,8 @@ FILES = (
         "cvxpy_clarabel",
         "log_adam",
     ),
-    *("spams_omp", "overcomplete_omp"),
+    *("spams_omp", "overcomplete_omp", "batched_omp_gpu"),
+    "scipy_nnls",
     "highs",
 )
 Run = Callable[[], Any]
@@ -34,7 +35,7 @@ Prepare = Callable[[Tensor, Tensor, float, float], Run]
 Samples = dict[str, int | str | None]
 
 
-def auto(D: Tensor, x: Tensor, alpha: float, tol: float) -> Run:
+def auto(D: Tensor | Prepared, x: Tensor, alpha: float, tol: float) -> Run:
     return lambda: solve(D, x, alpha, tol=tol).codes.numpy()
 
 
@@ -56,6 +57,11 @@ class Peer:
     tolerance: bool = True
     single: bool = False
     scale: Callable[[int], float] = lambda N: 1.0
+
+    def skip(self, workload: str) -> str | None:
+        """Why it is not given this workload, or None."""
+        why = self.samples.get(workload, "not given sizes beyond W4")
+        return why if isinstance(why, str) else None
 
     def dtype(self, tol: float | None) -> torch.dtype:
         """float32 codes cannot prove a gap below 1e-4 by themselves, whoever computed them."""

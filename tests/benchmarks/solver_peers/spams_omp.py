@@ -7,6 +7,7 @@ from torch import Tensor
 from amortgap.solvers import pursue
 
 from .. import THREADS
+from ..workloads import WORKLOADS
 from . import Peer, Run
 
 
@@ -19,5 +20,5 @@ def ours(D: Tensor, x: Tensor, K: float, tol: float) -> Run:
     return lambda: pursue(D, x, int(K), nonnegative=False)
 
 
-SAMPLES = {"W1": "too small to tell", "W2": None, "W3": None, "W4": None}
+SAMPLES = {name: 2 if name == "W6" else None for name in WORKLOADS} | {"W1": "too small to tell"}
 PEERS = [Peer("spams OMP", prepare, SAMPLES, task="OMP", ours=ours, single=True)]
