@@ -144,7 +144,7 @@ def pursue(
         raise ValueError("K, the number of latents, or residual, the length at which to stop, must be given")
     K = check_sparsities(min(M, N) if K is None else K, x_, N, M)
     length = None if residual is None else check_residual(residual, x_)
-    pursuit = greedy(given, x_) if method == "auto" else _choose(PURSUITS, method, "pursuit")
+    pursuit = greedy(given, x_, K) if method == "auto" else _choose(PURSUITS, method, "pursuit")
     return pursuit(given, x_, K, residual=length, nonnegative=nonnegative)
 
 

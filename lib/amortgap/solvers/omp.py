@@ -48,37 +48,38 @@ def omp(
     """
     refuse(refusal(x, D.shape[1]))
     given = prepare(D)
-    D = given.D
-    length = given.lengths.to(x.dtype)
     # below this an inner product with the residual is rounding of x
     floor = 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
     end = limits(x, K, residual)
-    found, schur = _one_by_one(D / length, length, x, end, floor, nonnegative)
+    found, schur = _one_by_one(given, x, end, floor, nonnegative)
     again = (schur < SHARP).nonzero().squeeze(1)
     if x.dtype == torch.float64 or len(again) == 0:
         return found
     which = end.residual[again].double() if residual is not None else None
-    better = batched_omp(D.double(), x[again].double(), end.K[again], residual=which, nonnegative=nonnegative)
+    better = batched_omp(
+        given.D.double(), x[again].double(), end.K[again], residual=which, nonnegative=nonnegative
+    )
     found.n_steps[again] = 0
     return merge(found, again, better)
 
 
 def _one_by_one(
-    unit: Tensor, length: Tensor, x: Tensor, end: Limits, floor: Tensor, nonnegative: bool
+    given: Prepared, x: Tensor, end: Limits, floor: Tensor, nonnegative: bool
 ) -> tuple[Solution, Tensor]:
     """The solution, and the smallest Schur complement each sample met."""
     # numba takes half a second to import
     from amortgap.solvers.kernels.omp import Atoms, Ends, Found, pursue_rows
 
-    n, (M, N) = len(x), unit.shape
+    n, (M, N) = len(x), given.shape
     # numpy asks the system for large pages, which makes touching this memory several times cheaper
     codes = torch.from_numpy(np.zeros((n, N), x.numpy().dtype))
     steps, flops = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.long)
     objective, schur = torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
     signals = x.contiguous().numpy()
-    columns, gram = unit.T.contiguous().numpy(), (unit.T @ unit).numpy()
+    columns, gram = given.unit(x.dtype), given.cosines(x.dtype)
+    unit, length = columns.T, given.lengths.to(x.dtype).numpy()
     singular = 100 * torch.finfo(x.dtype).eps
-    atoms = Atoms(columns, gram, length.numpy(), end.most, not nonnegative, singular)
+    atoms = Atoms(columns.numpy(), gram.G, length, end.most, not nonnegative, singular)
     ends = Ends(end.K.contiguous(), end.residual.double() ** 2, floor)
     integer = np.zeros(1, np.int32 if x.dtype == torch.float32 else np.int64)
 
@@ -96,7 +97,7 @@ def _one_by_one(
         duality_gap=torch.full((n,), torch.inf, dtype=torch.float64),
         n_steps=steps,
         converged=torch.zeros(n, dtype=torch.bool),
-        flops=int(flops.sum()) + 2 * n * M * N + 2 * M * N * N,
+        flops=int(flops.sum()) + 2 * n * M * N + gram.flops,
         method=each("omp", n),
         stop=stop_words(steps, end, near),
     )

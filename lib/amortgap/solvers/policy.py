@@ -5,7 +5,7 @@
     half precision, other devices                              batched, then fista
     basis pursuit, CPU, Gram matrix within 4 GiB               the end of homotopy's path, then linear programming
     basis pursuit elsewhere                                    linear programming
-    at most K atoms, CPU, Gram matrix within 4 GiB             omp
+    at most K atoms, CPU, Gram matrix within 4 GiB and paid    omp
     at most K atoms elsewhere                                  batched_omp
 
 Each method takes the samples that those before it left unproved. The order is that of the times in reports/bench:
@@ -37,6 +37,8 @@ from amortgap.solvers.reference import basis_pursuit_lp
 from amortgap.solvers.refinement import refine
 from amortgap.solvers.working_set import refusal as no_working_set
 from amortgap.solvers.working_set import working_set
+
+LITTLE = 1024  # columns whose Gram matrix is made in milliseconds
 
 
 def methods(
@@ -83,9 +85,15 @@ def lasso(
     return found
 
 
-def greedy(D: Tensor | Prepared, x: Tensor) -> Callable[..., Solution]:
-    """The pursuit of "auto": orthogonal matching pursuit, with the Gram matrix where there is room for it."""
-    return batched_omp if no_omp(x, D.shape[1]) else omp
+def greedy(D: Prepared, x: Tensor, K: int | Tensor) -> Callable[..., Solution]:
+    """The pursuit of "auto": orthogonal matching pursuit, with the Gram matrix where it fits and pays.
+
+    It costs M N^2 operations; without it, each atom of each sample costs a product with D, 2 M N.
+    """
+    if no_omp(x, D.shape[1]):
+        return batched_omp
+    atoms = int(K.sum()) if isinstance(K, Tensor) else K * len(x)
+    return omp if D.has_cosines(x.dtype) or D.shape[1] <= max(LITTLE, 2 * atoms) else batched_omp
 
 
 @torch.no_grad()

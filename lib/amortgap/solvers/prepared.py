@@ -160,6 +160,25 @@ class Prepared:
 
         return self.keep("coarse", make)
 
+    def unit(self, dtype: torch.dtype) -> Tensor:
+        """D' with rows of length one, (N, M) contiguous."""
+        return self.keep(("unit", dtype), lambda: (self.D / self.lengths).T.to(dtype).contiguous())
+
+    def has_cosines(self, dtype: torch.dtype) -> bool:
+        """Whether `cosines` is there already."""
+        return (("cosines", dtype), self.D.dtype, self._in_units) in self._kept
+
+    def cosines(self, dtype: torch.dtype) -> Gram:
+        """The Gram matrix of the columns made unit, in full precision: what pursuits compare atoms by."""
+        made = []
+
+        def make() -> Gram:
+            made.append(_gram(self.unit(dtype), 1.0, False))
+            return made[0]
+
+        gram = self.keep(("cosines", dtype), make)
+        return gram if made else gram._replace(flops=0)
+
     def has_gram(self, dtype: torch.dtype) -> bool:
         """Whether `gram` is there already."""
         return (("gram", dtype), self.D.dtype, self._in_units) in self._kept
