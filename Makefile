@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint lab bench peers gpu reference proofs clean
+.PHONY: help report test soak lint lab bench peers gpu reference proofs clean
 
 help: ## this list
 	@echo "make TARGET:"
@@ -17,6 +17,9 @@ report: $(READY) ## run the notebooks of PROFILE (smoke, quick, paper; default q
 
 test: $(READY) ## run the tests (slow and GPU tests: see README)
 	@$(BIN)/python -m pytest
+
+soak: $(READY) ## more than fifty kills, full disks, damage, three times the odd inputs; writes reports/bench/faults.json, inputs.json
+	@TABLES=reports/bench CASES=165 $(BIN)/python -m pytest -m 'soak or not (slow or gpu or peers)' tests/test_faults.py tests/test_inputs.py
 
 lint: $(READY) ## ruff on library, tests and notebooks; mypy on the library
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

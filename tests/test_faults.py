@@ -7,7 +7,6 @@ tries what carries its mark: more than fifty kills.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import resource
@@ -30,6 +29,7 @@ from amortgap._files import digest, json_digest, read_json, write_json
 from amortgap.cli import main
 from amortgap.encoders import ReLUEncoder, TopKEncoder
 from amortgap.interop import from_encoder, write
+from amortgap.kit.tables import write_table
 from amortgap.llm import activations, extract, store, stream
 from amortgap.llm.train import build, train
 from amortgap.pages import build as build_report
@@ -358,9 +358,12 @@ def test_two_runs_at_once_do_not_disturb_each_other(
 def table() -> Any:
     """What was injected and survived, for `make soak`, which shows it in the report."""
     yield
-    if file := os.environ.get("FAULTS"):
-        Path(file).write_text(
-            json.dumps({kind: dict(sorted(found.items())) for kind, found in counts.items()})
-        )
+    if folder := os.environ.get("TABLES"):
+        rows = [
+            dict(zip(("what", "to"), name.split(": "), strict=True))
+            | {"injected": number, "survived": counts["survived"][name]}
+            for name, number in sorted(counts["injected"].items())
+        ]
+        write_table(Path(folder) / "faults.json", rows)
     if sys.exc_info()[0] is None:
         assert counts["injected"] == counts["survived"]

@@ -28,6 +28,7 @@ from scipy.optimize import nnls
 
 import amortgap
 from amortgap.encoders import ENCODERS
+from amortgap.kit.tables import write_table
 
 LIBRARY = Path(amortgap.__file__).parent
 MODULES = ("objectives", "metrics", "flops", "sensing", "theory", "solvers", "dictionaries", "problem")
@@ -55,6 +56,7 @@ ELSEWHERE = {
 CASES = 3200
 #: Case -> how often; written for the report by `make soak`.
 counts: dict[str, Counter[str]] = {}
+tried: Counter[str] = Counter()
 
 
 def public() -> list[tuple[str, Any]]:
@@ -489,6 +491,18 @@ def attempt(name: str, function: Any, draw: Any) -> str:
 FUNCTIONS = public()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Any:
+    """How many cases ended how, for `make soak`, which shows it in the report."""
+    yield
+    if folder := os.environ.get("TABLES"):
+        rows = [
+            {"function": name, "tried": tried[name], "right": found["right"], "refused": found["refused"]}
+            for name, found in sorted(counts.items())
+        ]
+        write_table(Path(folder) / "inputs.json", rows)
+
+
 @pytest.mark.filterwarnings("default")  # of numpy and torch about input that is odd on purpose
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS, ids=[name for name, _ in FUNCTIONS])
 def test_a_right_result_or_the_documented_error(name: str, function: Any) -> None:
@@ -504,6 +518,7 @@ def test_a_right_result_or_the_documented_error(name: str, function: Any) -> Non
     )
     @given(st.data())
     def run(data: Any) -> None:
+        tried[name] += 1
         counts[name][attempt(name, function, data.draw)] += 1
 
     run()

@@ -10,6 +10,7 @@ import pytest
 from amortgap._errors import Refused
 from amortgap._files import digest, json_digest
 from amortgap.cli import main
+from amortgap.kit.tables import write_table
 from amortgap.pages.manifest import verify, write_manifest
 from amortgap.runs.jobs import write_state
 from demo_project import FULL, make_project
@@ -132,3 +133,17 @@ def test_there_is_a_sentence_where_nothing_can_be_verified(
     assert main(["verify", str(tmp_path)]) == 2
     for line in capsys.readouterr().err.splitlines():
         assert line.startswith(("amortgap: no report in", "amortgap: there is no folder", "amortgap: /"))
+
+
+def test_the_page_about_the_report_counts_what_the_tests_injected(
+    report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(report.parents[1])
+    assert "Faults" not in (report / "about.html").read_text()
+    rows = [{"what": "killed", "to": "fit <b>", "injected": 9, "survived": n} for n in (9, 8)]
+    write_table(report.parent / "bench" / "faults.json", rows)
+    assert main(["report", "--jobs", "1"]) == 0
+    about = (report / "about.html").read_text()
+    assert "Of 18 faults, 17 left the next run" in about
+    assert "fit &lt;b&gt;" in about
+    assert verify(report)[0] == []

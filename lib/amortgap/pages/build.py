@@ -15,6 +15,7 @@ from amortgap.pages.findings import read_words
 from amortgap.pages.manifest import write_manifest
 from amortgap.pages.rendered import Rendered
 from amortgap.pages.report import Report
+from amortgap.pages.robustness import found, robustness
 from amortgap.pages.withdrawn import mark_claims, withdrawals
 from amortgap.runs.jobs import read_state
 from amortgap.runs.notebook import Notebook
@@ -112,11 +113,15 @@ def _shared(
         body = claims_body(claims, report.titles)
         return frame("Do the paper’s numbers hold?", bar("claims"), body, ending, ("page", "claims"))
 
+    tested = found(report.project.reports / "bench")
+
     def about() -> str:
-        body = about_body(report.about, [(one.page, one.why) for one in report.withdrawn])
+        body = about_body(report.about, [(one.page, one.why) for one in report.withdrawn]) + robustness(
+            tested
+        )
         return frame("About this report", bar("about"), body, ending)
 
     source = [asdict(report.words), asdict(report.about), names, pages, runs, absent, claims, bar("")]
     rendered.page("claims.html", source, lambda: (table(), None))
-    rendered.page("about.html", source, lambda: (about(), None))
+    rendered.page("about.html", [source, tested], lambda: (about(), None))
     rendered.page("index.html", source, lambda: (index(), None))
