@@ -132,7 +132,7 @@ drawn = {
 }
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(**drawn)
 def test_converged_never_lies(**case):
     check(**case)

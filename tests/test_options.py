@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import ElasticNet
 
 from amortgap.objectives import duality_gap, kkt_residual, objective
-from amortgap.solvers import SOLVERS, alpha_max, path, prepare, refit, screened, solve
+from amortgap.solvers import SOLVERS, alpha_max, path, prepare, refit, reweighted, screened, solve
 
 rng = np.random.default_rng(0)
 M, N, n = 8, 14, 4
@@ -173,3 +173,41 @@ def test_codes_beyond_the_range_of_their_dtype_are_refused():
         solve((D * 1e-20).astype(np.float32), (X * 1e30).astype(np.float32), 1e8)
     with pytest.raises(ValueError, match="P is beyond the range of float64"):
         solve(D, X * 1e160, 1e159)
+
+
+@both_signs
+def test_reweighting_solves_convex_problems_and_lowers_the_sum_of_logarithms(nonnegative):
+    alpha, epsilon, tol = 0.05, 0.1, 1e-8
+    before = solve(D, X, alpha, tol=tol, nonnegative=nonnegative)
+    last = np.inf
+    for rounds in (1, 2, 3):
+        found, weights = reweighted(D, X, alpha, epsilon, rounds=rounds, nonnegative=nonnegative, tol=tol)
+        assert found.converged.all()
+        np.testing.assert_allclose(weights, epsilon / (abs(before.codes) + epsilon), rtol=1e-4)
+        for i in range(n):
+            x, code, own = X[i : i + 1], found.codes[i : i + 1], weights[i]
+            # the same weights on all columns at once
+            alone = solve(D, x, alpha, tol=tol, nonnegative=nonnegative, weights=own)
+            np.testing.assert_allclose(found.objective[i], alone.objective[0], rtol=2 * tol)
+            assert duality_gap(D, x, code, alpha, nonnegative, weights=own)[0] < 2 * tol
+        logs = alpha * epsilon * np.log(abs(found.codes) / epsilon + 1).sum(1)
+        value = (((X - found.codes @ D.T) ** 2).sum(1) / 2 + logs).sum()
+        assert value < last
+        before, last = found, value
+
+
+def test_reweighting_finds_sparser_codes_of_planted_signals():
+    g = np.random.default_rng(1)
+    A = g.standard_normal((32, 64))
+    A /= np.linalg.norm(A, axis=0)
+    planted = np.where(g.random((20, 64)) < 0.1, 1 + g.random((20, 64)), 0)
+    x = planted @ A.T + 0.02 * g.standard_normal((20, 32))
+    plain, (found, _) = solve(A, x, 0.1), reweighted(A, x, 0.1, 0.1)
+    assert abs(found.codes - planted).sum() < 0.7 * abs(plain.codes - planted).sum()
+    assert (found.codes > 0).sum() <= (plain.codes > 0).sum()
+
+
+@pytest.mark.parametrize(("epsilon", "rounds"), [(0.0, 1), (-1.0, 1), (np.inf, 1), (0.1, 0), (0.1, 1.5)])
+def test_reweighting_refuses(epsilon, rounds):
+    with pytest.raises(ValueError, match=r"epsilon must be|rounds must be"):
+        reweighted(D, X, 0.05, epsilon, rounds=rounds)

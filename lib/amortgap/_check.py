@@ -209,9 +209,9 @@ def same_kind(function: F) -> F:
 
 
 def _as_arrays(value: Any) -> Any:
-    """Every tensor in value, itself one, a list of them, or a record with tensors as fields, as a numpy array."""
-    if isinstance(value, list):
-        return [_as_arrays(part) for part in value]
+    """Every tensor in value (one itself, a list, a tuple, a record with tensors as fields) as a numpy array."""
+    if isinstance(value, list | tuple):
+        return type(value)(_as_arrays(part) for part in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = {k: v.numpy() for k, v in vars(value).items() if torch.is_tensor(v)}
         return dataclasses.replace(value, **parts)

@@ -34,6 +34,7 @@ from amortgap.solvers.pivoting import pivoting
 from amortgap.solvers.policy import basis_pursuit, greedy, lasso
 from amortgap.solvers.prepared import Prepared, prepare, prepare_for
 from amortgap.solvers.reference import basis_pursuit_lp, lasso_cvxpy
+from amortgap.solvers.reweighted import reweighted
 from amortgap.solvers.working_set import working_set
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "prepare",
     "pursue",
     "refit",
+    "reweighted",
     "screened",
     "solve",
 ]

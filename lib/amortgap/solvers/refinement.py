@@ -24,6 +24,8 @@ STEPS = 6  # refinements for one support
 LONG = np.longdouble
 
 
+# what overflows proves nothing
+@np.errstate(over="ignore", invalid="ignore")
 def refine(
     D: Tensor | Prepared, x: Tensor, alpha: float, codes: Tensor, *, nonnegative: bool, tol: float
 ) -> tuple[Tensor, Solution]:
