@@ -18,6 +18,10 @@ from amortgap.solvers import policy
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.as_given import solve_as_given
 from amortgap.solvers.prepared import prepare, prepare_for
+from amortgap.solvers.working_set import expect
+from amortgap.solvers.working_set import refusal as no_working_set
+
+CALLS = 10  # solutions that a search for alpha takes, about
 
 
 @same_kind
@@ -81,6 +85,8 @@ def alpha_for(
     if high <= 0:
         raise ValueError("no atom fits any sample: the solution is zero for all alpha")
     low = least = 1e-6 * high
+    if l0 is not None and no_working_set(x) is None:
+        expect(given, CALLS * len(x), l0)
     codes = None
     while high / low > 1.001:
         # downwards from above until the target is crossed: dense solutions are slow

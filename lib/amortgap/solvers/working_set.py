@@ -28,7 +28,7 @@ from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import BLOCK, share
 from amortgap.solvers.prepared import COMPRESSED, Prepared, half_width, in_units, prepare
 
-HEAD = 32  # signals that are solved first, where the choice between the two ways hangs on how many atoms they take
+HEAD = 8  # signals that are solved first, where the choice between the two ways hangs on how many atoms they take
 
 
 def refusal(x: Tensor) -> str | None:
@@ -103,6 +103,12 @@ def _either(
         return joined(head, way(given, x[HEAD:], alpha, init=None, dtype=dtype, **options))
     way = _solve if _pays(given, dtype, len(x), k) else _by_slots
     return way(given, x, alpha, init=init, dtype=dtype, **options)
+
+
+def expect(given: Prepared, n: int, k: float) -> None:
+    """Make D'D now if n signals with k active atoms, which are to come in several calls, pay for it."""
+    if not given.has_gram(torch.float32) and _pays(given, torch.float32, n, k):
+        given.gram(torch.float32)
 
 
 def _pays(given: Prepared, dtype: torch.dtype, n: int, k: float) -> bool:
