@@ -1,6 +1,6 @@
 """Timings beside other packages. pytest does not collect them; from the top of the repository,
 
-    python -m tests.benchmarks.solvers     solvers, on four workloads          (make bench)
+    python -m tests.benchmarks.solvers     solvers, made and real data         (make bench)
     python -m tests.benchmarks.training    training a TopK autoencoder
     python -m tests.benchmarks.paper       training and inference beside the paper's loop
     python -m tests.benchmarks.gpu         all of it on a CUDA device          (make gpu)

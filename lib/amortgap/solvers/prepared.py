@@ -162,7 +162,7 @@ class Prepared:
 
     def unit(self, dtype: torch.dtype) -> Tensor:
         """D' with rows of length one, (N, M) contiguous."""
-        return self.keep(("unit", dtype), lambda: (self.D / self.lengths).T.to(dtype).contiguous())
+        return self.keep(("unit", dtype), lambda: (self.D / self.lengths.to(self.D)).T.to(dtype).contiguous())
 
     def has_cosines(self, dtype: torch.dtype) -> bool:
         """Whether `cosines` is there already."""
