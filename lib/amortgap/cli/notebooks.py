@@ -44,6 +44,8 @@ def report(options: argparse.Namespace) -> int:
     """`amortgap report`: run what is due of a profile, render it, print where the index lies."""
     project = find_project()
     jobs = _profile_jobs(project, options.profile)
+    if not jobs:
+        raise Refused(f"profile {options.profile!r} has no notebook")
     for name in options.only or []:
         if name not in jobs:
             raise Refused(

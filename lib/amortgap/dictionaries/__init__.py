@@ -102,7 +102,8 @@ def learn(
             raise ValueError(
                 f"a dictionary to start from must be ({x.shape[1]}, {N}), and makes one start only"
             )
-    alphas = [check_alpha(a) for a in (alpha if isinstance(alpha, Sequence) else [alpha])]
+    several = (isinstance(alpha, Sequence) and not isinstance(alpha, str)) or getattr(alpha, "ndim", 0) == 1
+    alphas = [check_alpha(a) for a in (alpha if several else [alpha])]  # type: ignore[union-attr]
     if not alphas:
         raise ValueError("alpha must be a number or a non-empty sequence of numbers")
     found, scores, flops = [], [], 0
