@@ -15,7 +15,7 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
-from amortgap._check import check_dictionary, check_sparsity
+from amortgap._check import as_number, check_dictionary, check_sparsity
 from amortgap._subsets import subsets
 
 MAX_SUBSETS = 500_000
@@ -99,7 +99,7 @@ def nullspace_upper_bound(D: Any, K: int) -> float:
 def _reduced(D: Any, tol: float) -> tuple[Tensor, int]:
     """D in coordinates of its column space, (rank, N), and the rank."""
     matrix = check_dictionary(D, unit=True).detach().cpu().double()
-    if not 0 < tol < 1:
+    if not 0 < as_number(tol, "tol") < 1:
         raise ValueError(f"tol is a singular value between 0 and 1, not {tol}")
     U, sigma, _ = torch.linalg.svd(matrix, full_matrices=False)
     rank = int((sigma > tol).sum())

@@ -95,7 +95,7 @@ def _pair_rate(N: int, K: int, amplitude: str, support: str, n: int | None) -> f
     for k, p in _active_counts(N, K, support):
         orders = range(2, k + 1) if n is None else range(n, min(n, k) + 1)
         hidden = max(((m - 1) * fibre_constant(m, amplitude) for m in orders if m <= MAX_HIDDEN), default=0.0)
-        rate += p * hidden * k / (N * (N - 1))
+        rate += p * hidden * k / (N * max(N - 1, 1))
     return rate
 
 
