@@ -5,14 +5,13 @@ only if all its samples meet it there; peers with a tolerance of their own get t
 interleaved, times are medians (CPU time on one thread, wall time on more), ratios are medians over pairs. Slow
 methods get fewer samples, and the paper's Adam on W2-W4 fewer steps with time scaled up to 10 000: each row says
 so. "Prepared" is our call with a dictionary that was prepared before; all other times are from the call on. MiB are
-what a call adds to the largest memory of its process. Rows of an earlier run stay in the output unless they are
+what a call adds at its peak to what its process holds. Rows of an earlier run stay in the output unless they are
 measured again. Peers: pip install -e .[bench].
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import warnings
@@ -97,7 +96,7 @@ def judged(task: str, p: Given, few: torch.Tensor, at: float, ours: Any, theirs:
 
 
 def peak(workload: str, peer: Peer, side: str) -> float:
-    """MiB that one call of `side`, "ours" or "theirs", adds to the largest memory of this process so far."""
+    """MiB that one call of `side`, "ours" or "theirs", adds at its peak to what the process holds (Linux)."""
     tol = wanted(peer, workload)[0]
     p = problem(workload, 1.0, peer.dtype(tol))
     few = p.x[: peer.samples[workload] or len(p.x)]
@@ -106,9 +105,18 @@ def peak(workload: str, peer: Peer, side: str) -> float:
     make = peer.ours if side == "ours" else peer.prepare
     make(*small, 2 if peer.task in ("OMP", "NNLS") else 0.1, tol or 0.0)()  # compiles
     call = make(p.D, few, at, tol or 0.0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    call()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    before = resident("VmRSS")
+    result = call()
+    added = resident("VmHWM") - before
+    del result
+    return added
+
+
+def resident(name: str) -> float:
+    """MiB of memory that Linux says this process holds, or held at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
 def memory(workload: str, peer: Peer) -> Row:
