@@ -322,11 +322,14 @@ def test_signals_of_extreme_size(name, nonnegative):
         solution = solve(D, size * x, 0.1 * size, name, nonnegative=nonnegative)
         assert solution.converged.all()
         assert (duality_gap(D, x, solution.codes / size, 0.1, nonnegative) <= 1e-6).all()
-    x[0] *= 1e200  # beyond float32 beside an alpha of 0.1
+    # beyond float32 beside an alpha of 0.1
+    x[0] *= 1e100
     solution = solve(D, x, 0.1, name, nonnegative=nonnegative)
     unproved = ~(duality_gap(D, x, solution.codes, 0.1, nonnegative) <= 1e-6)
     assert not (solution.converged & unproved).any()
     assert solution.converged[1:].all()
+    with pytest.raises(ValueError, match="P is beyond the range of float64"):
+        solve(D, 1e100 * x, 0.1, name, nonnegative=nonnegative)
 
 
 def test_importing_the_solvers_imports_no_engine():

@@ -142,6 +142,7 @@ KINDS: dict[str, Any] = {
     "order": whole(1, 3),
     "exact_order": whole(1, 3),
     "draws": whole(1, 5),
+    "epsilon": number(0.01, 1),
     "steps": whole(1, 5),
     "n_steps": whole(1, 5),
     "restarts": whole(1, 2),

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import given, settings
@@ -154,6 +155,8 @@ def test_chance_correction_is_zero_at_chance_and_one_at_best():
     assert chance_corrected(1.0, 0.669) == 1
     assert chance_corrected(0.0, 0.5) == -1
     assert torch.equal(chance_corrected(torch.ones(3), 0.5), torch.ones(3))
+    table = pandas.DataFrame({"mcc": [0.5, 1.0], "chance": [0.5, 0.2]})
+    assert chance_corrected(table.mcc, table.chance).tolist() == [0, 1]
 
 
 def test_dictionary_cosine_matches_columns():

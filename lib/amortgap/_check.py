@@ -180,11 +180,13 @@ def check_choice(value: Any, name: str, known: Iterable[str]) -> str:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """`device` as torch.device. Raises RuntimeError for an unknown one, and for CUDA where there is none."""
+    """`device` as torch.device. Raises ValueError for an unknown one, RuntimeError for CUDA where there is none."""
     try:
+        if not isinstance(device, str | torch.device):
+            raise TypeError
         device = torch.device(device)
-    except RuntimeError as error:
-        raise RuntimeError(f"there is no device named {device!r}; use 'cpu' or 'cuda'") from error
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"there is no device named {device!r}; use 'cpu' or 'cuda'") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(
             f"device {str(device)!r} was asked for, but there is no CUDA device, or no usable CUDA device for this "

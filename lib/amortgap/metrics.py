@@ -117,11 +117,12 @@ def chance_dictionary_mcc(
 def chance_corrected(score: Any, chance: Any) -> Any:
     """(m - c) / (1 - c): 0 at the chance level c, 1 for a perfect score.
 
-    Both are numbers, arrays or tensors. Raises ValueError for anything else, for NaN and inf, and for c = 1.
+    Both are numbers, arrays, columns of a table or tensors. Raises ValueError for anything else, for NaN and inf,
+    and for c = 1.
     """
     for value, name in ((score, "score"), (chance, "chance")):
-        if isinstance(value, np.ndarray | torch.Tensor) and value.ndim:
-            as_tensor(value, name)
+        if getattr(value, "ndim", 0):
+            as_tensor(value if isinstance(value, torch.Tensor) else np.asarray(value), name)
         elif not math.isfinite(as_number(value, name)):
             raise ValueError(f"{name} must be finite, not {value}")
     if np.any(np.asarray(chance) == 1):
