@@ -80,14 +80,13 @@ def _one_by_one(
     unit, length = columns.T, given.lengths.to(x.dtype).numpy()
     singular = 100 * torch.finfo(x.dtype).eps
     atoms = Atoms(columns.numpy(), gram.G, length, end.most, not nonnegative, singular)
-    ends = Ends(end.K.contiguous(), end.residual.double() ** 2, floor)
+    ends = Ends(end.K.contiguous().numpy(), (end.residual.double() ** 2).numpy(), floor.numpy())
+    found = Found(*(part.numpy() for part in (codes, objective, steps, flops, schur)))
     integer = np.zeros(1, np.int32 if x.dtype == torch.float32 else np.int64)
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
-            found = Found(*(part[rows].numpy() for part in (codes, objective, steps, flops, schur)))
-            these = Ends(*(part[rows].numpy() for part in ends))
-            pursue_rows((x[rows] @ unit).numpy(), signals[rows], these, integer, atoms, found)
+            pursue_rows(rows.start, (x[rows] @ unit).numpy(), signals, ends, integer, atoms, found)
 
     share(n, work)
     near = (end.residual > 0) & (2 * objective <= (1 + 1e-6) * end.residual.double() ** 2)

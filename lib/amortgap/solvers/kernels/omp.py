@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import add_rows, drop, grow, jit, times
+from amortgap.solvers.kernels.rows import add_rows, drop, grow, inlined, jit, times
 
 FREE, ACTIVE, ZERO, DEPENDENT = 0, 1, 2, 3  # what has become of an atom
 
@@ -46,7 +46,7 @@ class Found(NamedTuple):
     schur: Any
 
 
-@jit
+@inlined
 def _largest(bits: Any) -> int:
     """Index of the largest entry.  bits: floats read as integers, which order alike where they are positive.
 
@@ -62,7 +62,7 @@ def _largest(bits: Any) -> int:
     return found
 
 
-@jit
+@inlined
 def _choose(c: Any, bits: Any, state: Any, taken: Any, t: int, more: bool, signed: bool, floor: float) -> int:
     """The next atom, -1 where none matches above floor.  more: whether a new one may be taken. Changes c."""
     best = -1
@@ -80,7 +80,7 @@ def _choose(c: Any, bits: Any, state: Any, taken: Any, t: int, more: bool, signe
     return best if c[best] > floor else -1
 
 
-@jit
+@inlined
 def _fit(H: Any, s: Any, e: Any, d: Any, A: Any, state: Any, k: int, signed: bool) -> Any:
     """Lawson-Hanson: to the least squares on A, or to the first zero coefficient; k and operations after."""
     work = 0
@@ -105,7 +105,7 @@ def _fit(H: Any, s: Any, e: Any, d: Any, A: Any, state: Any, k: int, signed: boo
     return k, work
 
 
-@jit
+@inlined
 def _subtract(residual: Any, x: Any, s: Any, w: Any, columns: Any, A: Any, k: int) -> float:
     """residual = x - D s, and its squared length."""
     residual[:] = x
@@ -118,7 +118,7 @@ def _subtract(residual: Any, x: Any, s: Any, w: Any, columns: Any, A: Any, k: in
     return total
 
 
-@jit
+@inlined
 def _refine(c0: Any, G: Any, H: Any, s: Any, e: Any, d: Any, A: Any, k: int, signed: bool) -> None:
     """One more step to the least squares, from correlations without the rounding of earlier steps."""
     for p in range(k):
@@ -133,12 +133,14 @@ def _refine(c0: Any, G: Any, H: Any, s: Any, e: Any, d: Any, A: Any, k: int, sig
 
 
 @jit
-def pursue_rows(c0: Any, x: Any, ends: Any, integer: Any, atoms: Any, found: Any) -> None:
-    """Fill `found` for samples x (n, M) with correlations c0 = D'x (n, N).
+def pursue_rows(first: int, c0: Any, x: Any, ends: Any, integer: Any, atoms: Any, found: Any) -> None:
+    """Fill `found` for the samples of x from `first` on, given their correlations c0 = D'x (n, N).
 
     integer (1,): any, of the floats' size.
     """
     columns, G, length, most, signed, singular = atoms
+    limits, rests, floors = ends
+    codes, objective, steps, flops, smallest = found
     n, (M, N) = len(c0), (x.shape[1], c0.shape[1])
     c, e = np.empty(N, c0.dtype), np.empty(most, c0.dtype)
     s, u, d, w = np.empty_like(e), np.empty_like(e), np.empty_like(e), np.empty_like(e)
@@ -146,14 +148,17 @@ def pursue_rows(c0: Any, x: Any, ends: Any, integer: Any, atoms: Any, found: Any
     A, taken = np.empty(most, np.int64), np.empty(most, np.int64)
     bits, residual = c.view(integer.dtype), np.empty(M, c0.dtype)
     for row in range(n):
-        k, t, work, least, K, floor, goal = 0, 0, 0, 1.0, ends.K[row], ends.floor[row], ends.rest[row]
-        # where the length from the fit has lost its digits, the residual is made
-        size = _subtract(residual, x[row], s, w, columns, A, 0)
-        near, rest = goal + 64 * np.finfo(c0.dtype).eps * size, size
+        at = first + row
+        k, t, work, least, K, floor, goal = 0, 0, 0, 1.0, limits[at], floors[at], rests[at]
+        size = near = rest = 0.0
+        if goal > 0:
+            # where the length from the fit has lost its digits, the residual is made
+            size = _subtract(residual, x[at], s, w, columns, A, 0)
+            near, rest = goal + 64 * np.finfo(c0.dtype).eps * size, size
         for _ in range(4 * K + 4):  # each adds an atom; K suffice unless coefficients turn negative
             if goal > 0:
                 if rest <= near:
-                    rest = _subtract(residual, x[row], s, w, columns, A, k)
+                    rest = _subtract(residual, x[at], s, w, columns, A, k)
                     work += 2 * k * M
                 if rest <= goal:
                     break
@@ -187,14 +192,15 @@ def pursue_rows(c0: Any, x: Any, ends: Any, integer: Any, atoms: Any, found: Any
             A[k], s[k], e[k], state[j] = j, 0, match, ACTIVE
             k, more = _fit(H, s, e, d, A, state, k + 1, signed)
             work += more
-            rest = size
-            for p in range(k):
-                rest -= s[p] * c0[row, A[p]]
+            if goal > 0:
+                rest = size
+                for p in range(k):
+                    rest -= s[p] * c0[row, A[p]]
         _refine(c0[row], G, H, s, e, d, A, k, signed)
         for p in range(k):
-            found.codes[row, A[p]] = s[p] / length[A[p]]
+            codes[at, A[p]] = s[p] / length[A[p]]
         for q in range(t):
             state[taken[q]] = FREE
-        found.objective[row] = 0.5 * _subtract(residual, x[row], s, w, columns, A, k)
-        found.steps[row], found.schur[row] = t, least
-        found.flops[row] = work + 6 * k * k + 2 * (k + 2) * M
+        objective[at] = 0.5 * _subtract(residual, x[at], s, w, columns, A, k)
+        steps[at], smallest[at] = t, least
+        flops[at] = work + 6 * k * k + 2 * (k + 2) * M

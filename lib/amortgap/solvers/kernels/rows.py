@@ -6,9 +6,14 @@ from typing import Any
 
 import numba
 
-jit: Any = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
+_options: Any = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+}
+jit: Any = numba.njit(**_options)
+inlined: Any = numba.njit(**_options, forceinline=True)  # for what takes less time than a call
 
 
 @jit
