@@ -16,6 +16,8 @@ from scipy.optimize import nnls
 
 from amortgap._errors import Refused
 from amortgap.audit import Inputs, audit, from_model, from_path
+from amortgap.audit import measure as measuring
+from amortgap.audit import rows as scoring
 from amortgap.audit.agreement import jaccard, linear_r2, shaken
 from amortgap.audit.loss import model_loss
 from amortgap.audit.measure import SPLICED, _halves, reconstructions
@@ -123,6 +125,39 @@ def test_the_same_seed_gives_the_same_numbers(result):
     again = audit(reading(P.D), Inputs(P.x, DOCUMENTS), tokens=128)
     for a, b in zip(result.rows, again.rows, strict=True):
         assert replace(a, seconds=0) == replace(b, seconds=0)
+
+
+def test_the_rows_do_not_depend_on_the_batches(result, monkeypatch):
+    monkeypatch.setattr(scoring, "BATCH", 20)
+    again = audit(reading(P.D), Inputs(P.x, DOCUMENTS), tokens=128)
+    for a, b in zip(result.rows, again.rows, strict=True):
+        # float32 products of other shapes are rounded otherwise
+        assert (a.method, a.fvu, a.l0) == (
+            b.method,
+            pytest.approx(b.fvu, rel=1e-3),
+            pytest.approx(b.l0, abs=0.05),
+        )
+    assert again.excess == pytest.approx(result.excess, abs=1e-3)
+    assert len(again.excess) == again.scored.tokens == 128
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
+def test_decoding_sparse_codes_is_the_product(share):
+    draw = torch.Generator().manual_seed(0)
+    s = torch.rand(40, 200, generator=draw) * (torch.rand(40, 200, generator=draw) < share)
+    s[[0, 17, 39]] = 0
+    D = torch.randn(12, 200, generator=draw)
+    assert torch.allclose(scoring.decode(s, D), s @ D.T, atol=1e-5)
+
+
+def test_comparisons_and_the_random_decoder_take_a_part_of_many_tokens(monkeypatch):
+    monkeypatch.setattr(measuring, "COMPARED_ON", 40)
+    monkeypatch.setattr(measuring, "RANDOM_ON", 64)
+    result = audit(reading(P.D), Inputs(P.x, DOCUMENTS), tokens=256)
+    assert (result.scored.tokens, result.scored.compared, result.scored.random) == (256, 40, 64)
+    page = render("a", result)
+    assert "on 40 of the 256 tokens, evenly spaced" in page
+    assert "on 64 of the 256 tokens, evenly spaced" in page
 
 
 def test_the_page_stands_alone_and_escapes_names(result):

@@ -9,7 +9,6 @@ from amortgap.audit.result import Agreement
 
 RIDGE = 1e-2  # times the mean squared norm of a code
 NOISE = 0.01  # of an activation's norm
-MOST = 512  # tokens; a regression takes the cube
 
 
 def jaccard(a: Tensor, b: Tensor) -> float:
@@ -36,12 +35,11 @@ def linear_r2(a: Tensor, b: Tensor) -> float:
 
 def agreements(codes: dict[str, Tensor]) -> list[Agreement]:
     """The encoder with each other way, and chance: the other way's codes of other tokens."""
-    own = codes["encoder"][:MOST]
+    own = codes["encoder"]
     found = []
     for name, other in codes.items():
         if name == "encoder":
             continue
-        other = other[:MOST]
         moved = other.roll(len(other) // 2, 0)
         found.append(
             Agreement(

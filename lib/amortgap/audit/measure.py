@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -16,17 +15,22 @@ from amortgap.audit.agreement import agreements, jaccard, shaken
 from amortgap.audit.groups import groups
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
-from amortgap.audit.result import AuditResult, Lost, Scored
-from amortgap.audit.rows import BATCH, Decoder, Measured, measure, parts, to_rows
+from amortgap.audit.result import AuditResult, Lost, Row, Scored
+from amortgap.audit.rows import Decoder, Measured, batches, decode, measure, to_rows
 from amortgap.audit.ways import OWN_COUNT, STEPS, Ways
 from amortgap.gap import each_row, excess_objective
 from amortgap.interop import SAE
-from amortgap.metrics import l0
 from amortgap.problem import unit_columns
-from amortgap.solvers import Prepared, alpha_for, prepare, solve
+from amortgap.solvers import Prepared, alpha_for, prepare
+from amortgap.solvers.omp import refusal as no_omp
 
 #: Tokens that set alpha; none of them is scored.
 CALIBRATION = 256
+#: Scored tokens, evenly spaced, on which codes are compared (a regression takes the cube), and on which the random
+#: decoder is scored, at most.
+COMPARED_ON, RANDOM_ON = 512, 1024
+#: bytes kept beside a dictionary: a Gram matrix of 32 768 columns, the largest that is made, fits
+MEMORY = 5 * 2**30
 #: ways whose codes are compared with the encoder's, and those that are tried in a language model
 COMPARED = ("L1", "OMP", OWN_COUNT, "pursuit among 4k")
 SPLICED = ("encoder", "own support", "L1", "L1 support", "OMP", "pursuit among 2k", "pursuit among 4k")
@@ -54,47 +58,51 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     if torch.equal(x, x[:1].expand_as(x)):
         raise ValueError("the activations are all the same, so there is no variance to explain")
     sae = sae.calibrated(x)
-    used = torch.stack([(sae.encode(sae.prepare(part)[0]) > 0).sum(0) for part in x.split(BATCH)]).sum(0)
+    used, counts = _used(sae, x)
     density = used.double() / len(x)
     first, second = _halves(given.document, len(x), seed)
     first, second = first[:CALIBRATION], second[:tokens].sort()[0]
     z_first, z = sae.prepare(x[first])[0], sae.prepare(x[second])[0]
     group, resampled = groups(given.document, len(x))
     group = group[second].to(x.device)
-    codes, seconds = _timed(sae, z)
-    sparsity = float(l0(sae.encode(z_first)))
+    sparsity = float(counts[first].double().mean())
     if not sparsity > 0:
         raise ValueError(
             "the encoder uses 0 latents on average; are these the activations the SAE was trained on?"
         )
     missing: dict[str, str] = {}
-    D = prepare(sae.D[:, sae.live])
-    ways = _ways(sae, D, z_first - sae.b_dec, sparsity, max(1, round(float(l0(codes)))), tol, missing)
+    few, fewer = (_spread(len(z), most).to(z.device) for most in (RANDOM_ON, COMPARED_ON))
+    # first, so that only one Gram matrix is held at a time
+    random = _random(sae, z_first, z[few], group[few], sparsity, tol, seed, missing)
+    D, k = _prepare(sae.D.T[sae.live].T, z), max(1, round(float(counts[second].double().mean())))
+    ways = _ways(sae, D, z_first - sae.b_dec, sparsity, k, tol, missing)
     own = Decoder("SAE", D.D, sae.b_dec)
-    found = measure(own, ways, z, codes, (*COMPARED, "encoder"))
-    for name, one in found.items():
-        if name == "encoder" or name in FROM_THE_CODE:
-            one.seconds += len(z) * seconds
-    random = _random(sae, z_first, z, sparsity, tol, seed, missing)
-    rows = to_rows(own, found, z, group, seed) + to_rows(*random, z, group, seed)
-    compared = {name: one.codes for name, one in found.items() if one.codes is not None}
-    excess, worst = [], None
-    if ways.alpha is not None:
-        l1 = solve(D, z - sae.b_dec, ways.alpha, tol=tol)
-        excess = excess_objective(D, z - sae.b_dec, codes, ways.alpha, best=l1.objective).cpu().tolist()
-        worst = float(l1.duality_gap.max())
+    found = measure(own, ways.encode, ways, z, (*COMPARED, "encoder"), fewer)
+    for name in FROM_THE_CODE & set(found):
+        found[name].seconds += found["encoder"].seconds
+    rows = to_rows(own, found, z, group, seed) + random
+    compared = {name: one.codes for name, one in found.items() if one.kept}
     return AuditResult(
         sae=_facts(sae),
         activations=given.about
         | {"n": len(x), "documents": None if given.document is None else len(given.document.unique())},
-        scored=Scored(len(z), resampled, len(group.unique()), ways.alpha, worst, tol),
-        l0=float(l0(codes)),
+        scored=Scored(
+            tokens=len(z),
+            resampled=resampled,
+            groups=len(group.unique()),
+            compared=len(fewer),
+            random=len(few),
+            alpha=ways.alpha,
+            worst_gap=None if ways.alpha is None else ways.worst_gap,
+            tol=tol,
+        ),
+        l0=float(found["encoder"].l0.mean()),
         dead=float((used == 0).double().mean()),
         density=density.cpu().tolist(),
-        excess=excess,
+        excess=[] if ways.alpha is None else _excess(ways, ways.alpha, z, found["L1"]),
         rows=rows,
         agreement=agreements(compared),
-        stability=_stability(sae, ways, z, compared, seed),
+        stability=_stability(ways, z[fewer], compared, seed),
         lost=_lost(found, second if given.row is None else given.row[second], z, sae.live),
         missing=missing,
         loss=model_loss(given, partial(reconstructions, sae, ways)) if given.model is not None else None,
@@ -102,14 +110,36 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     )
 
 
-def _timed(sae: SAE, z: Tensor) -> tuple[Tensor, float]:
-    """The encoder's codes on the live latents, and its seconds a token."""
-    sae.encode(z[:8])
-    began = time.perf_counter()
-    codes = sae.encode(z)
-    if z.is_cuda:
-        torch.cuda.synchronize()
-    return codes[:, sae.live], (time.perf_counter() - began) / len(z)
+def _spread(n: int, most: int) -> Tensor:
+    """At most so many of n tokens, evenly spaced."""
+    return torch.arange(min(n, most)) * n // min(n, most)
+
+
+def _used(sae: SAE, x: Tensor) -> tuple[Tensor, Tensor]:
+    """On how many activations x (n, M) each latent is active, (N,), and how many are on each, (n,)."""
+    used, counts = torch.zeros(sae.N, dtype=torch.long, device=x.device), []
+    for rows in batches(len(x)):
+        active = sae.encode(sae.prepare(x[rows])[0]) > 0
+        used += active.sum(0)
+        counts.append(active.sum(1))
+    return used, torch.cat(counts)
+
+
+def _prepare(D: Tensor, x: Tensor) -> Prepared:
+    """With the Gram matrix of its unit columns, which the pursuits look up, where they do."""
+    given = prepare(D, MEMORY)
+    if no_omp(x, D.shape[1]) is None:
+        given.cosines(x.dtype)
+    return given
+
+
+def _excess(ways: Ways, alpha: float, z: Tensor, l1: Measured) -> list[float]:
+    """Of the encoder's codes of z (n, M), given the LASSO's, batch by batch."""
+    best, found = 0.5 * l1.error + alpha * l1.sum, []
+    for rows in batches(len(z)):
+        x = z[rows] - ways.sae.b_dec
+        found += excess_objective(ways.D, x, ways.encode(z[rows]), alpha, best=best[rows]).cpu().tolist()
+    return found
 
 
 def _alpha(D: Prepared, x: Tensor, sparsity: float) -> float | str:
@@ -137,23 +167,33 @@ def _ways(
 
 
 def _random(
-    sae: SAE, z_first: Tensor, z: Tensor, sparsity: float, tol: float, seed: int, missing: dict[str, str]
-) -> tuple[Decoder, dict[str, Measured]]:
+    sae: SAE,
+    z_first: Tensor,
+    z: Tensor,
+    group: Tensor,
+    sparsity: float,
+    tol: float,
+    seed: int,
+    missing: dict[str, str],
+) -> list[Row]:
     """Unit columns that nobody trained, about the calibration tokens' mean."""
     draw = torch.Generator().manual_seed(seed)
-    matrix = unit_columns(torch.randn(sae.M, sae.N, generator=draw)).to(z.device)
-    D, b = prepare(matrix), z_first.mean(0)
+    # D' contiguous, as solvers and `decode` want it
+    matrix = unit_columns(torch.randn(sae.M, sae.N, generator=draw)).T.contiguous().T.to(z.device)
+    D, b = _prepare(matrix, z), z_first.mean(0)
     alpha, k = _alpha(D, z_first - b, sparsity), max(1, round(sparsity))
     if isinstance(alpha, str):
         missing["L1 on the random decoder"] = alpha
-    untrained = largest(torch.relu((z - b) @ matrix), min(k, sae.N))
+
+    def encode(z: Tensor) -> Tensor:
+        return largest(torch.relu((z - b) @ matrix), min(k, sae.N))
 
     def coding(z: Tensor, codes: Tensor) -> Iterator[tuple[str, Tensor, int]]:
         alphas = None if isinstance(alpha, str) else alpha
         yield from each_row(D, z - b, codes, alphas, k if k <= sae.M else None, tol=tol)
 
     decoder = Decoder("random", matrix, b)
-    return decoder, measure(decoder, coding, z, untrained)
+    return to_rows(decoder, measure(decoder, encode, coding, z), z, group, seed)
 
 
 def _facts(sae: SAE) -> dict[str, Any]:
@@ -163,17 +203,16 @@ def _facts(sae: SAE) -> dict[str, Any]:
     return facts | {"input normalisation": sae.normalise, "decoder norms": norms} | about
 
 
-def _stability(sae: SAE, ways: Ways, z: Tensor, codes: dict[str, Tensor], seed: int) -> dict[str, float]:
-    """Way -> Jaccard of its supports before and after one per cent of noise."""
-    few = slice(0, min(len(z), 256))
-    moved = shaken(z[few], seed)
-    again = {name: s for name, s, _ in ways(moved, sae.encode(moved)[:, sae.live]) if name in codes}
-    return {name: jaccard(codes[name][few], s) for name, s in again.items()}
+def _stability(ways: Ways, z: Tensor, codes: dict[str, Tensor], seed: int) -> dict[str, float]:
+    """Way -> Jaccard of its supports before and after one per cent of noise, on every other of the tokens."""
+    moved = shaken(z[::2], seed)
+    again = ways(moved, ways.encode(moved), codes)
+    return {name: jaccard(codes[name][::2], s) for name, s, _ in again}
 
 
 def _lost(found: dict[str, Measured], row: Tensor, z: Tensor, live: Tensor) -> Lost | None:
     first, other = found["encoder"], found.get(OWN_COUNT)
-    if other is None or first.codes is None or other.codes is None:
+    if other is None:
         return None
     scale = float((z - z.mean(0)).double().square().sum(1).mean())
     worst = (first.error - other.error).topk(min(SHOWN, len(z))).indices.tolist()
@@ -185,7 +224,7 @@ def _lost(found: dict[str, Measured], row: Tensor, z: Tensor, live: Tensor) -> L
         }
         for i in worst
     ]
-    mine, theirs = (first.codes > 0).sum(0), (other.codes > 0).sum(0)
+    mine, theirs = first.used, other.used
     names = live.nonzero()[:, 0].to(mine.device)
     most = (mine - theirs).abs().topk(min(SHOWN, len(mine))).indices.tolist()
     latents = [{"latent": int(names[i]), "encoder": int(mine[i]), "pursuit": int(theirs[i])} for i in most]
@@ -196,12 +235,10 @@ def _lost(found: dict[str, Measured], row: Tensor, z: Tensor, live: Tensor) -> L
 def reconstructions(sae: SAE, ways: Ways, x: Tensor) -> dict[str, Tensor]:
     """Each of a few ways' reconstruction of activations x (n, M)."""
     z, undo = sae.prepare(x)
-    codes = sae.encode(z)[:, sae.live]
     found: dict[str, Tensor] = {}
-    for rows in parts(codes):
-        for method, s, _ in ways(z[rows], codes[rows]):
-            if method in SPLICED:
-                found.setdefault(method, torch.zeros_like(z))[rows] = s @ ways.D.D.T + sae.b_dec
+    for rows in batches(len(z)):
+        for method, s, _ in ways(z[rows], ways.encode(z[rows]), SPLICED):
+            found.setdefault(method, torch.zeros_like(z))[rows] = decode(s, ways.D.D) + sae.b_dec
     return {method: undo(z_hat) for method, z_hat in found.items()}
 
 

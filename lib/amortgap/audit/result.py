@@ -69,6 +69,9 @@ class Scored:
     #: what the bootstrap draws, "documents" or "tokens", and how many of them there are
     resampled: str
     groups: int
+    #: of them, those on which codes are compared, and those on which the random decoder is scored
+    compared: int
+    random: int
     #: None where no LASSO was solved
     alpha: float | None
     #: largest relative duality gap of the LASSO's solutions, and the one asked for

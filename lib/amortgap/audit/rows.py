@@ -8,14 +8,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, embedding_bag
 from tqdm import tqdm
 
 from amortgap.audit.result import Row
 
-BATCH = 1024
-#: float64 numbers that a batch of small least-squares systems may hold
-MEMORY = 16_000_000
+#: tokens at a time, so that memory does not grow with their number
+BATCH = 256
+#: latents for each active one, with fewer than which a dense product is as fast
+SPARSE = 16
+#: tokens on which ways are tried before the clock starts: the first use of a kernel compiles it
+FIRST = 2
 #: resamplings of the bootstrap
 DRAWS = 1000
 
@@ -31,44 +34,71 @@ class Decoder(NamedTuple):
     b: Tensor
 
 
-def parts(codes: Tensor) -> list[slice]:
-    """Batches in which n k^2 numbers fit in memory."""
-    k = int((codes > 0).sum(1).max())
-    size = max(1, min(BATCH, MEMORY // (k * k + 1)))
-    return [slice(start, start + size) for start in range(0, len(codes), size)]
+def batches(n: int) -> list[slice]:
+    return [slice(start, start + BATCH) for start in range(0, n, BATCH)]
+
+
+def decode(s: Tensor, D: Tensor) -> Tensor:
+    """D s for codes s (n, N), at the cost of their non-zeros where these are few: (n, M)."""
+    if s.is_cuda or SPARSE * s.count_nonzero() > s.numel():
+        return s @ D.T
+    row, latent = s.nonzero(as_tuple=True)
+    start = torch.searchsorted(row, torch.arange(len(s)))
+    # D' is D's own memory where an SAE's rows are
+    return embedding_bag(latent, D.T.contiguous(), start, mode="sum", per_sample_weights=s[row, latent])
 
 
 class Measured:
-    """One way, token by token, filled batch by batch."""
+    """One way, token by token, filled batch by batch; codes of some tokens, and on how many each latent is used."""
 
-    def __init__(self, z: Tensor, N: int, keep: bool) -> None:
-        self.error, self.l0, self.cosine, self.length = z.new_zeros(4, len(z), dtype=torch.float64)
-        self.codes = z.new_zeros(len(z), N) if keep else None
+    def __init__(self, z: Tensor, N: int) -> None:
+        self.error, self.l0, self.sum, self.cosine, self.length = z.new_zeros(5, len(z), dtype=torch.float64)
+        self.used = torch.zeros(N, dtype=torch.long, device=z.device)
+        self.kept: list[Tensor] = []
         self.work, self.seconds = 0, 0.0
 
     def put(self, rows: slice, z: Tensor, z_hat: Tensor, s: Tensor) -> None:
         self.error[rows] = (z - z_hat).double().square().sum(1)
-        self.l0[rows] = (s > 0).sum(1).double()
+        active = s > 0
+        self.l0[rows], self.sum[rows] = active.sum(1).double(), s.sum(1).double()
+        self.used += active.sum(0)
         self.cosine[rows] = cosine_similarity(z, z_hat).double()
         norm = torch.linalg.vector_norm(z, dim=1).clamp_min(torch.finfo(z.dtype).tiny)
         self.length[rows] = (torch.linalg.vector_norm(z_hat, dim=1) / norm).double()
-        if self.codes is not None:
-            self.codes[rows] = s
+
+    @property
+    def codes(self) -> Tensor:
+        """Of the tokens in `sample`."""
+        return torch.cat(self.kept)
 
 
 def measure(
-    decoder: Decoder, coding: Coding, z: Tensor, codes: Tensor, keep: tuple[str, ...] = ()
+    decoder: Decoder,
+    encode: Callable[[Tensor], Tensor],
+    coding: Coding,
+    z: Tensor,
+    keep: tuple[str, ...] = (),
+    sample: Tensor | None = None,
 ) -> dict[str, Measured]:
-    """Each way of coding z (n, M), the SAE's input, given its encoder's codes (n, N); `keep` keeps those codes."""
+    """Each way of coding z (n, M), the SAE's input, given its encoder's codes, encode(z).
+
+    keep: ways whose codes are kept, on the tokens `sample` (their numbers, sorted). The encoder's time is that of
+    `encode`; what depends on the dictionary alone, and compiling, is done before the clock starts.
+    """
     found: dict[str, Measured] = {}
-    for rows in tqdm(parts(codes), desc=f"{decoder.name} decoder", delay=2):
+    for _ in coding(z[:FIRST], encode(z[:FIRST])):
+        pass
+    for rows in tqdm(batches(len(z)), desc=f"{decoder.name} decoder", delay=2):
         began = time.perf_counter()
-        for method, s, work in coding(z[rows], codes[rows]):
+        codes = encode(z[rows])
+        for method, s, work in coding(z[rows], codes):
             if z.is_cuda:
                 torch.cuda.synchronize()
             spent = time.perf_counter() - began
-            one = found.setdefault(method, Measured(z, codes.shape[1], method in keep))
-            one.put(rows, z[rows], s @ decoder.D.T + decoder.b, s)
+            one = found.setdefault(method, Measured(z, codes.shape[1]))
+            one.put(rows, z[rows], decode(s, decoder.D) + decoder.b, s)
+            if method in keep and sample is not None:
+                one.kept.append(s[sample[(sample >= rows.start) & (sample < rows.stop)] - rows.start])
             one.work, one.seconds = one.work + work, one.seconds + spent
             began = time.perf_counter()
     if "L1" in found:  # without which its support is not known

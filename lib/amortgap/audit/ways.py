@@ -10,12 +10,13 @@ all latents with the encoder's own count on each token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
 
-from amortgap.heads import HEADS, Improved, propose
+from amortgap.audit.rows import decode
+from amortgap.heads import HEADS, proposal_of, propose
 from amortgap.interop import SAE
 from amortgap.solvers import Prepared, pursue, solve
 
@@ -31,52 +32,82 @@ OWN_COUNT = "OMP, own count"
 
 class Ways:
     """D: the live columns of the SAE's decoder, prepared. alpha: None leaves L1 and the steps out; k: atoms of OMP,
-    None leaves the pursuits among all latents out."""
+    None leaves the pursuits among all latents out. worst_gap: the largest duality gap of a LASSO so far."""
 
     def __init__(self, sae: SAE, D: Prepared, alpha: float | None, k: int | None, tol: float) -> None:
         self.sae, self.D, self.alpha, self.k, self.tol = sae, D, alpha, k, tol
-        self.heads: dict[str, Improved] = {}
-        for name, (head, ratio) in HEAD_ROWS.items():
-            made = Improved(sae, head, ratio)
-            self.heads[name] = made.share(next(iter(self.heads.values()), made))
+        self.live, self.worst_gap = sae.live, 0.0
+        # of each latent its number among the live ones; a dead one is never looked at
+        self.place = (self.live.long().cumsum(0) - 1).clamp_min(0)
 
-    def __call__(self, z: Tensor, codes: Tensor) -> Iterator[tuple[str, Tensor, int]]:
+    def encode(self, z: Tensor) -> Tensor:
+        """The encoder's codes (n, live)."""
+        return self.sae.encode(z)[:, self.live]
+
+    def __call__(
+        self, z: Tensor, codes: Tensor, wanted: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Tensor, int]]:
         """Name, codes (n, live) and operations, those of the encoder included where the way begins with it.
 
-        z (n, M) as the SAE takes it, codes (n, live) of the encoder.
+        z (n, M) as the SAE takes it, codes (n, live) of the encoder. wanted: names, or all ways.
         """
         sae, x = self.sae, z - self.sae.b_dec
         first = len(z) * sum(sae.kind.products(sae.M, sae.N, 0, int(sae.k or 0)))
-        yield "encoder", codes, first
-        own, work = self._refit(x, codes)
-        yield "own support", own, work + first
-        if self.alpha is not None:
+
+        def asked(*names: str) -> bool:
+            return wanted is None or not set(names).isdisjoint(wanted)
+
+        if asked("encoder"):
+            yield "encoder", codes, first
+        if asked("own support"):
+            own, work = self._refit(x, codes)
+            yield "own support", own, work + first
+        if self.alpha is not None and asked("L1", "L1 support"):
             l1 = solve(self.D, x, self.alpha, tol=self.tol)
-            yield "L1", l1.codes, l1.flops
-            yield "L1 support", *self._refit(x, l1.codes)
-        if self.k is not None:
+            self.worst_gap = max(self.worst_gap, float(l1.duality_gap.max()))
+            if asked("L1"):
+                yield "L1", l1.codes, l1.flops
+            if asked("L1 support"):
+                yield "L1 support", *self._refit(x, l1.codes)
+        if self.k is not None and asked("OMP"):
             greedy = pursue(self.D, x, self.k)
             yield "OMP", greedy.codes, greedy.flops
-        if self.alpha is not None:
+        if self.alpha is not None and asked(*STEPS.values()):
             for name, found, work in self._steps(x, codes, self.alpha):
                 yield name, found, work + first
-        for name, module in self.heads.items():
-            proposal, head = module.values(z)
-            yield name, proposal.codes(head.values, sae.N)[:, sae.live], head.flops + first
-        if self.k is not None:
-            count = (codes > 0).sum(1)
-            everything = propose(codes, torch.ones_like(codes), 1)._replace(k=count)
-            pursuit = HEADS["pursuit"](self.D, x, everything)
-            yield OWN_COUNT, everything.codes(pursuit.values, codes.shape[1]), pursuit.flops + first
+        for name in filter(asked, HEAD_ROWS):
+            yield name, *self._head(z, *HEAD_ROWS[name], first)
+        if self.k is not None and asked(OWN_COUNT):
+            found, work = self._own_count(x, codes)
+            yield OWN_COUNT, found, work + first
+
+    def _own_count(self, x: Tensor, codes: Tensor) -> tuple[Tensor, int]:
+        """The pursuit head among all latents. `pursue` is faster, and the same where no latent has left."""
+        count = (codes > 0).sum(1)
+        taken = pursue(self.D, x, count.clamp(1, min(self.D.shape)))
+        found, work = taken.codes * (count > 0)[:, None], taken.flops
+        short = ((found > 0).sum(1) < count).nonzero()[:, 0]
+        if len(short):
+            everything = propose(codes[short], torch.ones_like(codes[short]), 1)._replace(k=count[short])
+            more = HEADS["pursuit"](self.D, x[short], everything)
+            found[short] = everything.codes(more.values, codes.shape[1])
+            work += more.flops
+        return found, work
+
+    def _head(self, z: Tensor, head: str, ratio: float, first: int) -> tuple[Tensor, int]:
+        proposal = proposal_of(self.sae, z, ratio)
+        proposal = proposal._replace(candidates=self.place[proposal.candidates])
+        found = HEADS[head](self.D, z - self.sae.b_dec, proposal)
+        return proposal.codes(found.values, self.D.shape[1]), found.flops + first
 
     def _steps(self, x: Tensor, codes: Tensor, alpha: float) -> Iterator[tuple[str, Tensor, int]]:
-        D, s = self.D.D, codes
+        D, s, work = self.D.D, codes, 0
         rate, count = 1 / float(self.D.eigenvalue), (codes > 0).sum(1)
         for step in range(1, max(STEPS) + 1):
-            s = torch.relu(s - rate * ((s @ D.T - x) @ D + alpha))
+            work += 2 * D.shape[0] * (int(s.count_nonzero()) + D.shape[1] * len(x))
+            s = torch.addmm(s, decode(s, D).sub_(x), D, alpha=-rate).sub_(rate * alpha).relu_()
             if step not in STEPS:
                 continue
-            work = step * 4 * D.numel() * len(x)
             yield STEPS[step], s, work
             refitted, more = self._refit(x, top(s, count))
             yield f"{STEPS[step]}, refitted", refitted, work + more

@@ -12,7 +12,7 @@ from amortgap.kit.svg import to_svg, use_style
 from amortgap.pages.frame import frame
 
 if TYPE_CHECKING:
-    from amortgap.audit import AuditResult, Loss, Row
+    from amortgap.audit import AuditResult, Loss, Row, Scored
 
 MEANING = {
     "encoder": "the codes as the SAE reads them off",
@@ -51,7 +51,8 @@ token, ± their standard deviation. Norm: mean ratio of the norms of reconstruct
 shrinks. Explained: SAELens' explained_variance_legacy, a mean over tokens; 1 − FVU is its explained_variance. FLOPs
 and time are in encoders, the encoder's own pass included where a way begins with it, the LASSO in “L1 support”. The
 random decoder has as many unit columns and is read with the largest inner products, as many as the encoder uses: it
-shows what dimension and sparsity alone explain.</p>
+shows what dimension and sparsity alone explain ({_on(scored.random, scored)}). What depends on a dictionary alone,
+such as its Gram matrix, is made before the clock starts.</p>
 {_missing(result)}
 {_figure(_rungs(result), "rungs", "Unexplained variance by method, on the SAE's decoder and on a random one")}
 {_which(result)}
@@ -243,7 +244,14 @@ def _which(result: AuditResult) -> str:
 <p class="soft">Same latents: mean over tokens of the two supports' intersection over their union (Jaccard), with
 the encoder. Linear R²: of these codes, predicted by ridge regression from the encoder's on tokens that the
 regression has not seen. Chance: with the codes of other tokens. Stable: Jaccard of a way's own supports before and
-after noise of 1 % of each activation's norm. {proof}</p>"""
+after noise of 1 % of each activation's norm. Compared {_on(result.scored.compared, result.scored)}, and shaken on
+every other of those. {proof}</p>"""
+
+
+def _on(some: int, scored: Scored) -> str:
+    return (
+        f"on {some} of the {scored.tokens} tokens, evenly spaced" if some < scored.tokens else "on all tokens"
+    )
 
 
 def _stable(result: AuditResult, method: str) -> str:

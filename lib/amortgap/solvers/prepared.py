@@ -24,6 +24,7 @@ from amortgap._check import check_dictionary, check_signals
 from amortgap.solvers._threads import BLOCK, alone, share
 
 MEMORY = 2 * 2**30  # bytes kept beside D
+UNIT = 1e-6  # lengths this near one are one to rounding
 COMPRESSED = 2048  # columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
 
 Value = TypeVar("Value")
@@ -181,7 +182,12 @@ class Prepared:
 
     def has_gram(self, dtype: torch.dtype) -> bool:
         """Whether `gram` is there already."""
-        return (("gram", dtype), self.D.dtype, self._in_units) in self._kept
+        return self._serves(dtype) or (("gram", dtype), self.D.dtype, self._in_units) in self._kept
+
+    def _serves(self, dtype: torch.dtype) -> bool:
+        """Whether `cosines` is there and nearer to D'D than 16 bits are: columns have length one."""
+        large = dtype == torch.float32 and self.shape[1] >= COMPRESSED and self.has_cosines(dtype)
+        return large and bool((self.lengths - 1).abs().max() < UNIT)
 
     def fits_gram(self, dtype: torch.dtype) -> bool:
         """Whether it may be made: it would be kept, or if not in 16 bits, at least fit the bound."""
@@ -199,8 +205,10 @@ class Prepared:
 
         Integers of 16 bits where float32 would not fit the caches: reading G is what limits large dictionaries,
         and half the bytes are read faster. Only for columns of about one length, as the error is absolute, and of
-        mean cosine below a half: closer ones need more digits.
+        mean cosine below a half: closer ones need more digits. Of unit columns `cosines` is taken if it is there.
         """
+        if self._serves(dtype):
+            return self.cosines(dtype)._replace(fuzz=3 * UNIT)
         made = []
 
         def make() -> Gram:
