@@ -127,3 +127,19 @@ def test_the_eigenvalue_is_that_of_the_gram_matrix():
 def test_what_is_no_dictionary_is_refused_at_once(wrong):
     with pytest.raises(ValueError, match=r"dictionary D"):
         prepare(wrong)
+
+
+def test_of_unit_columns_one_gram_matrix_serves_pursuits_and_lasso():
+    D = torch.nn.functional.normalize(torch.randn(2048, 64, generator=torch.Generator().manual_seed(0))).T
+    given = prepare(D)
+    short = given.gram(torch.float32)
+    given = prepare(D)
+    cosines = given.cosines(torch.float32)
+    gram = given.gram(torch.float32)
+    assert gram.G is cosines.G
+    assert given.has_gram(torch.float32)
+    error = (torch.from_numpy(gram.G).double() - D.double().T @ D.double()).abs().max()
+    assert error <= gram.fuzz < short.fuzz
+    longer = prepare(1.01 * D)
+    longer.cosines(torch.float32)
+    assert not longer.has_gram(torch.float32)

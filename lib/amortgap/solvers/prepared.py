@@ -24,7 +24,7 @@ from amortgap._check import check_dictionary, check_signals
 from amortgap.solvers._threads import BLOCK, alone, share
 
 MEMORY = 2 * 2**30  # bytes kept beside D
-UNIT = 1e-6  # lengths this near one are one to rounding
+UNIT = 4e-6  # lengths this near one are one to rounding; three times as much is less than 16 bits lose
 COMPRESSED = 2048  # columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
 
 Value = TypeVar("Value")
