@@ -19,6 +19,7 @@ def show(*tensors):
 SOLVE = """
 from amortgap.solvers import solve
 show(solve(p.D, p.x, .0025, method="pivoting").codes)
+show(solve(p.D, p.x, .0025, method="working_set").codes)
 show(solve(p.D, p.x, .0025, method="log_adam", n_steps=200, lr=1e-3).codes)
 """
 TRAIN = """

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import grow, jit, subtract_rows
+from amortgap.solvers.kernels.rows import grow, inlined, subtract_rows
 
 WIDTH = 256  # candidates held at once
 
 
-@jit
+@inlined
 def rebuild(
     k: int,
     A: Any,
@@ -54,7 +54,7 @@ def rebuild(
     return k
 
 
-@jit
+@inlined
 def _drop(
     p: int,
     k: int,
@@ -95,7 +95,7 @@ def _drop(
     return last
 
 
-@jit
+@inlined
 def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) -> tuple[float, int]:
     """s += t d with the largest t <= 1 that keeps s >= 0; vc follows.  Returns t and the atom at zero or -1."""
     t, blocking = 1.0, -1
@@ -115,7 +115,7 @@ def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) 
     return t, blocking
 
 
-@jit
+@inlined
 def restricted(
     k: int,
     A: Any,

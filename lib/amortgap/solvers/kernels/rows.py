@@ -6,17 +6,14 @@ from typing import Any
 
 import numba
 
-_options: Any = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-}
-jit: Any = numba.njit(**_options)
-inlined: Any = numba.njit(**_options, forceinline=True)  # for what takes less time than a call
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+# What a kernel calls becomes part of it: it saves the call, and compiled by itself it would round otherwise in
+# the process that compiles the kernel than in later ones, which load it from numba's cache.
+inlined: Any = numba.njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 
 
-@jit
+@inlined
 def add_rows(out: Any, w: Any, rows: Any, index: Any, k: int) -> None:
     """out += sum_p w[p] rows[index[p]], four rows at a time to save loads of out."""
     n, p = len(out), 0
@@ -33,7 +30,7 @@ def add_rows(out: Any, w: Any, rows: Any, index: Any, k: int) -> None:
         p += 1
 
 
-@jit
+@inlined
 def times(out: Any, H: Any, v: Any, k: int) -> None:
     """out[:k] = H[:k, :k] v[:k] for symmetric H."""
     for i in range(k):
@@ -43,7 +40,7 @@ def times(out: Any, H: Any, v: Any, k: int) -> None:
         out[i] = total
 
 
-@jit
+@inlined
 def grow(H: Any, u: Any, schur: float, k: int) -> None:
     """H gains a row and a column, for an atom with u = H G[A, j] and schur = G[j, j] - G[j, A] u."""
     f = 1 / schur
@@ -56,7 +53,7 @@ def grow(H: Any, u: Any, schur: float, k: int) -> None:
     H[k, k] = f
 
 
-@jit
+@inlined
 def drop(H: Any, p: int, k: int) -> None:
     """H[:k-1, :k-1] becomes the inverse Gram without position p, which the last one takes."""
     f = 1 / H[p, p]
@@ -72,7 +69,7 @@ def drop(H: Any, p: int, k: int) -> None:
     H[p, p] = H[k - 1, k - 1]
 
 
-@jit
+@inlined
 def subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
     """out[:n] -= sum_p w[p] rows[index[p], :n], in out's precision."""
     f = out.dtype.type

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from amortgap.solvers.kernels.active_set import WIDTH, rebuild, restricted
-from amortgap.solvers.kernels.rows import jit, subtract_rows
+from amortgap.solvers.kernels.rows import inlined, jit, subtract_rows
 
 SEEN = 0.4  # candidates, in units of the largest inactive correlation
 SHRINK = 0.25  # lam of the next round: lower, so that the next screening sees a residual with less bias
@@ -63,7 +63,7 @@ class Found(NamedTuple):
     flops: Any
 
 
-@jit
+@inlined
 def _above(bits: Any, threshold: Any, found: Any) -> int:
     """found[:count] = the indices of positive floats above a float >= 0, all given as their bits.
 
