@@ -536,3 +536,9 @@ def test_bands_and_heat_maps_show_the_numbers_given(rec: Record) -> None:
     assert [text.get_text() for text in right.texts] == ["+0.00", "+1.00"]
     assert [text.get_color() for text in right.texts] == ["#111111", "white"]
     plt.close(fig)
+
+
+def test_beyond_the_paper_a_claim_that_does_not_exclude_its_alternative_is_inconclusive():
+    assert judge([0.4, 0.5, 0.6], against=0.0).verdict == "beyond"
+    assert judge([-0.4, 0.5, 0.6], against=0.0).verdict == "inconclusive"
+    assert judge([-0.4, 0.5, 0.6]).verdict == "beyond"

@@ -25,10 +25,11 @@ RULE = (
     "Each claim names, before results are seen, the alternative that would make it pointless: chance, an untrained "
     "read-out, another method's number, no difference.",
     "Reproduced: the paper's number is inside and the alternative is not. Inconclusive: both are inside, or the "
-    "direction cannot be told.",
+    "alternative is where the paper has no number, or the direction cannot be told.",
     "Not reproduced: the paper's number is outside; the verdict says on which side ours lies. Corrected: outside, "
     "and an experiment on the page shows why.",
-    "Not comparable: model, data, algorithm or budget differ from the paper's. Beyond: the paper has no number.",
+    "Not comparable: model, data, algorithm or budget differ from the paper's. Beyond: the paper has no number, "
+    "and the alternative is outside.",
 )
 
 
@@ -68,7 +69,9 @@ def judge(
     bounds = _bounds(values, scale, mean_only=published is None or stated)
     ours, low, high, _ = bounds
     if published is None:
-        return Judgement(*bounds, "beyond" if comparable else "not comparable", "")
+        undecided = comparable and against is not None and low <= float(against) <= high
+        verdict = "inconclusive" if undecided else "beyond" if comparable else "not comparable"
+        return Judgement(*bounds, verdict, "")
     alternative = float(against)  # type: ignore[arg-type]
     aim = alternative if stated else float(published)
     if stated:
@@ -101,5 +104,7 @@ def _holds(low: float, high: float, value: float, scale: str) -> bool:
         return False
     # an exact count agrees with a published one within a thousandth, as numbers of three digits do
     room = 1e-3 * abs(value) if low == high else 0.0
-    low, high, value = (float(to(v)) for v in (low - room, high + room, value))
+    # nothing is too small for an interval that reaches zero on the scale of logarithms
+    low = float(to(low - room)) if scale != "log" or low > room else -math.inf
+    high, value = float(to(high + room)), float(to(value))
     return low <= value <= high or math.isclose(low, value) or math.isclose(high, value)

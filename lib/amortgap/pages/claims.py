@@ -58,7 +58,11 @@ CONTROLS = """<form class="controls" hidden aria-label="Choose claims">
 def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
     """How many claims have which verdict, each a link to those claims on `page`."""
     counts = Counter(claim["verdict"] for claim in claims)
-    published = [claim for claim in claims if isinstance(claim["paper"], int | float)]
+    published = [
+        claim
+        for claim in claims
+        if isinstance(claim["paper"], int | float) and claim["verdict"] != "not comparable"
+    ]
     held = sum(claim["verdict"] == "reproduced" for claim in published)
     chips = "".join(
         f'<li id="verdict-{slug(verdict)}" class="v-{slug(verdict)}">'
@@ -68,7 +72,7 @@ def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
         if counts[verdict]
     )
     said = (
-        f"Of {len(published)} published numbers that this report measures again, {held} are reproduced. "
+        f"Of {len(published)} published numbers that can be compared, {held} are reproduced. "
         if published
         else ""
     )
