@@ -21,8 +21,15 @@ fused: Any = numba.njit(nogil=True, forceinline=True, error_model="numpy", fastm
 
 def sources() -> str:
     """Digest of all files whose functions the kernels are made of."""
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "training" / "kernel.py"]
+    lib = Path(__file__).parents[1]
+    patterns = (
+        "_kernels/*.py",
+        "solvers/kernels/*.py",
+        "training/kernel.py",
+        "heads/_kernels.py",
+        "heads/_select.py",
+    )
+    files = [file for pattern in patterns for file in sorted(lib.glob(pattern))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import drop, grow, jit, subtract_rows, times
+from amortgap.solvers.kernels import jit
+from amortgap.solvers.kernels.rows import drop, grow, subtract_rows, times
 
 FREE, ACTIVE, BARRED = 0, 1, 2  # what has become of a candidate; barred: it depends on the active ones
 

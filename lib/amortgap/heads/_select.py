@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import jit
+from amortgap.solvers.kernels import jit
 
 MEMBERS = 16  # entries in a group
 HALVINGS = 8

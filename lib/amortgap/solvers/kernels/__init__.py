@@ -14,3 +14,7 @@ Letters, in all of them:
 
 Operations are counted as amortgap.flops says, where they are done.
 """
+
+from amortgap._kernels.jit import jit
+
+__all__ = ["jit"]

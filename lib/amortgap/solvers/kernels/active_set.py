@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import grow, inlined, subtract_rows
+from amortgap._kernels.jit import fused
+from amortgap.solvers.kernels.rows import grow, subtract_rows
 
 WIDTH = 256  # candidates held at once
 
 
-@inlined
+@fused
 def rebuild(
     k: int,
     A: Any,
@@ -54,7 +55,7 @@ def rebuild(
     return k
 
 
-@inlined
+@fused
 def _drop(
     p: int,
     k: int,
@@ -95,7 +96,7 @@ def _drop(
     return last
 
 
-@inlined
+@fused
 def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) -> tuple[float, int]:
     """s += t d with the largest t <= 1 that keeps s >= 0; vc follows.  Returns t and the atom at zero or -1."""
     t, blocking = 1.0, -1
@@ -115,7 +116,7 @@ def _step(k: int, s: Any, d: Any, w: Any, rows: Any, Gc: Any, nc: int, vc: Any) 
     return t, blocking
 
 
-@inlined
+@fused
 def restricted(
     k: int,
     A: Any,

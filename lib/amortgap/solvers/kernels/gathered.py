@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from amortgap._kernels.jit import jit
 from amortgap.solvers.kernels.active_set import WIDTH, rebuild, restricted
-from amortgap.solvers.kernels.rows import jit, subtract_rows
+from amortgap.solvers.kernels.rows import subtract_rows
 from amortgap.solvers.kernels.working_set import SEEN, SHRINK, _above
 
 MORE = 64  # candidates, beside as many as there are active atoms

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import add_rows, drop, grow, jit, times
+from amortgap._kernels.jit import jit
+from amortgap.solvers.kernels.rows import add_rows, drop, grow, times
 
 SINGULAR = 1e-11  # Schur complements below this, in units of the column's squared length, are rounding
 END = 1e-9  # when lam falls to this share of its start, what is left of the path is taken for straight

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import add_rows, drop, grow, inlined, jit, times
+from amortgap._kernels.jit import fused, jit
+from amortgap.solvers.kernels.rows import add_rows, drop, grow, times
 
 FREE, ACTIVE, ZERO, DEPENDENT = 0, 1, 2, 3  # what has become of an atom
 
@@ -46,7 +47,7 @@ class Found(NamedTuple):
     schur: Any
 
 
-@inlined
+@fused
 def _largest(bits: Any) -> int:
     """Index of the largest entry.  bits: floats read as integers, which order alike where they are positive.
 
@@ -62,7 +63,7 @@ def _largest(bits: Any) -> int:
     return found
 
 
-@inlined
+@fused
 def _choose(c: Any, bits: Any, state: Any, taken: Any, t: int, more: bool, signed: bool, floor: float) -> int:
     """The next atom, -1 where none matches above floor.  more: whether a new one may be taken. Changes c."""
     best = -1
@@ -80,7 +81,7 @@ def _choose(c: Any, bits: Any, state: Any, taken: Any, t: int, more: bool, signe
     return best if c[best] > floor else -1
 
 
-@inlined
+@fused
 def _fit(H: Any, s: Any, e: Any, d: Any, A: Any, state: Any, k: int, signed: bool) -> Any:
     """Lawson-Hanson: to the least squares on A, or to the first zero coefficient; k and operations after."""
     work = 0
@@ -105,7 +106,7 @@ def _fit(H: Any, s: Any, e: Any, d: Any, A: Any, state: Any, k: int, signed: boo
     return k, work
 
 
-@inlined
+@fused
 def _subtract(residual: Any, x: Any, s: Any, w: Any, columns: Any, A: Any, k: int) -> float:
     """residual = x - D s, and its squared length."""
     residual[:] = x
@@ -118,7 +119,7 @@ def _subtract(residual: Any, x: Any, s: Any, w: Any, columns: Any, A: Any, k: in
     return total
 
 
-@inlined
+@fused
 def _refine(c0: Any, G: Any, H: Any, s: Any, e: Any, d: Any, A: Any, k: int, signed: bool) -> None:
     """One more step to the least squares, from correlations without the rounding of earlier steps."""
     for p in range(k):

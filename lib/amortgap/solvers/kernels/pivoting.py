@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import jit
+from amortgap._kernels.jit import jit
 
 REFINEMENTS = 4
 DEPENDENT = np.float32(1e-5)  # squared length that a column of length one keeps beside the active ones

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-# What a kernel calls becomes part of it: it saves the call, and compiled by itself it would round otherwise in
-# the process that compiles the kernel than in later ones, which load it from numba's cache.
-inlined: Any = numba.njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
+from amortgap._kernels.jit import fused
 
 
-@inlined
+@fused
 def add_rows(out: Any, w: Any, rows: Any, index: Any, k: int) -> None:
     """out += sum_p w[p] rows[index[p]], four rows at a time to save loads of out."""
     n, p = len(out), 0
@@ -30,7 +24,7 @@ def add_rows(out: Any, w: Any, rows: Any, index: Any, k: int) -> None:
         p += 1
 
 
-@inlined
+@fused
 def times(out: Any, H: Any, v: Any, k: int) -> None:
     """out[:k] = H[:k, :k] v[:k] for symmetric H."""
     for i in range(k):
@@ -40,7 +34,7 @@ def times(out: Any, H: Any, v: Any, k: int) -> None:
         out[i] = total
 
 
-@inlined
+@fused
 def grow(H: Any, u: Any, schur: float, k: int) -> None:
     """H gains a row and a column, for an atom with u = H G[A, j] and schur = G[j, j] - G[j, A] u."""
     f = 1 / schur
@@ -53,7 +47,7 @@ def grow(H: Any, u: Any, schur: float, k: int) -> None:
     H[k, k] = f
 
 
-@inlined
+@fused
 def drop(H: Any, p: int, k: int) -> None:
     """H[:k-1, :k-1] becomes the inverse Gram without position p, which the last one takes."""
     f = 1 / H[p, p]
@@ -69,7 +63,7 @@ def drop(H: Any, p: int, k: int) -> None:
     H[p, p] = H[k - 1, k - 1]
 
 
-@inlined
+@fused
 def subtract_rows(out: Any, n: int, w: Any, rows: Any, index: Any, k: int) -> None:
     """out[:n] -= sum_p w[p] rows[index[p], :n], in out's precision."""
     f = out.dtype.type

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.solvers.kernels.rows import jit
+from amortgap._kernels.jit import jit
 
 TILE = 64
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from amortgap._kernels.jit import fused, jit
 from amortgap.solvers.kernels.active_set import WIDTH, rebuild, restricted
-from amortgap.solvers.kernels.rows import inlined, jit, subtract_rows
+from amortgap.solvers.kernels.rows import subtract_rows
 
 SEEN = 0.4  # candidates, in units of the largest inactive correlation
 SHRINK = 0.25  # lam of the next round: lower, so that the next screening sees a residual with less bias
@@ -63,7 +64,7 @@ class Found(NamedTuple):
     flops: Any
 
 
-@inlined
+@fused
 def _above(bits: Any, threshold: Any, found: Any) -> int:
     """found[:count] = the indices of positive floats above a float >= 0, all given as their bits.
 
