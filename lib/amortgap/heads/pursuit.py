@@ -25,12 +25,13 @@ ON_CHIP = 256, 64
 def pursuit(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
     """Values of at most `k` candidates of each activation."""
     k, T = proposal.k, proposal.candidates.shape[1]
+    plan = Plan(torch.zeros_like(k), proposal.width, k, k)
     if suits_chip(x) and len(x) and ON_CHIP[0] >= T and int(k.max()) <= ON_CHIP[1]:
-        return _on_chip(given, x, proposal)
-    return restricted(given, x, proposal, Plan(torch.zeros_like(k), proposal.width, k, k))
+        return _on_chip(given, x, proposal, plan)
+    return restricted(given, x, proposal, plan)
 
 
-def _on_chip(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
+def _on_chip(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> Found:
     from amortgap.solvers._omp_on_chip import pursue_among
 
     def part(x: Tensor, proposal: Proposal, _: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,6 +43,4 @@ def _on_chip(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
         return s, c.square() / r.square().sum(1).clamp_min(torch.finfo(r.dtype).tiny)
 
     values, left = in_blocks(part, x, proposal)
-    k = proposal.k
-    plan = Plan(torch.zeros_like(k), proposal.width, k, k)
     return Found(values, left, operations(given.shape[0], proposal.width, plan))

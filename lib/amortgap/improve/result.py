@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from amortgap.audit import Loss
 from amortgap.heads import Improved
@@ -29,6 +29,15 @@ class Way:
     cost: float | None
     #: counted operations in encoders, likewise
     flops: float | None
+
+    COLUMNS: ClassVar = ("codes", "FVU", "interval", "L0", "share", "cost", "FLOPs")
+
+    def cells(self) -> list[str]:
+        """A row of a table with `COLUMNS`."""
+        share = f"{self.share:.0%} ({self.share_low:.0%} – {self.share_high:.0%})"
+        interval = f"{self.low:.4f} – {self.high:.4f}"
+        numbers = ["–" if value is None else f"{value:.2f}" for value in (self.cost, self.flops)]
+        return [self.name, f"{self.fvu:.4f}", interval, f"{self.l0:.1f}", share, *numbers]
 
 
 @dataclass(frozen=True)
@@ -103,15 +112,13 @@ class ImproveResult:
 
 def table(ways: list[Way]) -> str:
     """The ways as an HTML table."""
-    head = "".join(
-        f"<th>{name}</th>" for name in ("codes", "FVU", "interval", "L0", "share", "cost", "FLOPs")
-    )
-    lines = "".join(
-        f'<tr><td>{escape(way.name)}</td><td class="n">{way.fvu:.4f}</td>'
-        f'<td class="n">{way.low:.4f} – {way.high:.4f}</td><td class="n">{way.l0:.1f}</td>'
-        f'<td class="n">{way.share:.0%} ({way.share_low:.0%} – {way.share_high:.0%})</td>'
-        f'<td class="n">{"–" if way.cost is None else f"{way.cost:.2f}"}</td>'
-        f'<td class="n">{"–" if way.flops is None else f"{way.flops:.2f}"}</td></tr>'
+    head = "".join(f"<th>{name}</th>" for name in Way.COLUMNS)
+    lines = (
+        "".join(
+            f'<td class="n">{cell}</td>' if i else f"<td>{escape(cell)}</td>"
+            for i, cell in enumerate(way.cells())
+        )
         for way in ways
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -56,16 +56,7 @@ sae.decode(codes)</pre>
 
 
 def _table(ways: list[Way]) -> str:
-    head = ("codes", "FVU", "interval", "L0", "share", "cost", "FLOPs")
-    return grid(head, (cells(way) for way in ways))
-
-
-def cells(way: Way) -> list[str]:
-    """A way as a row of the table."""
-    share = f"{way.share:.0%} ({way.share_low:.0%} – {way.share_high:.0%})"
-    interval = f"{way.low:.4f} – {way.high:.4f}"
-    numbers = ["–" if value is None else f"{value:.2f}" for value in (way.cost, way.flops)]
-    return [way.name, f"{way.fvu:.4f}", interval, f"{way.l0:.1f}", share, *numbers]
+    return grid(ways[0].COLUMNS, (way.cells() for way in ways))
 
 
 def _loss(result: ImproveResult) -> str:

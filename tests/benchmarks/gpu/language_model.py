@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from amortgap._files import write_json
+from amortgap.audit.rows import bootstrap, ends
 from amortgap.gap import on_same_decoder
 from amortgap.llm import load
 from amortgap.llm.activations import Activations, _assemble
@@ -39,7 +40,6 @@ from .common import CUDA, DEVICE, about
 LAYER, L0 = 15, 38.0
 RATES = (3e-3, 1e-3, 3e-4)
 PENALTIES = {"TopK": (), "BatchTopK": (), "ReLU": (0.8, 1.6), "JumpReLU": (1.0, 4.0)}
-DRAWS = 1000  # of documents with replacement, for an interval
 
 
 def activations(given: argparse.Namespace) -> Activations:
@@ -75,17 +75,10 @@ def look(model: Any, pick: Tensor, val: Tensor, test: Tensor, document: Tensor) 
     for name, codes in found.items():
         row[name] = {"fvu": float(fvu(test, codes @ D.T + b)), "l0": float(l0(codes))}
     # documents, not tokens, are drawn anew: tokens of one text are alike
-    _, owner = document.unique(return_inverse=True)
-    count = int(owner.max()) + 1
-    g = torch.Generator().manual_seed(0)
-    drawn = torch.randint(count, (DRAWS, count), generator=g).to(test.device)
-    total = test.new_zeros(count).double().index_add_(0, owner, power)[drawn].sum(1)
+    weights = bootstrap(document, seed=0)
     for name in set(lost) - {"encoder"}:
-        gain = lost["encoder"] - lost[name]
-        part = test.new_zeros(count).double().index_add_(0, owner, gain)[drawn].sum(1) / total
-        row[name]["gain over the encoder, 95 % over documents"] = part.quantile(
-            part.new_tensor([0.025, 0.975])
-        ).tolist()
+        gain = weights @ (lost["encoder"] - lost[name])
+        row[name]["gain over the encoder, 95 % over documents"] = ends(gain / (weights @ power))
     return row
 
 
