@@ -17,12 +17,6 @@ from amortgap.solvers.prepared import Prepared, in_units, prepare
 
 F = TypeVar("F", bound=Callable[..., "Solution"])
 
-KERNELS = (
-    "pivoting",
-    "working_set",
-    "batched",
-)  # whose objectives are of first order in the rounding of the codes
-
 REACHED = "gap reached"
 LIMIT = "step limit"
 ROUNDING = "limited by rounding"
@@ -197,7 +191,7 @@ def proof(
 
 
 def as_returned(given: Prepared, x: Tensor, alpha: float, found: Solution, tol: float) -> Solution:
-    """`found` with exact objectives where a kernel's, of first order in the rounding of the codes, may be off.
+    """What a kernel found, with exact objectives where its own, of first order in the codes' rounding, may be off.
 
     That is where 1/2 ||D d||^2, |d_i| <= eps |s_i|, can exceed 1e-10 P or the rounding of the proof tol / 100:
     with  ||s||_1 <= P / alpha  and  ||r||^2 <= 2 P,  only where P ||d_i||^2 / alpha^2 is large, so for tiny alpha.
@@ -208,7 +202,6 @@ def as_returned(given: Prepared, x: Tensor, alpha: float, found: Solution, tol: 
     spread = found.objective / size / size * (given.longest / level) ** 2
     large = 2e-10 / torch.finfo(x.dtype).eps ** 2, 0.5 * (0.01 * tol / (eps * (M + 8))) ** 2
     rows = (~(spread <= min(large))).nonzero().squeeze(1)
-    rows = rows[torch.from_numpy(np.isin(found.method[rows.numpy(force=True)], KERNELS)).to(x.device)]
     if len(rows) == 0:
         return found
     signals = x[rows].double() / size

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from amortgap._check import as_number, as_tensor, check_alpha
-from amortgap.solvers._solution import REACHED, ROUNDING, Solution, as_returned, proof
+from amortgap.solvers._solution import REACHED, ROUNDING, Solution, proof
 from amortgap.solvers.prepared import Prepared, prepare
 
 MEMORY = 4 * 2**30  # bytes that D~ may take
@@ -50,7 +50,7 @@ def solve_as_given(
     work = torch.promote_types(work, torch.float32)
     if not asked and x.dtype == work:
         found = solver(given.to(work), x, alpha, init=init, **options)
-        return _in_range(as_returned(given, x, check_alpha(alpha), found, tol))
+        return _in_range(found)
     scale = torch.ones((), dtype=work, device=x.device)
     problem, signals, level = given.to(work), x.to(work), alpha
     if isinstance(alpha, Tensor):

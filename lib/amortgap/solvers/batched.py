@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from amortgap.solvers._pivot import pivot, suits_chip
-from amortgap.solvers._solution import Solution, each, stop_words
-from amortgap.solvers.prepared import Prepared, plain
+from amortgap.solvers._solution import Solution, as_returned, each, stop_words
+from amortgap.solvers.prepared import Prepared, plain, prepare
 
 FIRST_SLOTS = 32  # T of the first round
 SLOTS = 64  # T may grow to this; to twice that for the samples whose support outgrows it, and so on
@@ -103,7 +103,8 @@ def batched(
         T = min(N, 2 * T)
     converged = gap <= tol
     method, stop = each("batched", n), stop_words(converged, ~converged)
-    return Solution(codes, objective * size * size, gap, steps, converged, flops, method, stop)
+    found = Solution(codes, objective * size * size, gap, steps, converged, flops, method, stop)
+    return as_returned(prepare(D), x, alpha, found, tol)
 
 
 @dataclass(frozen=True)

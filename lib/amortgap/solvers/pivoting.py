@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from amortgap.objectives import duality_gap
-from amortgap.solvers._solution import Solution, each, stop_words
+from amortgap.solvers._solution import Solution, as_returned, each, stop_words
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
 from amortgap.solvers.prepared import Prepared, in_units, prepare
@@ -88,4 +88,5 @@ def pivoting(
         gaps[worse] = duality_gap(D64, x[worse].double(), codes[worse].double(), alpha, nonnegative)
     total = int(flops.sum()) + gram.flops
     method, stop = each("pivoting", n), stop_words(converged, steps >= limit)
-    return Solution(codes, objectives, gaps, steps, converged, total, method, stop)
+    solution = Solution(codes, objectives, gaps, steps, converged, total, method, stop)
+    return as_returned(prepare(D), x, alpha, solution, tol)

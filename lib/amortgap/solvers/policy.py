@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap.solvers._solution import Solution, as_returned, finish, merge
+from amortgap.solvers._solution import Solution, finish, merge
 from amortgap.solvers.basis_pursuit import path_to_zero
 from amortgap.solvers.batched import batched
 from amortgap.solvers.batched_omp import batched_omp
@@ -71,7 +71,7 @@ def lasso(
     D, x = prepare_for(D, x)
     first, *others = methods(D, x, nonnegative, warm=warm)
     options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol}
-    found = as_returned(D, x, alpha, first(D, x, alpha, init=init, **options), tol)
+    found = first(D, x, alpha, init=init, **options)
     for method in others:
         left = (~found.converged).nonzero().squeeze(1)
         if len(left) and method is fista and x.device.type == "cpu":
@@ -81,7 +81,6 @@ def lasso(
         if len(left):
             start = found.codes[left] if method is fista else None
             found = merge(found, left, method(D, x[left], alpha, init=start, **options))
-            found = as_returned(D, x, alpha, found, tol)
     return found
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from amortgap.solvers import _cost
 from amortgap.solvers._gathered import gathered
-from amortgap.solvers._solution import LIMIT, Solution, certify, each, finish, joined, stop_words
+from amortgap.solvers._solution import LIMIT, Solution, as_returned, certify, each, finish, joined, stop_words
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import BLOCK, share
 from amortgap.solvers.prepared import COMPRESSED, Prepared, half_width, in_units, prepare
@@ -81,7 +81,7 @@ def working_set(
             method="working_set",
         )
 
-    return finish(found, as_left)
+    return as_returned(given, x, alpha, finish(found, as_left), tol)
 
 
 def _either(
