@@ -6,12 +6,14 @@ Page 10's protocol at a size that a CPU does not reach: encoders of each archite
 when they have seen more and more activations; each time the test activations are coded in five ways on the decoder
 of that moment, with alpha and the number of atoms set on validation activations. The learning rate is that of three
 with the smallest validation error of a short run. Products are in TF32 while the language model reads and encoders
-train, in float32 where codes are solved for. What is done when the minutes are up is in OUT.json.
+train, in float32 where codes are solved for. What is done when the minutes are up is in OUT.json, as a table in
+OUT.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from amortgap._files import write_json
 from amortgap.audit.rows import bootstrap, ends
 from amortgap.gap import on_same_decoder
 from amortgap.llm import load
@@ -35,6 +36,7 @@ from amortgap.problem import unit_columns
 from amortgap.solvers import alpha_for
 from amortgap.training import snapshot, unstack
 
+from ..output import markdown, write
 from .common import CUDA, DEVICE, about
 
 LAYER, L0 = 15, 38.0
@@ -63,10 +65,16 @@ def activations(given: argparse.Namespace) -> Activations:
 
 @torch.no_grad()
 def look(model: Any, pick: Tensor, val: Tensor, test: Tensor, document: Tensor) -> dict[str, Any]:
-    """Five codes of the test activations on the model's decoder: FVU, L0, and intervals over documents."""
+    """Five codes of the test activations on the model's decoder: FVU, L0, and intervals over documents.
+
+    Of an encoder whose L0 is still above M / 4 only its own: codes so dense are not what it is trained for.
+    """
     D, b = unit_columns(model.decoder.D), model.decoder.b_pre
     encoded = model.encode(test)
-    alpha = alpha_for(D, pick - b, l0=float(l0(model.encode(pick))))
+    active = float(l0(model.encode(pick)))
+    if active > len(D) / 4:
+        return {"encoder": {"fvu": float(fvu(test, encoded @ D.T + b)), "l0": float(l0(encoded))}}
+    alpha = alpha_for(D, pick - b, l0=active)
     found = on_same_decoder(D, test - b, encoded, alpha)
     power = (test - test.mean(0)).square().sum(1).double()
     lost = {name: (test - b - codes @ D.T).square().sum(1).double() for name, codes in found.items()}
@@ -103,6 +111,36 @@ def trained(name: str, given: argparse.Namespace, x: Tensor, val: Tensor, steps:
         torch.set_float32_matmul_precision("highest")
 
 
+def text(result: dict[str, Any]) -> str:
+    """The table: FVU of the five codes, means over seeds; last the share that OMP leaves out, with its range."""
+
+    def looked_at(row: dict[str, Any]) -> tuple[str, int]:
+        return row["architecture"], row["seen"]
+
+    def mean(found: list[dict[str, Any]], code: str, score: str) -> float:
+        return sum(row[code][score] for row in found) / len(found)
+
+    codes, lines = ("encoder", "own support", "L1", "L1 support", "OMP"), []
+    for (name, seen), group in itertools.groupby(result["rows"], looked_at):
+        found = list(group)
+        cells = [f"{mean(found, code, 'fvu'):.4f}" if code in found[0] else "" for code in codes]
+        lost = [1 - row["OMP"]["fvu"] / row["encoder"]["fvu"] for row in found if "OMP" in row]
+        share = f"{sum(lost) / len(lost):.3f} ({min(lost):.3f} to {max(lost):.3f})" if lost else ""
+        lines.append([name, f"{seen:,}", f"{mean(found, 'encoder', 'l0'):.1f}", *cells, share])
+    columns = ("encoder", "activations seen", "L0", *(f"FVU, {code}" for code in codes), "OMP leaves out")
+    told, said, how = result["about"], result["manifest"], result["settings"]
+    return f"""# The gap on a language model's activations as training goes on
+
+{told["device"]}, torch {told["torch"]}, {told["date"]}, commit {told["commit"]}.
+Residual stream of SmolLM2-135M after {LAYER} blocks: {said["vectors"]["train"]:,} training vectors of
+{said["tokens"]:,} tokens, {how["latents"]} latents, {how["seeds"]} seeds an architecture;
+FVU on {how["test"]} test vectors of other documents. Each code stands on the decoder then, at the encoder's L0.
+"OMP leaves out" is 1 - FVU of OMP / FVU of the encoder: mean, smallest and largest of the seeds. One model,
+one layer, one draw of documents: intervals over documents stand in the JSON file, and none speaks of other models.
+
+{markdown(columns, lines)}"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -119,6 +157,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=8192)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--architectures", nargs="+", choices=list(PENALTIES), default=list(PENALTIES))
     parser.add_argument("--test", type=int, default=16384, help="test activations coded")
     given = parser.parse_args()
     if not CUDA:
@@ -143,7 +182,7 @@ def main() -> None:
                 {"lr": lr, "validation fvu": float(fvu(val, model.decode(model.encode(val))))}
             )
     lr = min(result["rates"], key=lambda row: row["validation fvu"])["lr"]
-    for name in PENALTIES:
+    for name in given.architectures:
         if time.monotonic() > stop:
             break
         began = time.monotonic()
@@ -155,7 +194,7 @@ def main() -> None:
                 key = {"architecture": name, "seed": s, "lr": lr, "penalty": found.penalty}
                 key |= {"seen": step * given.batch, "seconds, all seeds and penalties": spent}
                 result["rows"].append(key | look(unstack(found.model, s), pick, val, test, document))
-        write_json(given.out, result)
+        write(given.out, result, text(result))
         print(name, f"{spent:.0f} s", result["rows"][-1], flush=True)
 
 
