@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from amortgap.cli import BAD_USE, build_parser, main
+from amortgap.cli import BAD_USE, auditing, build_parser, main
+from amortgap.interop.sae import NORMALISATIONS, architectures
+from amortgap.interop.settle import SIGNED
 from demo_project import make_project
 
 VALUES = [
@@ -63,3 +67,46 @@ def test_a_value_of_any_kind_is_refused_in_one_sentence(
         assert code in (0, 1, BAD_USE), (given, said.err)
         assert "Traceback" not in said.err, given
     assert sorted(path.name for path in tmp_path.iterdir()) == ["project"]
+
+
+SIMPLE = (
+    ("there is no file or folder absent", "audit", "absent"),
+    ("there is no file or folder absent", "improve", "absent"),
+    ("there is no file absent.npy", "audit", "here", "--activations", "absent.npy"),
+    ("no device named 'gpu'", "audit", "here", "--device", "gpu"),
+    ("holds other files", "audit", "here", "--out", "here"),
+    ("invalid choice: 'tpk'", "audit", "here", "--architecture", "tpk"),
+    ("invalid choice: 'layer'", "audit", "here", "--normalise", "layer"),
+    ("'3' is not a number above 0 and at most 1", "improve", "here", "--share", "3"),
+    ("'1' is not a number above 1", "improve", "here", "--cost", "1"),
+    ("'inf' is not a number above 0", "improve", "here", "--baseline-seconds", "inf"),
+    ("unrecognized arguments: --nothing", "audit", "here", "--nothing"),
+)
+
+
+def test_simple_errors_are_said_before_torch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine").touch()
+    tried = """
+import sys
+from amortgap.cli import main
+for _, *given in eval(sys.argv[1]):
+    try:
+        code = main(given)
+    except SystemExit as exit:
+        code = exit.code
+    print(code, "torch" in sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", tried, repr(SIMPLE)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    # each error, and after it the line of the loop
+    said = done.stderr.split(f"{BAD_USE} False\n")
+    assert len(said) == len(SIMPLE) + 1, done.stderr
+    for (message, *_), one in zip(SIMPLE, said, strict=False):
+        assert message in one
+
+
+def test_the_parser_knows_the_names_that_reading_knows() -> None:
+    assert set(auditing.ARCHITECTURES) == {*architectures(), SIGNED}
+    assert auditing.NORMALISATIONS == NORMALISATIONS

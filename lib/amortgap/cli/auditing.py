@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 
 SHARED = {"sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz", "params.safetensors"}
 SHARED |= {"final.safetensors", "checkpoints"}
+# as `amortgap.interop` has them, which takes seconds to import
+ARCHITECTURES = ("standard", "topk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "abstopk")
+NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
 
 
 def sae_options(parser: argparse.ArgumentParser) -> None:
     """What an SAE's file may leave open."""
     group = parser.add_argument_group("what the SAE's file does not say")
-    group.add_argument(
-        "--architecture", help="standard, topk, batchtopk, jumprelu, gated, matching_pursuit or abstopk"
-    )
+    group.add_argument("--architecture", choices=ARCHITECTURES, metavar="NAME", help=", ".join(ARCHITECTURES))
     group.add_argument("--k", type=float, help="active latents of a topk or batchtopk SAE")
     group.add_argument(
         "--subtract-b-dec",
@@ -34,8 +36,22 @@ def sae_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--normalise",
-        help="what it does to its input: none, expected_average_only_in, constant_norm_rescale or layer_norm",
+        choices=NORMALISATIONS,
+        metavar="NAME",
+        help=f"what it does to its input: {', '.join(NORMALISATIONS)}",
     )
+
+
+def check_named(saes: list[str], options: argparse.Namespace) -> None:
+    """Raises FileNotFoundError and `Refused` for what can be seen to be wrong before torch is imported."""
+    for sae in saes:
+        release, colon, name = sae.partition(":")
+        if not Path(sae).exists() and not (release and colon and name):
+            raise FileNotFoundError(f"there is no file or folder {sae} (an SAE on the hub is RELEASE:ID)")
+    if options.activations and not options.activations.exists():
+        raise FileNotFoundError(f"there is no file {options.activations}")
+    if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d+)?", options.device):
+        raise Refused(f"there is no device named {options.device!r}; use 'cpu' or 'cuda'")
 
 
 def read_sae(options: argparse.Namespace) -> SAE:
@@ -152,15 +168,18 @@ def read_inputs(options: argparse.Namespace, sae: SAE) -> Inputs:
 
 def audit(options: argparse.Namespace) -> int:
     """`amortgap audit SAE`: what better inference on its decoder would buy. Several make a comparing page."""
-    from amortgap.pages.audit import advice, compare, findings
-
+    check_named(options.sae, options)
     if len(options.sae) == 1:
         folder = check_own(options.out or Path(f"audit_{folder_name(options.sae[0])}"), "audit.json")
+        from amortgap.pages.audit import findings
+
         for sentence in findings(_audit_one(options, options.sae[0], folder)):
             print(sentence)
         print(folder / "index.html")
         return 0
     folder = check_own(options.out or Path("audits"), "audits.json")
+    from amortgap.pages.audit import advice, compare
+
     names = [f"{i}_{folder_name(sae)}" for i, sae in enumerate(options.sae, 1)]
     results = {}
     for name, sae in zip(names, options.sae, strict=True):

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from amortgap._files import write_json, write_text
-from amortgap.cli.auditing import check_own, folder_name, input_options, read_inputs, read_sae
+from amortgap.cli.auditing import check_named, check_own, folder_name, input_options, read_inputs, read_sae
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """A finite number above `low` and at most `high`, for argparse."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (low < value <= high and value < math.inf):
+            most = "" if high == math.inf else f" and at most {high:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number above {low:g}{most}")
+        return value
+
+    return parse
 
 
 def improve_options(parser: argparse.ArgumentParser) -> None:
@@ -14,15 +32,17 @@ def improve_options(parser: argparse.ArgumentParser) -> None:
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument(
         "--share",
-        type=float,
+        type=between(0, 1),
         help="choose the fastest head with this share of what a pursuit among all latents gains (default: 0.75)",
     )
     wanted.add_argument(
-        "--cost", type=float, help="or the best one that takes at most so many times the encoder's time"
+        "--cost",
+        type=between(1, math.inf),
+        help="or the best one that takes at most so many times the encoder's time",
     )
     parser.add_argument(
         "--baseline-seconds",
-        type=float,
+        type=between(0, math.inf),
         metavar="S",
         help="how long each baseline trains (default: as long as choosing took)",
     )
@@ -36,11 +56,12 @@ def improve_options(parser: argparse.ArgumentParser) -> None:
 
 def improve(options: argparse.Namespace) -> int:
     """`amortgap improve SAE`: a head for its decoder, chosen on the activations given."""
+    check_named([options.sae], options)
+    name = folder_name(options.sae)
+    folder = check_own(options.out or Path(f"improved_{name}"), "improve.json")
     from amortgap.improve import improve as choose
     from amortgap.pages.improve import render
 
-    name = folder_name(options.sae)
-    folder = check_own(options.out or Path(f"improved_{name}"), "improve.json")
     sae = read_sae(options)
     result = choose(
         sae,
