@@ -161,7 +161,7 @@ FIGURES = """(() => {
 
 
 def html_errors(page: Path) -> list[str]:
-    """What html5lib finds, and what validators reject beside: paths without a course, ids that stand twice."""
+    """What html5lib finds, and what validators reject beside: empty paths, ids that stand twice or nowhere."""
     import html5lib
 
     text = page.read_text(encoding="utf-8")
@@ -172,6 +172,8 @@ def html_errors(page: Path) -> list[str]:
     errors += [f"html: {tag[:80]}" for tag in re.findall(r"<path(?![^>]*\bd=\"[^\"]+\")[^>]*>", bare)]
     ids = re.findall(r"<[a-zA-Z][^>]*\sid=\"([^\"]*)\"", bare)
     errors += [f"html: id {one} stands twice" for one in sorted({one for one in ids if ids.count(one) > 1})]
+    lost = set(re.findall(r"\shref=\"#([^\"]+)\"", bare)) - set(ids)
+    errors += [f"html: nothing has the id {one} that a link or a letter asks for" for one in sorted(lost)]
     size = len(text.encode()) / 1000
     if size > (LARGEST_INDEX if page.name == "index.html" else LARGEST):
         errors.append(f"{size:.0f} kB")

@@ -16,6 +16,7 @@ from amortgap.kit.clear import make_narrow, overlaps, settle
 from amortgap.kit.draw import legend
 from amortgap.kit.pictures import pictures
 from amortgap.kit.svg import COLOURS, INK, use_style
+from amortgap.pages.glyphs import share
 
 
 @pytest.fixture
@@ -88,6 +89,21 @@ def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_st
     x, y, *_ = next(point for point in json.loads(unescape(re.search(r'data-points="([^"]*)"', svg)[1])))
     drawn = [(float(a), float(b)) for a, b in re.findall(r'<use [^>]*x="([-\d.]+)" y="([-\d.]+)"', svg)]
     assert min(abs(a - x) + abs(b - y) for a, b in drawn) < 0.2
+
+
+def test_letters_are_drawn_once_a_page_and_those_of_formulas_are_found_too(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    drawn = []
+    for name in ("first", "second"):
+        fig, ax = plt.subplots()
+        ax.loglog([1, 1e4], [1, 1e-6], label="$\\alpha^2$ and text")
+        drawn.append(pictures(fig, name, "a line").svg)
+    body = share("\n".join(drawn))
+    wanted, there = re.findall(r'href="#([^"]*)"', body), re.findall(r'\bid="([^"]*)"', body)
+    assert set(wanted) <= set(there), "powers of ten are raised and smaller, and still find their letters"
+    assert len(there) == len(set(there))
+    assert body.count('scale(0.7)"/>') == "".join(drawn).count('scale(0.7)"/>') > 0
 
 
 def test_colours_stand_out_on_light_and_dark_pages() -> None:

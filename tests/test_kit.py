@@ -523,6 +523,21 @@ def test_a_legend_takes_as_many_columns_as_fit(rec: Record) -> None:
     plt.close(fig)
 
 
+def test_a_panel_with_more_series_than_can_be_told_apart_is_refused(rec: Record) -> None:
+    import matplotlib.pyplot as plt
+
+    rec.table("many", [{"x": 1}])
+    fig, axes = plt.subplots(1, 2)
+    for i in range(14):
+        axes[i % 2].plot([0, 1], [i, i], label=f"method {i}")
+    rec.figure(fig, "many", "Seven a panel.", "lines")
+    fig, ax = plt.subplots()
+    for i in range(8):
+        ax.plot([0, 1], [i, i], label=f"method {i}")
+    with pytest.raises(Refused, match="8 series in one panel"):
+        rec.figure(fig, "more", "Eight.", "lines", data="many")
+
+
 def test_bands_and_heat_maps_show_the_numbers_given(rec: Record) -> None:
     import matplotlib.pyplot as plt
 

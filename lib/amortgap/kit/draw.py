@@ -30,6 +30,7 @@ LOOKS = {
     "true dictionary": ("C4", "X", "--"),
     "random dictionary": ("C6", "x", "--"),
     "untrained": ("C6", "x", ":"),
+    "matching pursuit": ("C3", "h", "--"),
 }
 #: For all other names, in the order in which a page meets them.
 SPARE = list(product(("--", ":", "-.", "-"), ("p", "h", "<", ">"), ("C5", "C4", "C3", "C2", "C1", "C0")))

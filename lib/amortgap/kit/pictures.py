@@ -6,12 +6,16 @@ import io
 from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
 
+from amortgap._errors import Refused
 from amortgap.kit.clear import make_narrow, overlaps, settle
 from amortgap.kit.draw import legend
 from amortgap.kit.svg import to_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: Series with a label in one panel; a reader cannot tell more apart.
+MOST_SERIES = 7
 
 
 class Pictures(NamedTuple):
@@ -25,7 +29,13 @@ class Pictures(NamedTuple):
 
 
 def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
-    """Draw `fig` with one legend below its panels, in at most so many columns, in every form. It is used up."""
+    """Draw `fig` with one legend below its panels, in at most so many columns, in every form. It is used up.
+
+    Raises `Refused` where one panel has more than seven labelled series.
+    """
+    for ax in fig.axes:
+        if (count := len(set(ax.get_legend_handles_labels()[1]))) > MOST_SERIES:
+            raise Refused(f"figure {name!r} has {count} series in one panel; {MOST_SERIES} can be told apart")
     width, buffer = float(fig.get_size_inches()[0]), io.BytesIO()
     legend(fig, columns)
     settle(fig)

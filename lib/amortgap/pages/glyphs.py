@@ -9,7 +9,10 @@ LETTER = r"(?P<letter>[A-Z][A-Za-z0-9]*(?:-[A-Z][A-Za-z]*)*-[0-9a-f]+)"
 DRAWN = re.compile(
     rf'<path id="(?:[a-z][\w-]*-)?{LETTER}" d="(?P<d>[^"]*)" transform="scale\(0\.015625\)"/>\n?'
 )
-USED = re.compile(rf'<use href="#(?:[a-z][\w-]*-)?{LETTER}"(?: transform="translate\((?P<x>[-\d.]+) 0\)")?/>')
+#: In text a letter is only moved along; in formulas it is raised, and made smaller, too.
+USED = re.compile(
+    rf'<use href="#(?:[a-z][\w-]*-)?{LETTER}"(?: transform="(?:translate\((?P<x>[-\d.]+) 0\)|(?P<how>[^"]*))")?/>'
+)
 
 
 def share(body: str) -> str:
@@ -22,6 +25,7 @@ def share(body: str) -> str:
 
     def used(found: re.Match[str]) -> str:
         at = f' x="{float(found["x"]):.4g}"' if found["x"] else ""
+        at += f' transform="{found["how"]}"' if found["how"] else ""
         return f'<use href="#{found["letter"]}"{at}/>'
 
     body = re.sub(
