@@ -119,21 +119,63 @@ def same_as_omp(D, x, K, nonnegative):
     return codes, count
 
 
+def proposed(p, k, ratio):
+    """Of k latents in each activation's code, but fewer in that of the last."""
+    from amortgap.heads import propose
+
+    h = p.x @ p.D
+    codes = torch.zeros_like(h).scatter_(1, (top := h.topk(k)).indices, top.values.relu())
+    codes[-1, h[-1].argsort()[-k + 1 :]] = 0
+    return propose(h, codes, ratio)
+
+
+@inside
+@pytest.mark.parametrize(("name", "options"), [
+    ("refit", {}),
+    ("pursuit", {}),
+    ("lasso", {}),
+    ("lasso", {"refit": False}),
+    ("iht", {"steps": 2}),
+    ("iht", {"steps": 3, "refit": False}),
+    ("leave_one_out", {}),
+    ("adaptive", {"gate": 0.05}),
+])  # fmt: skip
+def test_heads_are_those_of_the_tableau(name, options, monkeypatch):
+    from amortgap.heads import HEADS
+    from amortgap.solvers import prepare
+
+    # columns that are close to each other: some of the encoder's own latents have to leave
+    g = torch.Generator().manual_seed(0)
+    D = torch.randn(20, 40, generator=g) + 0.5
+    p = SparseProblem(N=40, M=20, K=6, n=4, noise=0.05, dictionary=D)
+    proposal, given = proposed(p, 6, 2.0), prepare(p.D)
+    exact = proposal._replace(amplitude=proposal.amplitude.double())
+    expected = HEADS[name](prepare(p.D.double()), p.x.double(), exact, **options)
+    for module in ("_restricted", "pursuit"):
+        module = importlib.import_module(f"amortgap.heads.{module}")
+        monkeypatch.setattr(module, "suits_chip", lambda like: like.dtype == torch.float32)
+        monkeypatch.setattr(module, "_kernel_serves", lambda given, x: False, raising=False)
+    found = HEADS[name](given, p.x, proposal, **options)
+    assert ((found.values > 0).sum(1) <= proposal.k).all()
+    # float32 against float64, least squares of condition numbers about ten
+    torch.testing.assert_close(found.values.double(), expected.values, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.left.double(), expected.left, rtol=1e-3, atol=1e-6)
+    assert found.flops == expected.flops
+
+
 @inside
 @pytest.mark.parametrize("signals", [1, 5])
-def test_the_pursuit_among_candidates_is_that_of_the_tableau(signals, monkeypatch):
-    from amortgap.heads import HEADS, propose
+def test_the_pursuit_among_many_candidates_is_that_of_the_kernel(signals, monkeypatch):
+    from amortgap.heads import HEADS
     from amortgap.solvers import prepare
 
     p = SparseProblem(N=60, M=20, K=6, n=signals, noise=0.05)
-    h = p.x @ p.D
-    codes = torch.zeros_like(h).scatter_(1, (top := h.topk(6)).indices, top.values.relu())
-    # of its own length for each activation
-    codes[-1, h[-1].argsort()[-5:]] = 0
-    proposal, given = propose(h, codes, 2.0), prepare(p.D)
+    proposal, given = proposed(p, 6, 2.0), prepare(p.D)
     expected = HEADS["pursuit"](given, p.x, proposal)
     module = importlib.import_module("amortgap.heads.pursuit")
     monkeypatch.setattr(module, "suits_chip", lambda like: True)
+    # as for more candidates than the others' program holds
+    monkeypatch.setattr(module, "ON_CHIP", 0)
     found = HEADS["pursuit"](given, p.x, proposal)
     assert ((found.values > 0).sum(1) <= proposal.k).all()
     # two ways of float32 rounding of well-conditioned least squares

@@ -28,7 +28,7 @@ class Proposal(NamedTuple):
         """values (n, T) on the candidates as codes (n, N)."""
         return values.new_zeros(len(values), N).scatter_add_(1, self.candidates, values)
 
-    def rows(self, chosen: Tensor) -> Proposal:
+    def rows(self, chosen: Tensor | slice) -> Proposal:
         """The same for some activations."""
         return Proposal(*(part[chosen] for part in self))
 

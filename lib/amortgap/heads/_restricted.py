@@ -1,7 +1,7 @@
 """Least squares with s >= 0 on supports that grow and shrink among each activation's candidates.
 
 Three heads differ only in where a support begins, how far it grows and to what it shrinks back. On a CPU in float32
-a numba kernel does one activation at a time; elsewhere `_tableau` does all at once.
+a numba kernel does one activation at a time, on CUDA a Triton program; elsewhere `_tableau` does all at once.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from amortgap.heads._proposal import Proposal
+from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers._threads import share
 from amortgap.solvers.prepared import Prepared
 
 MEMORY = 2**30  # bytes of small Gram matrices at a time
 #: columns up to which inner products of candidates are looked up in D'D; it then takes at most 2 GiB
 LOOKED_UP = 32_768
+#: candidates up to which, on CUDA in float32, a program an activation holds its small problem in registers
+ON_CHIP = 128
 
 
 class Plan(NamedTuple):
@@ -46,24 +49,52 @@ def restricted(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> Fo
     """What the plan leads to on x (n, M)."""
     if not len(x):
         return Found(torch.zeros_like(proposal.amplitude), x.new_zeros(0), 0)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and given.shape[1] <= LOOKED_UP:
+    if _kernel_serves(given, x):
         values, left = _by_kernel(given, x, proposal, plan)
     else:
 
-        def part(x: Tensor, proposal: Proposal, rows: Tensor) -> tuple[Tensor, Tensor]:
-            return _tableau(given, x, proposal, Plan(*(n[rows] for n in plan)))
+        def part(x: Tensor, proposal: Proposal, rows: slice) -> tuple[Tensor, Tensor]:
+            here = Plan(*(n[rows] for n in plan))
+            place = torch.arange(proposal.candidates.shape[1], device=x.device)
+            role = (place < here.start[:, None]).to(torch.int8) + (place < here.reach[:, None])
+            return _settle(small_problem(given, x, proposal), x, proposal, role, here)
 
         values, left = in_blocks(part, x, proposal)
     return Found(values, left, operations(given.shape[0], proposal.width, plan))
 
 
-def refitted(given: Prepared, x: Tensor, proposal: Proposal, s: Tensor) -> Found:
-    """Least squares with s >= 0 on the support of s (n, T)."""
-    order = (s > 0).to(torch.int8).argsort(dim=1, descending=True, stable=True)
+def coded(
+    given: Prepared,
+    x: Tensor,
+    proposal: Proposal,
+    code: Callable[[Small, Proposal], tuple[Tensor, Tensor]],
+    refit: bool,
+) -> tuple[Found, Tensor]:
+    """The codes s (n, T) of code(small problem, proposal), or with refit least squares with s >= 0 on their
+    supports, to which `left` belongs in both cases; and what code counted, (n,)."""
+    if not len(x):
+        return Found(torch.zeros_like(proposal.amplitude), x.new_zeros(0), 0), proposal.k
+
+    def part(x: Tensor, proposal: Proposal, _: slice) -> tuple[Tensor, ...]:
+        small = small_problem(given, x, proposal)
+        s, counted = code(small, proposal)
+        count = (s > 0).sum(1)
+        plan = Plan(count, count, count, count)
+        if not _kernel_serves(given, x):
+            role = 2 * (s > 0).to(torch.int8)
+            return s, counted, *_settle(small, x, proposal._replace(amplitude=s), role, plan)
+        # the kernel wants the support first
+        order = (s > 0).to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        support = Proposal(proposal.candidates.gather(1, order), s.gather(1, order), count, proposal.width)
+        values, left = _by_kernel(given, x, support, plan)
+        return s, counted, torch.zeros_like(s).scatter_(1, order, values), left
+
+    s, counted, values, left = in_blocks(part, x, proposal)
+    if not refit:
+        return Found(s, left, 0), counted
     count = (s > 0).sum(1)
-    support = Proposal(proposal.candidates.gather(1, order), s.gather(1, order), count, proposal.width)
-    found = restricted(given, x, support, Plan(count, count, count, count))
-    return found._replace(values=torch.zeros_like(s).scatter_(1, order, found.values))
+    flops = operations(given.shape[0], proposal.width, Plan(count, count, count, count))
+    return Found(values, left, flops), counted
 
 
 def operations(M: int, width: Tensor, plan: Plan) -> int:
@@ -72,6 +103,10 @@ def operations(M: int, width: Tensor, plan: Plan) -> int:
     m, k, rest = width.double(), plan.limit.double(), (plan.limit - plan.keep).clamp_min(0).double()
     work = 2 * M * m + m * k * (k + 1) + 8 * k**3 / 3 + rest * (2 * m * k + 4 * k * k)
     return int(work.sum())
+
+
+def _kernel_serves(given: Prepared, x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and given.shape[1] <= LOOKED_UP
 
 
 def _by_kernel(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -98,17 +133,39 @@ def _by_kernel(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tu
 def in_blocks(part: Callable[..., tuple[Tensor, ...]], x: Tensor, proposal: Proposal) -> tuple[Tensor, ...]:
     """part(x, proposal, rows), block by block of the activations, so that their small matrices fit in memory."""
     size = max(1, MEMORY // (24 * (proposal.candidates.shape[1] + 1) ** 2))
-    blocks = torch.arange(len(x), device=x.device).split(size)
+    blocks = [slice(first, first + size) for first in range(0, len(x), size)]
     found = [part(x[rows], proposal.rows(rows), rows) for rows in blocks]
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return found[0] if len(found) == 1 else tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
-def small_problem(given: Prepared, x: Tensor, proposal: Proposal) -> tuple[Tensor, Tensor]:
-    """The Gram matrix (n, T, T) of each activation's candidates, and their products with x (n, T), in float64."""
+class Small(NamedTuple):
+    """G (n, T, T), the Gram matrix of each activation's candidates, and b (n, T), their products with x: in float32
+    where the programs on chip work on them, with zeros in G up to a power of two, else in float64."""
+
+    G: Tensor
+    b: Tensor
+
+
+def small_problem(given: Prepared, x: Tensor, proposal: Proposal) -> Small:
     rows = given.rows(x.dtype)
+    if suits_chip(x) and proposal.candidates.shape[1] <= ON_CHIP:
+        from amortgap.heads._on_chip import gram
+
+        return Small(*gram(rows, x, proposal.candidates))
     columns = rows[proposal.candidates].double()
     b = torch.bmm(columns, x.double()[:, :, None])[:, :, 0]
-    return torch.bmm(columns, columns.mT), b
+    return Small(torch.bmm(columns, columns.mT), b)
+
+
+def _settle(small: Small, x: Tensor, proposal: Proposal, role: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """`restricted` for all activations together; role (n, T), not the plan, says who is active at the start (2) and
+    who else may enter (1)."""
+    if small.b.dtype != torch.float32:
+        return _tableau(small, x, proposal, role, plan)
+    from amortgap.heads._on_chip import settle
+
+    power = torch.linalg.vector_norm(x, dim=1).square()
+    return settle(*small, power, role, proposal.amplitude, proposal.width, plan.limit, plan.keep)
 
 
 class Sweeps:
@@ -144,18 +201,18 @@ class Sweeps:
         return self.W[:, :, : self.T].diagonal(dim1=1, dim2=2)
 
 
-def _tableau(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, Tensor]:
-    """`restricted` for all activations together, in float64."""
-    G, b = small_problem(given, x, proposal)
+def _tableau(small: Small, x: Tensor, proposal: Proposal, role: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """`_settle` in torch, in float64."""
+    G, b = small
     T, eps = b.shape[1], torch.finfo(x.dtype).eps
     sweeps, s = Sweeps(G, b[:, :, None]), torch.zeros_like(b)
     places = torch.arange(T, device=x.device)
-    within, looked_at = places < plan.reach[:, None], places < proposal.width[:, None]
+    within, wanted, looked_at = role > 0, role > 1, places < proposal.width[:, None]
     power = x.double().square().sum(1)
     floor, singular = 10 * eps * power.sqrt(), 100 * eps
-    for place in range(int(plan.start.max())):
-        enters = (place < plan.start) & (sweeps.diagonal[:, place] > singular)
-        sweeps.exchange(torch.full_like(plan.start, place), enters)
+    for place in wanted.any(0).nonzero()[:, 0].tolist():
+        enters = wanted[:, place] & (sweeps.diagonal[:, place] > singular)
+        sweeps.exchange(torch.full_like(plan.keep, place), enters)
         s[:, place] = torch.where(enters, proposal.amplitude[:, place].double(), 0.0)
     _fit(sweeps, s)
     for _ in range(4 * int(plan.limit.max()) + T):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from amortgap.heads._proposal import Proposal
-from amortgap.heads._restricted import Found, in_blocks, refitted, small_problem
+from amortgap.heads._restricted import Found, Small, coded
 from amortgap.solvers.prepared import Prepared
 
 
@@ -23,18 +23,21 @@ def iht(given: Prepared, x: Tensor, proposal: Proposal, *, steps: int = 4, refit
     if steps < 0:
         raise ValueError(f"steps must be at least 0, not {steps}")
 
-    def part(x: Tensor, proposal: Proposal, _: Tensor) -> tuple[Tensor]:
-        return (_steps(*small_problem(given, x, proposal), proposal, steps),)
+    def code(small: Small, proposal: Proposal) -> tuple[Tensor, Tensor]:
+        return _steps(small, proposal, steps), proposal.k
 
-    (s,) = in_blocks(part, x, proposal)
+    found, _ = coded(given, x, proposal, code, refit)
     M, m = given.shape[0], proposal.width.double()
     flops = int((2 * M * m + 2 * M * m * m + steps * 4 * m * m).sum())
-    found = refitted(given, x, proposal, s)
-    values = found.values if refit else s
-    return Found(values, found.left, flops + (found.flops if refit else 0))
+    return found._replace(flops=flops + found.flops)
 
 
-def _steps(G: Tensor, b: Tensor, proposal: Proposal, steps: int) -> Tensor:
+def _steps(small: Small, proposal: Proposal, steps: int) -> Tensor:
+    G, b = small
+    if b.dtype == torch.float32:
+        from amortgap.heads import _on_chip
+
+        return _on_chip.steps(G, b, proposal.amplitude, proposal.k, proposal.width, steps)
     s = proposal.amplitude.to(b)
     place = torch.arange(b.shape[1], device=b.device)
     usable = place < proposal.width[:, None]

@@ -13,31 +13,30 @@ import torch
 from torch import Tensor
 
 from amortgap.heads._proposal import Proposal
-from amortgap.heads._restricted import Found, Sweeps, in_blocks, refitted, small_problem
+from amortgap.heads._restricted import Found, Small, Sweeps, coded
 from amortgap.solvers.prepared import Prepared
 
 
 @torch.no_grad()
 def lasso(given: Prepared, x: Tensor, proposal: Proposal, *, refit: bool = True) -> Found:
     """Values of at most `k` candidates, exact solutions among them before the refit."""
-
-    def part(x: Tensor, proposal: Proposal, _: Tensor) -> tuple[Tensor, Tensor]:
-        return _path(*small_problem(given, x, proposal), proposal)
-
-    s, turns = in_blocks(part, x, proposal)
+    found, turns = coded(given, x, proposal, _path, refit)
     M, m = given.shape[0], proposal.width.double()
     flops = int((2 * M * m + 2 * M * m * m + turns.double() * 4 * m * m).sum())
-    found = refitted(given, x, proposal, s)
-    values = found.values if refit else s
-    return Found(values, found.left, flops + (found.flops if refit else 0))
+    return found._replace(flops=flops + found.flops)
 
 
-def _path(G: Tensor, b: Tensor, proposal: Proposal) -> tuple[Tensor, Tensor]:
+def _path(small: Small, proposal: Proposal) -> tuple[Tensor, Tensor]:
     """The codes (n, T) and how many times a candidate entered or left, (n,).
 
     On the active set A the code is G_A^-1 (b_A - alpha 1) and c = b - G s: with v the least squares of the right
     side 1, s_A = u - alpha v and c_j = p_j + alpha q_j. Two right sides are swept along, b and 1.
     """
+    G, b = small
+    if b.dtype == torch.float32:
+        from amortgap.heads._on_chip import path
+
+        return path(G, b, proposal.k, proposal.width)
     n, T = b.shape
     usable = torch.arange(T, device=b.device) < proposal.width[:, None]
     sweeps = Sweeps(G, torch.stack([b, torch.ones_like(b)], 2))

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from amortgap.heads._proposal import Proposal
-from amortgap.heads._restricted import Found, Plan, in_blocks, operations, restricted
+from amortgap.heads._restricted import ON_CHIP, Found, Plan, in_blocks, operations, restricted
 from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers.prepared import Prepared
 
-#: candidates, and latents, up to which, on CUDA in float32, one program an activation takes all steps
-ON_CHIP = 256, 64
+#: candidates, and latents, up to which, on CUDA in float32, one program an activation takes all steps; up to
+#: `_restricted.ON_CHIP` candidates that of the other heads is faster
+SPREAD = 256, 64
 
 
 @torch.no_grad()
@@ -26,7 +27,7 @@ def pursuit(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
     """Values of at most `k` candidates of each activation."""
     k, T = proposal.k, proposal.candidates.shape[1]
     plan = Plan(torch.zeros_like(k), proposal.width, k, k)
-    if suits_chip(x) and len(x) and ON_CHIP[0] >= T and int(k.max()) <= ON_CHIP[1]:
+    if suits_chip(x) and len(x) and ON_CHIP < T <= SPREAD[0] and int(k.max()) <= SPREAD[1]:
         return _on_chip(given, x, proposal, plan)
     return restricted(given, x, proposal, plan)
 
@@ -34,8 +35,10 @@ def pursuit(given: Prepared, x: Tensor, proposal: Proposal) -> Found:
 def _on_chip(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> Found:
     from amortgap.solvers._omp_on_chip import pursue_among
 
-    def part(x: Tensor, proposal: Proposal, _: Tensor) -> tuple[Tensor, Tensor]:
-        columns = given.rows(x.dtype)[proposal.candidates]
+    def part(x: Tensor, proposal: Proposal, _: slice) -> tuple[Tensor, Tensor]:
+        # index_select reads whole rows, at twice the speed of indexing on CUDA
+        found = given.rows(x.dtype).index_select(0, proposal.candidates.flatten())
+        columns = found.view(*proposal.candidates.shape, -1)
         s = pursue_among(columns, x, proposal.k, proposal.width)
         r = x - torch.bmm(s[:, None], columns)[:, 0]
         usable = torch.arange(s.shape[1], device=s.device) < proposal.width[:, None]

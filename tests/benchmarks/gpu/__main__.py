@@ -25,7 +25,7 @@ from .codes import Add, Row, cpus, fista, heads, lasso, omp, rates
 from .common import CUDA, WORKLOADS, Late, about
 from .learning import training
 
-MARKED = ("gpu", "problem", "metrics", "dictionaries", "training", "learners", "solvers")
+MARKED = ("gpu", "problem", "metrics", "dictionaries", "training", "learners", "solvers", "heads")
 LONGEST = 120  # seconds that a section may take
 
 
