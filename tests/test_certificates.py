@@ -139,6 +139,7 @@ def test_converged_never_lies(**case):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 @settings(deadline=None, max_examples=5000)
 @given(**drawn)
 def test_converged_never_lies_in_five_thousand_cases(**case):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -20,6 +20,7 @@ from amortgap.solvers import path, prepare, pursue, solve
 FAST = ["working_set", "pivoting"]
 ACTIVATIONS = Path(__file__).parent / "data" / "sotu_layer15.safetensors"
 prepared_module = importlib.import_module("amortgap.solvers.prepared")
+pivoting_module = importlib.import_module("amortgap.solvers.pivoting")
 working_set_module = importlib.import_module("amortgap.solvers.working_set")  # the package names the function
 both_signs = pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
 
@@ -75,13 +76,19 @@ def test_every_sample_is_certified_on_every_dictionary(name, kind, dtype, share,
 @both_signs
 @pytest.mark.parametrize("share", [1e-3, 0.05])
 @pytest.mark.parametrize("kind", ["coherence .99", "nearly twice", "lengths 1e-3 to 1e3"])
-def test_what_one_method_leaves_the_next_one_finishes(kind, share, nonnegative):
+def test_what_one_method_leaves_the_next_one_finishes(kind, share, nonnegative, monkeypatch):
+    # too few exchanges for most of the samples that are not zero
+    monkeypatch.setattr(pivoting_module, "EXCHANGES", 0.125)
+    monkeypatch.setattr(pivoting_module, "MORE", 1)
     D = SMALL[kind]
     x = torch.randn(200, len(D), generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    x[:20] = 0
     alpha = share * float((x @ D).abs().amax(1).median())
     first, all_of_them = (solve(D, x, alpha, name, nonnegative=nonnegative) for name in ("pivoting", "auto"))
     proved = first.converged
     left = (~proved).numpy()
+    assert left.any()
+    assert proved.any()
     assert (first.method == "pivoting").all()
     assert np.isin(first.stop[left], ["limited by rounding", "step limit"]).all()
     assert (first.stop[~left] == "gap reached").all()
@@ -256,15 +263,27 @@ def test_a_forked_process_has_threads_of_its_own():
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)
 
 
+@both_signs
+@pytest.mark.parametrize("share", [1e-6, 1e-3, 0.05])
+@pytest.mark.parametrize("kind", SMALL)
+def test_pivoting_alone_certifies_every_sample(kind, share, nonnegative):
+    D = SMALL[kind]
+    x = torch.randn(200, len(D), generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    alpha = share * float((x @ D).abs().amax(1).median())
+    solution = solve(D, x, alpha, "pivoting", nonnegative=nonnegative)
+    # lengths of 1e-3 and 1e3 at an alpha of 1e-6 leave float64 few digits
+    spared = kind == "lengths 1e-3 to 1e3" and share == 1e-6
+    assert (~solution.converged).sum() <= (0.05 * len(x) if spared else 0)
+    assert (duality_gap(D, x, solution.codes, alpha, nonnegative) <= 1e-6)[solution.converged].all()
+
+
 def test_pivoting_swaps_columns_when_the_support_is_full():
     """At small alpha, M columns fit x exactly and another one is violated: it can only replace one of them."""
     D = gaussian(8, 16)
     x = torch.randn(3000, 8, generator=torch.Generator().manual_seed(13), dtype=torch.double)
     solution = solve(D, x, 0.01, "pivoting")
     assert ((solution.codes > 0).sum(1) == 8).sum() > 300  # the case in question is common here
-    # float32 cannot tell nearly dependent columns from dependent ones
-    assert (~solution.converged).sum() < 0.01 * len(x)
-    assert solve(D, x, 0.01).converged.all()
+    assert solution.converged.all()
 
 
 @both_signs
@@ -296,6 +315,8 @@ def test_alpha_above_every_correlation_gives_zero(name):
 
 
 @settings(max_examples=60, deadline=None)
+# exchanges of the worst violated index go in circles
+@example("pivoting", 8, 8, 9, -2.5, False, 8)
 @given(
     st.sampled_from(FAST),
     st.integers(1, 12),

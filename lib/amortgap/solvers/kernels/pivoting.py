@@ -15,11 +15,12 @@ import numpy as np
 from amortgap._kernels.jit import jit
 
 REFINEMENTS = 4
-DEPENDENT = np.float32(1e-5)  # squared length that a column of length one keeps beside the active ones
+SEEN = 8  # units of rounding of the largest excess that a violated condition must pass
+DEPENDENT = 100  # units of rounding that a column's squared length must keep beside the active ones
 
 
 class Problem(NamedTuple):
-    """D (M, N) in x's precision, G in float32, alpha, tol, the unit of the codes, most exchanges, lanes."""
+    """D (M, N) in x's precision, G in that of the tableau, alpha, tol, unit of the codes, most exchanges, lanes."""
 
     D: Any
     G: Any
@@ -50,13 +51,14 @@ def _pivot_all(T: Any, active: Any, slack: Any, exchanges: Any, limit: int, lane
     Sweeping p with d = T[p, p] is  T[i, j] -= T[i, p] T[p, j] / d  outside row and column p, which become
     +-T[p, j] / d, and T[p, p] = -1 / d. It is done as one rank-one update, with a[p] and r[p] chosen to fit.
     """
-    N = len(T)
-    r, a = np.zeros((N + 1, lanes), np.float32), np.zeros((N + 1, lanes), np.float32)
-    worst, index = np.zeros(lanes, np.float32), np.zeros(lanes, np.int32)
+    N, kind = len(T), T.dtype.type
+    dependent = kind(DEPENDENT * np.finfo(T.dtype).eps)
+    r, a = np.zeros((N + 1, lanes), T.dtype), np.zeros((N + 1, lanes), T.dtype)
+    worst, index = np.zeros(lanes, T.dtype), np.zeros(lanes, np.int32)
     waiting = np.full(lanes, -1, np.int32)
     for turn in range(limit):
         # after so many exchanges the worst may be going in circles; the last violated index cannot (Murty)
-        greedy = np.float32(turn < limit // 2)
+        greedy = kind(turn < limit // 2)
         for lane in range(lanes):
             worst[lane] = slack[lane]
             index[lane] = -1
@@ -69,17 +71,17 @@ def _pivot_all(T: Any, active: Any, slack: Any, exchanges: Any, limit: int, lane
         for lane in range(lanes):
             p = index[lane] = waiting[lane] if waiting[lane] >= 0 else index[lane]
             waiting[lane] = -1
-            d = T[p, p, lane] if p >= 0 else np.float32(0)
-            if p >= 0 and abs(d) < DEPENDENT:
+            d = T[p, p, lane] if p >= 0 else kind(0)
+            if p >= 0 and abs(d) < dependent:
                 # d_p = D_A u: s_A falls along u as p grows, until one of them is zero: it leaves, then p enters
-                p, shortest = -1, np.float32(np.inf)
+                p, shortest = -1, kind(np.inf)
                 for i in range(N):
                     u = active[i, lane] * T[i, index[lane], lane]
-                    if u > DEPENDENT and T[i, N, lane] < shortest * u:
+                    if u > dependent and T[i, N, lane] < shortest * u:
                         p, shortest = i, T[i, N, lane] / u
                 if p >= 0:
                     d, waiting[lane] = T[p, p, lane], index[lane]
-            if p < 0 or abs(d) < DEPENDENT:
+            if p < 0 or abs(d) < dependent:
                 for j in range(N + 1):
                     r[j, lane] = a[j, lane] = 0
                 if index[lane] >= 0:
@@ -105,14 +107,59 @@ def _pivot_all(T: Any, active: Any, slack: Any, exchanges: Any, limit: int, lane
 
 
 @jit
+def _descend(T: Any, active: Any, slack: float, limit: int) -> int:
+    """One lane, T (N, N + 1), with s >= 0 kept, so that P falls: no circles but for ties.  Returns the exchanges.
+
+    s_p grows along (1, -T[A, p]) until its excess is zero and p enters, or until a code is and that index leaves
+    (Dantzig & Cottle, Positive (semi-)definite programming, 1967; principal pivoting for linear complementarity).
+    """
+    N, dependent = len(T), DEPENDENT * np.finfo(T.dtype).eps
+    r, a = np.zeros(N + 1, T.dtype), np.zeros(N + 1, T.dtype)
+    p, held = -1, 0.0
+    for turn in range(limit):
+        if p < 0:
+            held, worst = 0.0, slack
+            for i in range(N):
+                if active[i] == 0 and T[i, N] > worst:
+                    p, worst = i, T[i, N]
+            if p < 0:
+                return turn
+        q, t = p, T[p, N] / T[p, p] if T[p, p] > dependent else np.inf
+        for i in range(N):
+            if active[i] == 1 and T[i, p] > 0 and T[i, N] < t * T[i, p]:
+                q, t = i, T[i, N] / T[i, p]
+        if t == np.inf:
+            return turn
+        if q != p:
+            for i in range(N):
+                T[i, N] -= t * T[i, p]
+            T[q, N] = 0
+            held += t
+        sign, inverse = 1 - 2 * active[q], 1 / T[q, q]
+        for j in range(N + 1):
+            r[j], a[j] = T[q, j], T[q, j] * inverse
+        a[q], r[q] = 1 - sign * inverse, T[q, q] - sign
+        T[q, q] -= 2 * sign
+        for i in range(N):
+            for j in range(N + 1):
+                T[i, j] -= a[i] * r[j]
+        active[q] = 1 - active[q]
+        if q == p:
+            T[p, N] += held
+            p = -1
+    return limit
+
+
+@jit
 def solve_lanes(x: Any, problem: Any, found: Any) -> None:
     """Fill `found` for the samples x (n, M)."""
     D, G, alpha, tol, unit, limit, lanes = problem
     codes, objective, gap, steps, flops = found
     (n, M), N = x.shape, len(G)
-    T, active = np.zeros((N, N + 1, lanes), np.float32), np.zeros((N, lanes), np.float32)
+    T, active = np.zeros((N, N + 1, lanes), G.dtype), np.zeros((N, lanes), G.dtype)
+    seen = G.dtype.type(SEEN * np.finfo(G.dtype).eps)
     y, r = np.zeros((M, lanes)), np.zeros((M, lanes))
-    s, c, slack = np.zeros((N, lanes)), np.zeros((N, lanes)), np.zeros(lanes, np.float32)
+    s, c, slack = np.zeros((N, lanes)), np.zeros((N, lanes)), np.zeros(lanes, G.dtype)
     first, todo = np.zeros(lanes), np.ones(lanes)
     exchanges, looks = np.zeros(lanes, np.int64), np.zeros(lanes)
     rr, rx, length, largest = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
@@ -132,14 +179,18 @@ def solve_lanes(x: Any, problem: Any, found: Any) -> None:
             for lane in range(lanes):
                 T[i, N, lane] = c[i, lane]
                 active[i, lane] = 0
-                slack[lane] = max(slack[lane], np.float32(1e-6) * abs(T[i, N, lane]))
+                slack[lane] = max(slack[lane], seen * abs(T[i, N, lane]))
             for j in range(N):
                 for lane in range(lanes):
                     T[i, j, lane] = G[i, j]
         exchanges[:] = 0
         looks[:] = 0
         todo[:] = 1
-        _pivot_all(T, active, slack, exchanges, limit, lanes)
+        if G.itemsize == 8:
+            for lane in range(width):
+                exchanges[lane] = _descend(T[:, :, lane], active[:, lane], slack[lane], limit)
+        else:
+            _pivot_all(T, active, slack, exchanges, limit, lanes)
         for i in range(N):
             for lane in range(lanes):
                 s[i, lane] = max(0.0, np.float64(active[i, lane] * T[i, N, lane]))
