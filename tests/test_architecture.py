@@ -34,6 +34,7 @@ MAY_KNOW = (
     | {"heads": BASE | MIDDLE | UPPER | {"interop"}}
     | {"audit": BASE | MIDDLE | UPPER | OUTER | {"heads"}}
     | {"improve": BASE | MIDDLE | UPPER | OUTER | {"heads", "audit"}}
+    | {"explore": BASE | MIDDLE | UPPER | {"interop"}}
     | dict.fromkeys(
         ("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit", "heads", "improve"}
     )

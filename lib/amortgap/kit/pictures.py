@@ -37,6 +37,8 @@ def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
         if (count := len(set(ax.get_legend_handles_labels()[1]))) > MOST_SERIES:
             raise Refused(f"figure {name!r} has {count} series in one panel; {MOST_SERIES} can be told apart")
     width, buffer = float(fig.get_size_inches()[0]), io.BytesIO()
+    if fig.get_layout_engine() is None:
+        fig.set_layout_engine("constrained")
     legend(fig, columns)
     settle(fig)
     crowded = len(overlaps(fig))
