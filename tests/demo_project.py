@@ -55,6 +55,12 @@ $$\begin{aligned}
 Price: 3 < 4 & 5.
 
 ## Found
+
+## Is it more than chance?
+
+### Is it less?
+
+## What we found
 """,
     "P: seeds: int = 2  # number of seeds; n = 2 is few",
     "import sys\nimport matplotlib.pyplot as plt\nfrom amortgap.kit import Record\nrec = Record(out)",

@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from amortgap.kit import published
+from amortgap.pages.findings import NAME, read_words
 from amortgap.runs.notebook import Notebook, source
 from amortgap.runs.profiles import load_profiles
 from amortgap.runs.project import find_project
@@ -17,7 +19,16 @@ PROJECT = find_project(Path(__file__).parent)
 NOTEBOOKS = [PROJECT.notebook(name) for name in PROJECT.names]
 LONGEST_BLOCK, LONGEST_CELL = 25, 60
 
+#: Those whose pages report what was found; page 20 is for playing.
+REPORTED = [path for path in NOTEBOOKS if path.stem != "20_explore"]
+
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def headings(path: Path) -> list[str]:
+    """The headings below a notebook's title."""
+    cells = (source(cell) for cell in Notebook(path).cells if cell["cell_type"] == "markdown")
+    return [heading for text in cells for heading in re.findall(r"^#{2,3} (.*)$", text, re.MULTILINE)]
 
 
 @every_notebook
@@ -70,6 +81,24 @@ def test_it_can_be_read_a_screen_at_a_time(path: Path) -> None:
         for node in ast.parse(text).body:
             length = (node.end_lineno or 0) - node.lineno + 1
             assert length <= LONGEST_BLOCK, f"{length} lines: {text.splitlines()[node.lineno - 1]}"
+
+
+@pytest.mark.parametrize("path", REPORTED, ids=lambda path: path.stem)
+def test_sections_are_headed_by_questions(path: Path) -> None:
+    asked = [heading for heading in headings(path) if heading != "What we found"]
+    assert asked
+    assert [heading for heading in asked if not heading.endswith("?")] == []
+
+
+def test_answers_to_questions_name_claims_that_exist() -> None:
+    code = "".join(text for path in NOTEBOOKS for text in code_of(path))
+    made = set(re.findall(r"""["']([A-Z]\d*\.\d+)["']""", code)) | set(published().index)
+    made |= {f"E16.{i}" for i in range(1, 10)} | {f"G.{i}" for i in range(1, 7)}  # made in loops
+    words = read_words(PROJECT.notebooks / "findings.toml")
+    for page, answered in words.headings.items():
+        assert set(answered) <= set(headings(PROJECT.notebook(page))), page
+        for one in (one for sentences in answered.values() for one in sentences):
+            assert {one["claim"], *(name for name, _ in NAME.findall(one["says"]))} <= made, one
 
 
 def test_no_helper_stands_in_two_notebooks() -> None:

@@ -44,6 +44,14 @@ says = "This is false."
 [[finding]]
 claim = "E9.9"
 says = "Never made."
+[headings.a]
+"Is it more than chance?" = [
+    { claim = "E9.9", says = "Never made" },
+    { claim = "E2.1", when = "inconclusive", says = "Nobody knows" },
+    { claim = "E2.1", when = "reproduced", says = "It is: {E2.1}" },
+    { claim = "E2.1", says = "Second choice" },
+]
+"Is it less?" = [{ claim = "E2.1", when = "lower", says = "It is less" }]
 """
 
 
@@ -195,6 +203,17 @@ def test_the_claims_page_shows_the_number_the_interval_and_the_way(report: Path)
         text.count("<li>", text.index('class="rule"'), text.index("</ol>", text.index('class="rule"'))) == 5
     )
     assert json.loads((report / "data" / "claims.json").read_text())[0]["page"] == "a"
+
+
+def test_headings_are_findings_where_the_run_bears_them_out(report: Path) -> None:
+    text = (report / "a.html").read_text()
+    assert re.search(r'<h2 id="is-it-more-than-chance">It is: 0\.610 <a ', text)
+    assert '<p class="asked">Is it more than chance?</p>' in text
+    assert '<a href="#is-it-more-than-chance">It is: 0.610</a>' in text, "in the table of contents, too"
+    assert re.search(r'<h3 id="is-it-less">Is it less\? <a ', text), "no answer: the question stays"
+    prose = re.search(r'<h2 id="what-we-found">.*?</h2>\n<p>(.*?)</p>', text, flags=re.DOTALL)
+    assert prose
+    assert prose[1] == 'It is: <a href="claims.html#claim-E2.1">0.610</a>.'
 
 
 def test_the_index_answers_and_names_failures(report: Path) -> None:

@@ -11,7 +11,7 @@ from amortgap._files import digest, write_json
 from amortgap.kit.claims import merge
 from amortgap.pages.about import about_body, read_about
 from amortgap.pages.downloads import write_archive
-from amortgap.pages.findings import read_words
+from amortgap.pages.findings import answers, read_words
 from amortgap.pages.manifest import write_manifest
 from amortgap.pages.rendered import Rendered
 from amortgap.pages.report import Report
@@ -72,6 +72,7 @@ def _page(rendered: Rendered, report: Report, run: dict[str, Any]) -> dict[str, 
     reasons = [asdict(one) for one in report.withdrawn_on(name)]
     words = [
         report.words.pages.get(name),
+        answers(report.words, name, report.claims),
         asdict(report.about),
         report.claims_on(name),
         report.navigation.bar(name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,16 @@ def _figure(about: dict[str, Any]) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown -> HTML; formulas leave markers, headings get unique ids and are noted."""
+    """Markdown -> HTML; formulas leave markers, headings get unique ids and are noted.
 
-    def __init__(self, formulas: Formulas, headings: list[tuple[int, str, str]]) -> None:
+    A heading that is a question of `answers` is shown as its answer, above the question.
+    """
+
+    def __init__(
+        self, formulas: Formulas, headings: list[tuple[int, str, str]], answers: dict[str, str]
+    ) -> None:
         super().__init__(escape=False, exclude_anchor_links=True)
-        self.formulas, self.headings = formulas, headings
+        self.formulas, self.headings, self.answers = formulas, headings, answers
 
     def text(self, text: str) -> str:
         # "10 000" stays on one line.
@@ -78,20 +84,23 @@ class _Renderer(IPythonRenderer):
         slug = re.sub(r"\W+", "-", plain.lower()).strip("-") or "section"
         taken = {identifier for _, identifier, _ in self.headings}
         identifier = next(s for n in range(1, 999) if (s := slug if n == 1 else f"{slug}-{n}") not in taken)
+        asked = ""
+        if answer := self.answers.get(unescape(plain)):
+            text, asked = re.sub(r"</?a\b[^>]*>", "", answer), f'<p class="asked">{text}</p>\n'
         self.headings.append((level, identifier, text))
         link = (
             f' <a class="here" href="#{identifier}" aria-label="link to this section">#</a>'
             if level > 1
             else ""
         )
-        return f'<h{level} id="{identifier}">{text}{link}</h{level}>\n'
+        return f'<h{level} id="{identifier}">{text}{link}</h{level}>\n{asked}'
 
 
 class Cells:
     """One rendering: the body as HTML with markers, and the formulas and headings met on the way."""
 
-    def __init__(self, notebook: NotebookNode, parameters: str) -> None:
-        self.formulas = Formulas()
+    def __init__(self, notebook: NotebookNode, parameters: str, answers: dict[str, str]) -> None:
+        self.formulas, self.answers = Formulas(), answers
         self.headings: list[tuple[int, str, str]] = []
         exporter = HTMLExporter(
             template_file=str(TEMPLATES / "cells.html.j2"),
@@ -108,7 +117,9 @@ class Cells:
 
     def markdown(self, text: str) -> str:
         """Markdown as HTML."""
-        return str(MarkdownWithMath(renderer=_Renderer(self.formulas, self.headings)).render(text))
+        return str(
+            MarkdownWithMath(renderer=_Renderer(self.formulas, self.headings, self.answers)).render(text)
+        )
 
     def _latex(self, text: str) -> str:
         """What sympy and IPython hand over as LaTeX: `$...$`, `$$...$$` or an environment."""

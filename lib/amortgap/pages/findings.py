@@ -9,7 +9,13 @@ interval and `{E2.1.paper}` for the paper's, and a sentence that a run does not 
     says = "... ours is {E2.6}"
 
 With `when` the sentence is shown only if our interval lies on that side of the paper's number, or, where the paper
-has none, of the alternative; else the claim's own sentence is shown.
+has none, of the alternative; `when` may also be a verdict. Else the claim's own sentence is shown.
+
+A section of a notebook is headed by a question. `headings` has sentences of the same form that answer it; the page
+shows the first that its run bears out above the question:
+
+    [headings.03_known_dictionary]
+    "Which method finds the codes?" = [{ claim = "E2.6", when = "higher", says = "Solving does: {E2.6}" }]
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from typing import Any
 
 from amortgap._errors import Refused
 from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.verdict import VERDICTS
 
 NAME = re.compile(r"\{([A-Z]\d*\.\d+)(?:\.(range|paper))?\}")
 
@@ -39,6 +46,8 @@ class Words:
     findings: tuple[dict[str, str], ...] = ()
     #: page -> {"figure": the figure whose caption answers its question, "claims": the claims of its box}
     pages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: page -> question of a section -> sentences that may answer it
+    headings: dict[str, dict[str, list[dict[str, str]]]] = field(default_factory=dict)
 
 
 def read_words(file: Path) -> Words:
@@ -49,7 +58,7 @@ def read_words(file: Path) -> Words:
         given = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{file.name}: {error}") from None
-    if unknown := set(given) - {"question", "answers", "figure", "finding", "pages"}:
+    if unknown := set(given) - {"question", "answers", "figure", "finding", "pages", "headings"}:
         raise Refused(f"{file.name}: unknown key {min(unknown)!r}")
     page, _, figure = given.get("figure", "").partition("#")
     return Words(
@@ -58,7 +67,19 @@ def read_words(file: Path) -> Words:
         (page, figure) if page else None,
         tuple(given.get("finding", ())),
         given.get("pages", {}),
+        given.get("headings", {}),
     )
+
+
+def answers(words: Words, page: str, claims: tuple[dict[str, Any], ...]) -> dict[str, str]:
+    """Question of a section of `page` -> the sentence, as HTML, that the report's `claims` bear out."""
+    known = {claim["id"]: claim for claim in claims}
+    found = {}
+    for question, sentences in words.headings.get(page, {}).items():
+        borne = (one for one in sentences if one["claim"] in known and borne_out(one, known[one["claim"]]))
+        if said := next((text for one in borne if (text := filled(one["says"], known))), ""):
+            found[question] = said
+    return found
 
 
 def filled(sentence: str, claims: dict[str, dict[str, Any]]) -> str | None:
@@ -87,11 +108,13 @@ def paper_number(claim: dict[str, Any]) -> str:
 
 
 def borne_out(finding: dict[str, str], claim: dict[str, Any]) -> bool:
-    """Whether our interval lies on the side that the sentence speaks of; withdrawn claims bear out none."""
+    """Whether our interval or verdict is what the sentence speaks of; withdrawn claims bear out none."""
     if claim["verdict"] == "being made again":
         return False
     if "when" not in finding:
         return True
+    if finding["when"] in VERDICTS:
+        return bool(claim["verdict"] == finding["when"])
     against = claim.get("against")
     reference = claim["paper"] if isinstance(claim["paper"], int | float) else against or 0.0
     return bool(claim["low"] > reference if finding["when"] == "higher" else claim["high"] < reference)

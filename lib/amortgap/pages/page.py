@@ -12,7 +12,7 @@ from amortgap.kit.text import interval, number, typeset
 from amortgap.pages.about import cite_box, mark_terms, references
 from amortgap.pages.claims import verdict
 from amortgap.pages.downloads import box
-from amortgap.pages.findings import paper_number
+from amortgap.pages.findings import answers, paper_number
 from amortgap.pages.frame import frame
 from amortgap.pages.links import relink
 from amortgap.pages.report import Report
@@ -52,12 +52,14 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     # Nothing is kept of a notebook whose kernel did not start.
     executed = nbformat.read(folder / kept, as_version=4) if kept else nbformat.v4.new_notebook()
     current = nbformat.read(notebook.path, as_version=4)
-    cells = Cells(with_text_of(current, executed), parameters_table(notebook, run["parameters"]))
+    said = answers(report.words, name, report.claims)
+    cells = Cells(with_text_of(current, executed), parameters_table(notebook, run["parameters"]), said)
     try:
         body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).split(SEPARATOR)
     except Refused as error:
         raise Refused(f"{name}: {error}") from error
     body = relink(mark_page(body, withdrawn), project.notebooks, report.folder, report.titles)
+    body = re.sub(FOUND, lambda at: at[0] + prose(said), body)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)
     place = heading.end() if heading else 0
     first = re.match(r"\s*<p>(.*?)</p>", body[place:], flags=re.DOTALL)
@@ -76,6 +78,15 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     body = body[:place] + opening + contents + rest + ending
     nav = report.navigation.bar(name)
     return frame(report.titles[name], nav, body, footer(run["provenance"])), page
+
+
+#: The heading of the section in which a page says, with its claims linked, what its headings say.
+FOUND = r'<h2 id="what-we-found">.*?</h2>'
+
+
+def prose(said: dict[str, str]) -> str:
+    """The answers to a page's questions, a paragraph; empty where its run bears none out."""
+    return f"\n<p>{'. '.join(said.values())}.</p>" if said else ""
 
 
 def finding(body: str, figure: str) -> str:
