@@ -190,7 +190,7 @@ def settle(
     """Values (n, T) and what is left (n,).  power = |x|^2 (n,); role (n, T): who is active at the start (2), with
     coefficients start (n, T), and who else may enter (1); sizes (n,): the width, a plan's limit and keep."""
     values, left = torch.empty_like(b), torch.empty_like(power)
-    args = b, power, role, start.contiguous(), _sizes(*sizes), values, left
+    args = b, power, role, start.to(b).contiguous(), _sizes(*sizes), values, left
     _run(_settle, G, *args, b.shape[1], 10 * EPS, 100 * EPS)
     return values, left
 
@@ -206,7 +206,7 @@ def path(G: Tensor, b: Tensor, k: Tensor, width: Tensor) -> tuple[Tensor, Tensor
 def steps(G: Tensor, b: Tensor, start: Tensor, k: Tensor, width: Tensor, count: int) -> Tensor:
     """The codes (n, T) after so many steps from start (n, T)."""
     values = torch.empty_like(b)
-    _run(_steps, G, b, start.contiguous(), _sizes(k, width), values, b.shape[1], count)
+    _run(_steps, G, b, start.to(b).contiguous(), _sizes(k, width), values, b.shape[1], count)
     return values
 
 
