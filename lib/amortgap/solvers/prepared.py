@@ -25,6 +25,7 @@ from amortgap.solvers._threads import BLOCK, alone, share
 
 MEMORY = 2 * 2**30  # bytes kept beside D
 UNIT = 4e-6  # lengths this near one are one to rounding; three times as much is less than 16 bits lose
+TILE = 256  # entries on a side
 COMPRESSED = 2048  # columns from which on the Gram matrix is held in 16 bits, and D'x computed in them
 
 Value = TypeVar("Value")
@@ -277,9 +278,6 @@ def _bytes(value: Any) -> int:
 
 def _gram(rows: Tensor, longest: float, short: bool) -> Gram:
     """rows rows', short: in integers of 16 bits."""
-    # numba takes half a second to import
-    from amortgap.solvers.kernels.symmetric import place
-
     N, M = rows.shape
     scale = 1.001 * longest**2 / 32767 if short else 1.0
     gram, scaled = np.empty((N, N), np.int16 if short else rows.numpy().dtype), (rows / scale).T
@@ -290,7 +288,12 @@ def _gram(rows: Tensor, longest: float, short: bool) -> Gram:
             first, size = block.start, block.stop - block.start
             part = room[: size * (N - first)].view(size, N - first)
             torch.mm(rows[block], scaled[:, first:], out=part)
-            place(part.numpy(), gram, first, short)
+            gram[block, first:] = (part.round_() if short else part).numpy()
+            # tiles that fit the caches: whole rows would touch a page for each number
+            for top in range(first, block.stop, TILE):
+                for left in range(first, N, TILE):
+                    own = slice(top, min(top + TILE, block.stop))
+                    gram[left : left + TILE, own] = gram[own, left : left + TILE].T
 
     share(N, work, block=BLOCK, fewest=BLOCK)
     # the blocks of the upper triangle
