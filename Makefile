@@ -31,7 +31,7 @@ bench: $(READY) ## time the solvers against other packages (installs those first
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]' && $(BIN)/python -m tests.benchmarks.solvers
 
 # dictionary-learning pins an old nnsight that only its training needs
-peers: $(READY) ## read SAEs made by SAELens, sparsify and dictionary_learning themselves (installs those first)
+peers: $(READY) ## read others' SAEs, and use improved ones, with SAELens, sparsify, dictionary_learning, TransformerLens, nnsight (installs those first)
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' && \
 	 $(BIN)/pip install --quiet --no-deps dictionary-learning==0.1.0 && \
 	 $(BIN)/python -m pytest -m peers tests/test_peers.py && $(BIN)/python -m pytest tests/test_activations_files.py

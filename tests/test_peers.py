@@ -1,6 +1,8 @@
-"""SAEs made and saved by the packages themselves are read, and coded as those packages code them.
+"""SAEs made and saved by the packages themselves are read, and coded as those packages code them; improved ones
+take an SAE's place in the packages that run models.
 
-Needs sae-lens, eai-sparsify and dictionary-learning (`make peers`), which the other tests do without.
+Needs sae-lens and its transformer-lens, nnsight, eai-sparsify and dictionary-learning (`make peers`); other tests
+do without.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from amortgap.heads import Improved, load
 from amortgap.interop import SAE, architectures, read, write
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]
@@ -214,3 +217,76 @@ def test_dictionary_learning(name, threshold, learning, tmp_path):
     batch = name in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE")
     expected = sae.encode(x, use_threshold=threshold > 0) if batch else sae.encode(x)
     same(codes(read(tmp_path), x), expected.detach())
+
+
+# --- improved SAEs in other packages' models -----------------------------------------------------------------
+
+
+HOOK = "blocks.0.hook_resid_post"
+TOKENS = torch.arange(24).reshape(3, 8) % 20
+
+
+@pytest.fixture(params=[("topk", "layer_norm"), ("jumprelu", "none")], ids=lambda which: which[0])
+def improved(request, tmp_path):
+    """A folder that SAELens saved, and what was made of it, saved and loaded."""
+    architecture, normalise = request.param
+    sae = lens(architecture, normalize_activations=normalise)
+    sae.cfg.metadata.hook_name = HOOK
+    sae.save_model(tmp_path / "sae")
+    Improved(read(tmp_path / "sae"), "pursuit", 2).save(tmp_path / "improved")
+    return tmp_path / "sae", load(tmp_path / "improved")
+
+
+def tiny(kind):
+    """A random transformer of this class of TransformerLens or SAELens."""
+    package = pytest.importorskip("transformer_lens")
+    sizes = {"n_layers": 2, "d_model": M, "n_ctx": 8, "d_head": 8, "n_heads": 2, "d_vocab": 20}
+    return kind(package.HookedTransformerConfig(**sizes, act_fn="relu", seed=0))
+
+
+def test_improved_in_transformer_lens(improved):
+    model, better = tiny(pytest.importorskip("transformer_lens").HookedTransformer), improved[1]
+    _, cache = model.run_with_cache(TOKENS)
+    expected, after = better(cache[HOOK]), []
+    assert better.encode(cache[HOOK]).count_nonzero() > 24
+    assert (expected - cache[HOOK]).abs().max() > 0.01
+    hooks = [
+        (HOOK, lambda value, hook: better(value)),
+        ("blocks.1.hook_resid_pre", lambda value, hook: after.append(value)),
+    ]
+    model.run_with_hooks(TOKENS, fwd_hooks=hooks)
+    torch.testing.assert_close(after[0], expected, rtol=0, atol=0)
+
+
+def test_improved_in_saelens(improved):
+    """README's two lines: hooks, cache and error term of SAELens stay, codes and reconstructions are ours."""
+    package = pytest.importorskip("sae_lens")
+    model, (folder, better) = tiny(package.HookedSAETransformer), improved
+    sae = package.SAE.load_from_disk(folder)
+    untouched, cache = model.run_with_cache(TOKENS)
+    spliced = model.run_with_hooks(TOKENS, fwd_hooks=[(HOOK, lambda value, hook: better(value))])
+    before = model.run_with_saes(TOKENS, saes=[sae])
+    sae.encode = lambda x: sae.hook_sae_acts_post(better.encode(x))
+    sae.decode = better.decode
+    found, seen = model.run_with_cache_with_saes(TOKENS, saes=[sae])
+    torch.testing.assert_close(found, spliced, rtol=1e-6, atol=1e-6)
+    assert (found - before).abs().max() > 1e-3
+    torch.testing.assert_close(seen[f"{HOOK}.hook_sae_acts_post"], better.encode(cache[HOOK]), rtol=0, atol=0)
+    # with its error added, a reconstruction is the activation
+    whole = model.run_with_saes(TOKENS, saes=[sae], use_error_term=True)
+    torch.testing.assert_close(whole, untouched, rtol=1e-4, atol=1e-5)
+
+
+def test_improved_in_nnsight(improved):
+    nnsight, transformers = pytest.importorskip("nnsight"), pytest.importorskip("transformers")
+    better = improved[1]
+    torch.manual_seed(0)
+    sizes = {"n_layer": 2, "n_embd": M, "n_head": 2, "vocab_size": 20, "n_positions": 8}
+    plain = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)).eval()
+    model = nnsight.NNsight(plain)
+    with torch.no_grad(), model.trace(TOKENS):
+        before = model.transformer.h[0].output.save()
+        model.transformer.h[0].output = better(model.transformer.h[0].output)
+        after = model.transformer.h[1].input.save()
+    assert (before - after).abs().max() > 0.01
+    torch.testing.assert_close(after, better(before), rtol=0, atol=0)
