@@ -7,6 +7,7 @@ import math
 from base64 import b64decode
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from amortgap.kit import (
 from amortgap.kit.claims import Claim, merge
 from amortgap.kit.draw import legend
 from amortgap.kit.intervals import prediction
+from amortgap.kit.setting import Setting
 from amortgap.kit.svg import to_svg
 from amortgap.kit.tables import read_rows, read_table, write_table
 from amortgap.kit.verdict import VERDICTS, judge
@@ -381,6 +383,50 @@ def test_one_call_of_a_step_may_find_nothing_for_a_table(
             ("left", "right"), lambda i: ([{"a": i}], [{"b": i}] * i), over=range(2)
         )
         assert (list(left.a), list(right.b)) == ([0, 1], [1])
+
+
+def test_claims_that_need_the_papers_setting_are_missed_aloud(rec: Record) -> None:
+    before = len(rec.shown)  # type: ignore[attr-defined]
+    assert rec.as_in_paper(steps=(20000, 20000), alpha=(0.1, 0.1))
+    assert len(rec.shown) == before  # type: ignore[attr-defined]
+    assert not rec.as_in_paper(steps=(200, 20000), alpha=(0.1, 0.1))
+    said = "Claims that need the paper&#x27;s setting are not made: steps = 200 instead of 20,000."
+    assert rec.shown[-1] == f'<p class="note">{said}</p>'  # type: ignore[attr-defined]
+
+
+def test_a_notebook_names_what_differs_from_the_full_size_run_and_how_long_a_step_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_project(
+        tmp_path,
+        "[paper.a]\nseeds = 20\n",
+        a=["# A", "P: seeds: int = 2  # seeds", "P: ks: list = [1]  # ks"],
+    )
+    monkeypatch.chdir(project.root)
+
+    def opened(report: str, **values: object) -> Setting:
+        shell = SimpleNamespace(user_ns=values)
+        monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+        folder = project.reports / report / "data" / "a"
+        folder.mkdir(parents=True, exist_ok=True)
+        return Setting(folder)
+
+    here = opened("interactive", seeds=2, ks=[1], other=3)
+    assert here.note() == "These parameters differ from those of the full-size run: seeds = 2 instead of 20."
+    assert opened("paper", seeds=20, ks=[1]).note() == ""
+    assert here.estimate("train") == "", "nobody knows before the first run"
+    with here.clock("train"):
+        pass
+    assert here.estimate("train") == "", "a short step needs no warning"
+    for report, values, seconds in (("paper", {"seeds": 20}, 7260), ("quick", {"seeds": 3}, 300)):
+        times = {"train": {"seconds": seconds, "parameters": values | {"ks": [1]}}}
+        (project.reports / report / "data" / "a").mkdir(parents=True, exist_ok=True)
+        (project.reports / report / "data" / "a" / "times.json").write_text(json.dumps(times))
+    with opened("interactive", seeds=20, ks=[1]).clock("train"):
+        pass
+    assert capsys.readouterr().err == "train: took 2 h 01 min in an earlier run\n"
+    said = opened("interactive", seeds=4, ks=[1]).estimate("train")
+    assert said == "took 5 min in an earlier run, with seeds = 3 instead of 4"
 
 
 # --- intervals and verdicts -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 from amortgap._errors import Refused
 from amortgap._files import write_text
+from amortgap.kit.setting import duration
 from amortgap.kit.text import interval, number, typeset
 from amortgap.pages import build
 from amortgap.pages.about import mark_terms
@@ -21,7 +22,7 @@ from amortgap.pages.findings import read_words
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
-from amortgap.pages.page import duration, render_page
+from amortgap.pages.page import render_page
 from amortgap.pages.tables import tidy_html
 from amortgap.pages.withdrawn import withdrawals
 from amortgap.runs.jobs import changes, make_job

@@ -17,6 +17,7 @@ from amortgap._files import read_json, write_json
 from amortgap.kit.claims import Claim
 from amortgap.kit.parts import Parts
 from amortgap.kit.pictures import pictures
+from amortgap.kit.setting import Setting, differing
 from amortgap.kit.svg import use_style
 from amortgap.kit.tables import read_table, write_table
 from amortgap.kit.text import interval, number, typeset
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: Files of a run's folder that no table may overwrite.
-RESERVED = {"claims", "facts", "run"}
+RESERVED = {"claims", "facts", "run", "times"}
 
 
 class Record:
@@ -40,6 +41,9 @@ class Record:
     A relative `out` is meant from the project's folder `notebooks`, wherever the kernel was started
     (the bare `papermill` command starts it in the current folder); outside a project, from the current
     folder. Opening a record also sets matplotlib's style, so open it before drawing.
+
+    Parameters that differ from those of the full-size run are named when it is opened, and a step that took long
+    in an earlier run says so before it starts.
 
     With AMORTGAP_REDRAW=1 in the environment the page is only drawn again: `step` reads the tables of the
     earlier run instead of computing them, and that run's facts stay.
@@ -71,6 +75,8 @@ class Record:
         if facts:
             self.provenance(**facts)
         use_style()
+        self._setting = Setting(self.out)
+        _note(self._setting.note())
 
     def table(self, name: str, rows: DataFrame | Iterable[Mapping[str, Any]]) -> DataFrame:
         """Write `rows` to `<out>/<name>.json` and return the table *read back from that file*.
@@ -103,17 +109,35 @@ class Record:
             self._tables.update(names)
             tables = [read_table(file) for file in files]
         else:
-            made: list[list[dict[str, Any]]] = [[] for _ in names]
-            for call, part in _calls(names[0], compute, over):
-                wanted = [f"{part}.{name}" if len(names) > 1 else part for name in names]
-                if any(one_part not in self.parts for one_part in wanted):
-                    result = call()
-                    for one_part, rows in zip(wanted, (result,) if one else result, strict=True):
-                        self.parts[one_part] = rows
-                for rows, one_part in zip(made, wanted, strict=True):
-                    rows += self.parts[one_part]
+            with self._setting.clock(names[0]):
+                made = self._made(names, compute, over)
             tables = [self.table(name, rows) for name, rows in zip(names, made, strict=True)]
         return tables[0] if one else tuple(tables)
+
+    def _made(
+        self, names: tuple[str, ...], compute: Callable[..., Any], over: Iterable[Any] | None
+    ) -> list[list[dict[str, Any]]]:
+        """The rows of each table of a step, from the parts of a killed run and from calls of `compute`."""
+        made: list[list[dict[str, Any]]] = [[] for _ in names]
+        for call, part in _calls(names[0], compute, over):
+            wanted = [f"{part}.{name}" if len(names) > 1 else part for name in names]
+            if any(one_part not in self.parts for one_part in wanted):
+                result = call()
+                for one_part, rows in zip(wanted, (result,) if len(names) == 1 else result, strict=True):
+                    self.parts[one_part] = rows
+            for rows, one_part in zip(made, wanted, strict=True):
+                rows += self.parts[one_part]
+        return made
+
+    def as_in_paper(self, **parameters: tuple[Any, Any]) -> bool:
+        """Whether each parameter has the paper's value: `if rec.as_in_paper(steps=(steps, 20000)):` before claims.
+
+        Where one has another, the notebook says so in the claims' place.
+        """
+        now, paper = ({name: pair[i] for name, pair in parameters.items()} for i in (0, 1))
+        if said := differing(now, paper):
+            _note(f"Claims that need the paper's setting are not made: {said}.")
+        return not said
 
     def figure(
         self, fig: Figure, name: str, title: str, alt: str, *, data: str = "", columns: int = 4
@@ -238,6 +262,14 @@ def _calls(
     for item in tqdm(list(over), desc=name, file=sys.stderr, delay=2, mininterval=1):
         parts = item if isinstance(item, tuple | list) else [item]
         yield partial(compute, item), re.sub(r"\W", "_", "_".join(map(str, [name, *parts])))
+
+
+def _note(sentence: str) -> None:
+    """Show a remark on this run, where there is one."""
+    from IPython.display import HTML, display
+
+    if sentence:
+        display(HTML(f'<p class="note">{escape(sentence)}</p>'))
 
 
 def _published(said: Any, who: str) -> tuple[float | str | None, str]:

@@ -15,7 +15,7 @@ from amortgap.kit.tables import read_rows
 from amortgap.runs.notebook import Notebook
 
 #: Files of a data folder that are no tables.
-OTHERS = {"claims", "facts", "run"}
+OTHERS = {"claims", "facts", "run", "times"}
 
 
 def tables(folder: Path) -> list[Path]:

@@ -6,10 +6,11 @@ import re
 from html import escape
 from typing import Any
 
+from amortgap.kit.setting import duration
 from amortgap.kit.text import interval, number, typeset
 from amortgap.pages.claims import tally, verdict
 from amortgap.pages.findings import Words, borne_out, filled, paper_number
-from amortgap.pages.page import Page, duration, memory
+from amortgap.pages.page import Page, memory
 from amortgap.pages.shapes import strip
 
 INTRODUCTION = """<p>A sparse autoencoder (SAE) explains an activation by a sparse code, which it reads off in one

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
+from amortgap.kit.setting import duration
 from amortgap.kit.text import interval, number, typeset
 from amortgap.pages.about import cite_box, mark_terms, references
 from amortgap.pages.claims import verdict
@@ -203,11 +204,3 @@ def footer(provenance: dict[str, Any]) -> str:
 def memory(provenance: dict[str, Any]) -> str:
     """The most memory that the run had, where it is known."""
     return f"{provenance['memory']:.1f} GB" if "memory" in provenance else ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds below two minutes, else minutes, else hours and minutes."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
