@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap.solvers.kernels import jit
+from amortgap.solvers.kernels import fused, jit
 from amortgap.solvers.kernels.rows import drop, grow, subtract_rows, times
 
 FREE, ACTIVE, BARRED = 0, 1, 2  # what has become of a candidate; barred: it depends on the active ones
@@ -62,7 +62,7 @@ class Task(NamedTuple):
     singular: float
 
 
-@jit
+@fused
 def _correlate(b: Any, x: Any, rows: Any, candidates: Any, m: int) -> None:
     """b[t] = rows[candidates[t]] . x, four rows at a time to save loads of x."""
     t = 0
@@ -84,7 +84,7 @@ def _correlate(b: Any, x: Any, rows: Any, candidates: Any, m: int) -> None:
         t += 1
 
 
-@jit
+@fused
 def _workspace(T: int, most: int, like: Any) -> Any:
     dtype = like.dtype
     b, c, s, e = np.empty(T, dtype), np.empty(T, dtype), np.empty(most, dtype), np.empty(most, dtype)
@@ -98,7 +98,7 @@ def _workspace(T: int, most: int, like: Any) -> Any:
     return Work(b, c, s, e, d, u, w, R, H, A, order, np.zeros(T, np.int8))
 
 
-@jit
+@fused
 def _residual(k: int, m: int, work: Any) -> None:
     """c and e, from b and s."""
     for t in range(m):
@@ -108,7 +108,7 @@ def _residual(k: int, m: int, work: Any) -> None:
         work.e[p] = work.c[work.A[p]]
 
 
-@jit
+@fused
 def _enter(j: int, k: int, m: int, here: Any, columns: Any, singular: float, work: Any) -> int:
     """Candidate j becomes active, with coefficient 0, unless it depends on the others. How many are active."""
     R, H, A, u, w = work.R, work.H, work.A, work.u, work.w
@@ -130,7 +130,7 @@ def _enter(j: int, k: int, m: int, here: Any, columns: Any, singular: float, wor
     return k + 1
 
 
-@jit
+@fused
 def _leave(p: int, k: int, m: int, work: Any) -> int:
     """The active candidate number p leaves; the last one takes its place. How many are left."""
     A, s, e, R = work.A, work.s, work.e, work.R
@@ -145,7 +145,7 @@ def _leave(p: int, k: int, m: int, work: Any) -> int:
     return k - 1
 
 
-@jit
+@fused
 def _fit(k: int, m: int, work: Any) -> int:
     """Lawson & Hanson: to the least squares on A; a candidate leaves where its coefficient meets zero."""
     s, e, d = work.s, work.e, work.d
@@ -164,7 +164,7 @@ def _fit(k: int, m: int, work: Any) -> int:
     return k
 
 
-@jit
+@fused
 def _remove(k: int, m: int, work: Any) -> int:
     """The active candidate whose absence costs least, s_p^2 / H_pp, leaves, and the others are fitted."""
     s, H = work.s, work.H

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from amortgap.solvers.kernels import jit
+from amortgap.solvers.kernels import fused, jit
 
 MEMBERS = 16  # entries in a group
 HALVINGS = 8
 
 
-@jit
+@fused
 def _bound(tops: Any, T: int) -> Any:
     """A number that at least T of the values reach, not much below the T-th largest."""
     low, high = tops[0], tops[0]
@@ -29,7 +29,7 @@ def _bound(tops: Any, T: int) -> Any:
     return low
 
 
-@jit
+@fused
 def _split(values: Any, places: Any, count: int, k: int) -> None:
     """Reorder so that the k largest of values[:count] come first (quickselect); of equals, any."""
     low, high = 0, count - 1

@@ -15,6 +15,6 @@ Letters, in all of them:
 Operations are counted as amortgap.flops says, where they are done.
 """
 
-from amortgap._kernels.jit import jit
+from amortgap._kernels.jit import fused, jit
 
-__all__ = ["jit"]
+__all__ = ["fused", "jit"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amortgap._kernels.jit import jit
+from amortgap._kernels.jit import fused, jit
 
 REFINEMENTS = 4
 SEEN = 8  # units of rounding of the largest excess that a violated condition must pass
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     flops: Any
 
 
-@jit
+@fused
 def _pivot_all(T: Any, active: Any, slack: Any, exchanges: Any, limit: int, lanes: int) -> None:
     """Sweep the worst violated index of each lane in and out of T (N, N + 1, lanes) until none is left.
 
