@@ -106,7 +106,7 @@ def _pivot_all(T: Any, active: Any, slack: Any, exchanges: Any, limit: int, lane
                     T[i, j, lane] -= a[i, lane] * r[j, lane]
 
 
-@jit
+@fused
 def _descend(T: Any, active: Any, slack: float, limit: int) -> int:
     """One lane, T (N, N + 1), with s >= 0 kept, so that P falls: no circles but for ties.  Returns the exchanges.
 
