@@ -112,11 +112,37 @@ def same_as_omp(D, x, K, nonnegative):
     from amortgap.solvers._omp_on_chip import pursue_on_chip
 
     theirs = pursue(D.double(), x.double(), K, "omp", nonnegative=nonnegative)
-    atom, s, count = pursue_on_chip(D, D.T.contiguous(), D.T @ D, x, K, nonnegative)
+    atom, s, count, schur = pursue_on_chip(D, D.T.contiguous(), D.T @ D, x, K, nonnegative)
     codes = torch.zeros(len(x), D.shape[1]).scatter_add_(1, atom, s)
     torch.testing.assert_close(codes.double(), theirs.codes, rtol=0, atol=1e-5)
     assert torch.equal(count, theirs.n_steps)
+    assert torch.allclose(schur, smallest_schur(D, x, K, nonnegative), rtol=1e-4, atol=1e-6)
     return codes, count
+
+
+def smallest_schur(D, x, K, nonnegative):
+    """As the pursuit in plain torch meets it."""
+    from amortgap.solvers._limits import limits
+    from amortgap.solvers.batched_omp import _Pursuit
+
+    torched = _Pursuit(D, D.T.contiguous(), D.T @ D, x, limits(x, K, None), nonnegative)
+    torched.run()
+    return torched.schur
+
+
+@inside
+@both_signs
+def test_pursuit_of_nearly_dependent_atoms_is_done_again_in_float64(nonnegative, monkeypatch):
+    module = importlib.import_module("amortgap.solvers.batched_omp")
+    monkeypatch.setattr(module, "suits_chip", lambda like: like.dtype == torch.float32)
+    g = torch.Generator().manual_seed(0)
+    first, away = torch.nn.functional.normalize(torch.randn(2, 24, 4, generator=g), dim=1)
+    # every column has a neighbour at a cosine of 1 - 2e-6
+    D = torch.nn.functional.normalize(torch.cat([first, first + 2e-3 * away], 1), dim=0)
+    # what the difference of neighbours explains, which nonnegative codes cannot use, and noise
+    x = (torch.rand(6, 4, generator=g) + 0.1) @ (first + away).T + 1e-3 * torch.randn(6, 24, generator=g)
+    single, double = (pursue(D.to(t), x.to(t), 8, "batched_omp", nonnegative) for t in (x.dtype, torch.double))
+    assert (single.objective <= 4 * double.objective).all()  # twice the residual is four times its square
 
 
 def proposed(p, k, ratio):

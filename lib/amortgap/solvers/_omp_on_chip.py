@@ -26,6 +26,7 @@ def _pursue(
     S,
     H_OUT,
     COUNT,
+    SCHUR,
     N,
     singular,
     T: tl.constexpr,
@@ -49,6 +50,7 @@ def _pursue(
     active = tl.zeros([T], tl.int32)
     barred = tl.zeros([T], tl.int32)
     count = 0
+    least = 1.0
     turn = 0
     going = 1
     while going > 0:
@@ -78,6 +80,7 @@ def _pursue(
         g = tl.where(active > 0, g, 0.0)
         u = tl.sum(H * g[None, :], 1)
         schur = 1.0 - tl.sum(g * u, 0)
+        least = tl.where(enters > 0, tl.minimum(least, schur), least)
         good = tl.where(schur > singular, enters, 0)
         u = tl.where(here, -1.0, u)
         H += tl.where(good > 0, 1.0 / tl.maximum(schur, singular), 0.0) * u[:, None] * u[None, :]
@@ -127,22 +130,24 @@ def _pursue(
         tl.debug_barrier()
     tl.store(H_OUT + row * T * T + i[:, None] * T + i[None, :], H)
     tl.store(COUNT + row, count)
+    tl.store(SCHUR + row, least)
 
 
 def pursue_on_chip(
     unit: Tensor, rows: Tensor, gram: Tensor, x: Tensor, K: int, nonnegative: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Atoms (n, T), coefficients (n, T), zero in empty slots, and atoms taken (n,); T >= K a power of two.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Atoms (n, T), coefficients (n, T), zero in empty slots, atoms taken (n,) and the smallest Schur complement that
+    a sample met (n,); T >= K a power of two.
 
     unit (M, N) with unit columns, rows = unit' (N, M), gram = unit'unit, x (n, M), all float32.
     """
     n, N = len(x), len(gram)
     sizes = torch.tensor([K, N], dtype=torch.int32, device=x.device).expand(n, 2).contiguous()
-    atom, s, H, count = _launch((x @ unit).contiguous(), gram, x, sizes, K, nonnegative)
+    atom, s, H, count, schur = _launch((x @ unit).contiguous(), gram, x, sizes, K, nonnegative)
     # refinement: the correlations that are left, from x - D s itself
     r = x - torch.nn.functional.embedding_bag(atom, rows, mode="sum", per_sample_weights=s)
     s = s + torch.bmm(H, (r @ unit).gather(1, atom)[:, :, None])[:, :, 0]
-    return atom, s.clamp_min(0) if nonnegative else s, count
+    return atom, s.clamp_min(0) if nonnegative else s, count, schur
 
 
 def pursue_among(columns: Tensor, x: Tensor, k: Tensor, width: Tensor) -> Tensor:
@@ -152,7 +157,7 @@ def pursue_among(columns: Tensor, x: Tensor, k: Tensor, width: Tensor) -> Tensor
     """
     gram, b = torch.bmm(columns, columns.mT), torch.bmm(columns, x[:, :, None])[:, :, 0]
     sizes = torch.stack([k, width], 1).to(torch.int32)
-    place, s, H, _ = _launch(b, gram, x, sizes, max(1, int(k.max())), True)
+    place, s, H, _, _ = _launch(b, gram, x, sizes, max(1, int(k.max())), True)
     values = torch.zeros_like(b).scatter_add_(1, place, s)
     left = torch.bmm(columns, (x - torch.bmm(values[:, None], columns)[:, 0])[:, :, None])[:, :, 0]
     s = (s + torch.bmm(H, left.gather(1, place)[:, :, None])[:, :, 0]).clamp_min(0)
@@ -161,8 +166,9 @@ def pursue_among(columns: Tensor, x: Tensor, k: Tensor, width: Tensor) -> Tensor
 
 def _launch(
     c: Tensor, gram: Tensor, x: Tensor, sizes: Tensor, K: int, nonnegative: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Atoms, coefficients, inverse Gram matrices of the active ones and counts, for slots of at least K.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Atoms, coefficients, inverse Gram matrices of the active ones, counts and smallest Schur complements, for
+    slots of at least K.
 
     c (n, N): correlations with x. gram (N, N), or (n, N, N). sizes (n, 2): atoms to take, atoms to look at.
     """
@@ -170,7 +176,7 @@ def _launch(
     T, W = max(16, 1 << (K - 1).bit_length()), max(128, 1 << (N - 1).bit_length())
     s, H = c.new_zeros(n, T), c.new_empty(n, T, T)
     atom = torch.zeros(n, T, dtype=torch.int32, device=c.device)
-    count = torch.empty(n, dtype=torch.int32, device=c.device)
+    count, schur = torch.empty(n, dtype=torch.int32, device=c.device), c.new_empty(n)
     program: Any = _pursue
     program[(n,)](
         c,
@@ -182,6 +188,7 @@ def _launch(
         s,
         H,
         count,
+        schur,
         N,
         100 * eps,
         T=T,
@@ -189,4 +196,4 @@ def _launch(
         POSITIVE=nonnegative,
         num_warps=8 if W > 2048 or (W >= 1024 and T <= 32) else 4,
     )
-    return atom.long(), s, H, count.long()
+    return atom.long(), s, H, count.long(), schur

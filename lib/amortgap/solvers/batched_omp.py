@@ -37,7 +37,7 @@ def batched_omp(
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
     As `omp`: a sample stops early when no atom improves its fit, or at its residual; n_steps counts the atoms
-    taken; float32 samples with nearly dependent atoms are done again in float64 (not those of the program on chip).
+    taken; float32 samples with nearly dependent atoms are done again in float64.
     Samples are done in blocks so that working memory stays below `memory` bytes, D'D (where it is made) and two
     copies of D beside.
     """
@@ -58,7 +58,8 @@ def batched_omp(
         if on_chip and gram is not None:
             from amortgap.solvers._omp_on_chip import pursue_on_chip
 
-            atom, s, steps[block] = pursue_on_chip(unit, rows, gram, x[block].to(work), K, nonnegative)
+            here_x = x[block].to(work)
+            atom, s, steps[block], schur[block] = pursue_on_chip(unit, rows, gram, here_x, K, nonnegative)
             codes[block] = codes[block].scatter_add(1, atom, (s / length[atom]).to(x.dtype))
             continue
         here = Limits(end.K[block], end.residual[block].to(work))
