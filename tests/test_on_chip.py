@@ -141,7 +141,9 @@ def test_pursuit_of_nearly_dependent_atoms_is_done_again_in_float64(nonnegative,
     D = torch.nn.functional.normalize(torch.cat([first, first + 2e-3 * away], 1), dim=0)
     # what the difference of neighbours explains, which nonnegative codes cannot use, and noise
     x = (torch.rand(6, 4, generator=g) + 0.1) @ (first + away).T + 1e-3 * torch.randn(6, 24, generator=g)
-    single, double = (pursue(D.to(t), x.to(t), 8, "batched_omp", nonnegative) for t in (x.dtype, torch.double))
+    single, double = (
+        pursue(D.to(t), x.to(t), 8, "batched_omp", nonnegative) for t in (x.dtype, torch.double)
+    )
     assert (single.objective <= 4 * double.objective).all()  # twice the residual is four times its square
 
 
