@@ -136,7 +136,7 @@ def _pursue(
 def pursue_on_chip(
     unit: Tensor, rows: Tensor, gram: Tensor, x: Tensor, K: int, nonnegative: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Atoms (n, T), coefficients (n, T), zero in empty slots, atoms taken (n,) and the smallest Schur complement met by
+    """Atoms (n, T), coefficients (n, T), zero in empty slots, atoms taken (n,) and the smallest Schur complement of
     each sample (n,); T >= K a power of two.
 
     unit (M, N) with unit columns, rows = unit' (N, M), gram = unit'unit, x (n, M), all float32.

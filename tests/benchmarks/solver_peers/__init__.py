@@ -22,6 +22,7 @@ FILES = (
         "sklearn_lars",
         "celer_cd",
         "skglm_cd",
+        "adelie_bcd",
         "cvxpy_clarabel",
         "log_adam",
     ),
