@@ -88,7 +88,7 @@ def to_svg(fig: Figure, name: str, alt: str, most: int = MOST) -> str:
     text = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', text)
     text = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", text)
     text = re.sub(r"\n\s*", "\n", re.sub(r"[ \t]+\n", "\n", text))
-    text = _number_parts(_rounded(text), name, labels)
+    text = _bare(_number_parts(_rounded(text), name, labels), name)
     width, height = (72 * inches for inches in fig.get_size_inches())
     read = escape(json.dumps(points(fig, labels, most), ensure_ascii=False, separators=(",", ":")))
     box = re.search(r'viewBox="[^"]*"', text)
@@ -110,6 +110,13 @@ def _rounded(svg: str) -> str:
 
     # Not the scale of glyphs, which is a small number.
     return re.sub(r'\b(?:d|x|y)="[^"]*"|translate\([^)]*\)', shorter, svg)
+
+
+def _bare(svg: str, name: str) -> str:
+    """`svg` without what nothing asks for, a fifth of its bytes: ids of groups but texts, colours said twice."""
+    svg = re.sub(rf'<g id="{name}-(?!text_)[^"]*"', "<g", svg)
+    svg = svg.replace(' style="fill: currentColor; stroke: currentColor; stroke-width: 0.8"/>', "/>")
+    return re.sub(r"\n(?=[LCz\"])", "", re.sub(r"\b([MLC]) (?=-?\d)", r"\1", svg))
 
 
 def _number_parts(svg: str, name: str, labels: list[str]) -> str:

@@ -63,7 +63,7 @@ def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
         for claim in claims
         if isinstance(claim["paper"], int | float) and claim["verdict"] != "not comparable"
     ]
-    held = sum(claim["verdict"] == "reproduced" for claim in published)
+    among = Counter(claim["verdict"] for claim in published)
     chips = "".join(
         f'<li id="verdict-{slug(verdict)}" class="v-{slug(verdict)}">'
         f'<a href="{page}#verdict-{slug(verdict)}"><b>{counts[verdict]}</b> '
@@ -71,12 +71,11 @@ def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
         for verdict, symbol in SYMBOLS.items()
         if counts[verdict]
     )
-    said = (
-        f"Of {len(published)} published numbers that can be compared, {held} are reproduced. "
-        if published
-        else ""
-    )
-    return f'<p>{said}All {len(claims)} claims by verdict:</p>\n<ul class="tally">{chips}</ul>'
+    split = ", ".join(f"{among[verdict]} {verdict}" for verdict in SYMBOLS if among[verdict])
+    both = " (our interval holds the alternative, too)" if among["inconclusive"] else ""
+    said = f"Of {len(published)} published numbers that can be compared: {split}{both}. " if published else ""
+    count = f"All {len(claims)} claims, those beyond the paper included, by verdict:"
+    return f'<p>{said}{count}</p>\n<ul class="tally">{chips}</ul>'
 
 
 def slug(verdict: str) -> str:

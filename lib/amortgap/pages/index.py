@@ -50,7 +50,9 @@ def _findings(words: Words, known: dict[str, dict[str, Any]]) -> str:
             continue
         says = filled(finding["says"], known) if borne_out(finding, claim) else None
         topic = f"<h3>{escape(finding['topic'])}</h3>" if finding.get("topic") else ""
-        paper = f", the paper {paper_number(claim)}" if claim["paper"] is not None else ""
+        stated = isinstance(claim["paper"], str)
+        than = f" {number(claim['against'])}" if stated else ""
+        paper = f", the paper: {paper_number(claim)}{than}" if claim["paper"] is not None else ""
         items.append(
             f'<li>{topic}<p>{says or typeset(claim["says"])}</p>\n<p class="number"><b>{number(claim["ours"])}</b> '
             f"{interval(claim['low'], claim['high'])}{paper}. {verdict(claim)}</p>\n{strip(claim)}\n"
