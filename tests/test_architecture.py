@@ -31,7 +31,8 @@ MAY_KNOW = (
     | dict.fromkeys(OUTER, BASE | MIDDLE | UPPER)
     # Of audit and improve, pages knows the types of their results.
     | {"runs": FILES, "kit": FILES | {"runs"}, "pages": FILES | {"runs", "kit", "audit", "improve"}}
-    | {"heads": BASE | MIDDLE | UPPER | {"interop"}}
+    | {"heads": BASE | MIDDLE | {"interop"}}
+    | {"gap": BASE | MIDDLE | {"heads"}}  # where the encoder's candidates are given
     | {"audit": BASE | MIDDLE | UPPER | OUTER | {"heads"}}
     | {"improve": BASE | MIDDLE | UPPER | OUTER | {"heads", "audit"}}
     | {"explore": BASE | MIDDLE | UPPER | {"interop"}}

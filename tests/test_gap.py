@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amortgap.encoders import ReLUEncoder
-from amortgap.gap import LADDER, decompose, excess_objective, on_same_decoder
+from amortgap.gap import HEAD_ROWS, LADDER, decompose, excess_objective, on_same_decoder
 from amortgap.metrics import fvu
 from amortgap.objectives import objective
 from amortgap.problem import SparseProblem
@@ -98,6 +98,22 @@ def test_the_five_ways_keep_what_they_promise(coded):
     torch.testing.assert_close(found["L1"], solve(P.D, P.x, alpha, tol=1e-4).codes)
 
 
+def test_heads_are_rows_where_the_encoders_candidates_are_known(coded):
+    codes, alpha, rows = coded
+    h, count = P.x @ P.D - 0.4, (codes > 0).sum(1)
+    found = on_same_decoder(P.D, P.x, codes, alpha, h=h)
+    assert list(found) == [*rows, *HEAD_ROWS]
+    left = {name: (P.x - c @ P.D.T).square().sum() for name, c in found.items()}
+    for name, (head, ratio) in HEAD_ROWS.items():
+        s = found[name]
+        assert (s >= 0).all()
+        assert ((s > 0).sum(1) <= count).all()
+        # h >= 0 wherever the encoder is active, so its candidates are the largest of h
+        rank = h.argsort(dim=1, descending=True).argsort(dim=1)
+        assert not (s > 0)[rank >= (ratio * count).ceil()[:, None]].any(), head
+    assert left["pursuit among 4k"] < left["pursuit among 2k"] < left["own support"] < left["encoder"]
+
+
 def test_excess_is_zero_at_the_optimum_and_blind_to_scale(coded):
     codes, alpha, _ = coded
     best = solve(P.D, P.x, alpha, tol=1e-8).codes
@@ -115,6 +131,8 @@ def test_codes_that_do_not_fit_are_refused():
         on_same_decoder(P.D, P.x, -torch.ones(40, 60), 0.1)
     with pytest.raises(ValueError, match="nonnegative with shape"):
         on_same_decoder(P.D, P.x, torch.ones(40, 59), 0.1)
+    with pytest.raises(ValueError, match="h must have the codes' shape"):
+        on_same_decoder(P.D, P.x, torch.ones(40, 60), 0.1, h=torch.ones(40, 59))
 
 
 # --- the ladder ---------------------------------------------------------------------------------------------

@@ -216,13 +216,14 @@ def test_selection_finds_the_largest(N, T, k):
     draw = torch.Generator().manual_seed(0)
     rows = [torch.randn(8, N, generator=draw), torch.randn(2, N, generator=draw).round(), torch.zeros(1, N)]
     h = torch.cat([*rows, -1 - torch.rand(3, N, generator=draw)])
-    found = np.empty((len(h), T), np.int64)
-    select_rows(h.numpy(), T, k, found)
+    found, width = np.empty((len(h), T), np.int64), np.linspace(k, T, len(h)).astype(np.int64)
+    select_rows(h.numpy(), T, width, width * k // T, found)
     found = torch.from_numpy(found)
     assert (found.sort(1).values.diff(dim=1) > 0).all()
-    for first in (T, k):
-        chosen = h.gather(1, found[:, :first]).sort(1, descending=True).values
-        assert torch.equal(chosen, h.topk(first).values)
+    for row, places, w in zip(h, found, width.tolist(), strict=True):
+        for first in (T, w, w * k // T):
+            chosen = row[places[:first]].sort(descending=True).values
+            assert torch.equal(chosen, row.topk(first).values)
 
 
 def test_proposals_begin_with_the_encoders_own():
@@ -233,6 +234,15 @@ def test_proposals_begin_with_the_encoders_own():
     for i in range(len(H)):
         chosen = proposal.candidates[i, : proposal.width[i]]
         assert set(chosen.tolist()) == set(H[i].topk(len(chosen)).indices.tolist())
+    # an encoder that uses more latents on some activations than on others
+    codes = torch.relu(H - H.median(dim=1).values[:, None] - torch.linspace(0, 1, len(H))[:, None])
+    varied = propose(H, codes, 1.5)
+    assert torch.equal(varied.codes(varied.amplitude, 96), codes)
+    assert len(varied.k.unique()) > 5
+    for i in range(len(H)):
+        for first in (varied.k[i], varied.width[i]):
+            chosen = varied.candidates[i, :first]
+            assert set(chosen.tolist()) == set(H[i].topk(len(chosen)).indices.tolist())
     top = propose_top(H, K, 2.5)
     assert torch.equal(top.codes(top.amplitude, 96), CODES)
     assert torch.equal(top.k, proposal.k)

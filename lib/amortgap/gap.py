@@ -25,6 +25,7 @@ An optimiser that has not converged adds a solver term: see the rungs of the pap
     L1                   the nonnegative LASSO solved to a certified gap, alpha set to the encoder's mean L0
     L1 support           least squares on the L1 support: what shrinkage cost L1
     OMP                  greedy pursuit with as many atoms as the encoder's mean L0
+    HEAD_ROWS            with the encoder's pre-activations: heads among its best candidates, at its own count
 
 encoder -> own support is the amplitude part of the gap, own support -> L1 support or OMP the support part.
 """
@@ -57,6 +58,14 @@ LADDER = (
     "encoder, learned dictionary",
     "converged L1, learned dictionary",
 )
+
+#: row -> head of `amortgap.heads`, and candidates for each latent that the encoder uses
+HEAD_ROWS = {
+    "leave-one-out among 1.5k": ("leave_one_out", 1.5),
+    "pursuit among 1.5k": ("pursuit", 1.5),
+    "pursuit among 2k": ("pursuit", 2.0),
+    "pursuit among 4k": ("pursuit", 4.0),
+}
 
 
 @dataclass(frozen=True)
@@ -155,30 +164,40 @@ def _ceiling(problem: SparseProblem, restarts: int) -> Rung:
 
 
 def on_same_decoder(
-    D: Any, x: Tensor, codes: Tensor, alpha: float, *, tol: float = 1e-4
+    D: Any, x: Tensor, codes: Tensor, alpha: float, *, h: Tensor | None = None, tol: float = 1e-4
 ) -> dict[str, Tensor]:
-    """The five rows of this module's table: name -> codes (n, N).
+    """The rows of this module's table: name -> codes (n, N).
 
     D (M, N) unit columns, a matrix or prepared (`solvers.prepare`), x (n, M) with the decoder's bias taken off,
-    codes (n, N) >= 0 from the encoder, alpha from `solvers.alpha_for` on other samples than x. Raises ValueError
-    as `solve`; for codes of the wrong shape or with negative entries.
+    codes (n, N) >= 0 from the encoder, alpha from `solvers.alpha_for` on other samples than x. h (n, N): the
+    encoder's pre-activations, in whose order heads take candidates; without it their rows are left out. Raises
+    ValueError as `solve`; for codes or h of the wrong shape, and for codes with negative entries.
     """
     k = max(1, round(float((codes > 0).sum(1).double().mean())))
-    return {name: found for name, found, _ in each_row(D, x, codes, alpha, k, tol=tol)}
+    return {name: found for name, found, _ in each_row(D, x, codes, alpha, k, h=h, tol=tol)}
 
 
 def each_row(
-    D: Any, x: Tensor, codes: Tensor, alpha: float | None, k: int | None, *, tol: float = 1e-4
+    D: Any,
+    x: Tensor,
+    codes: Tensor,
+    alpha: float | None,
+    k: int | None,
+    *,
+    h: Tensor | None = None,
+    tol: float = 1e-4,
 ) -> Iterator[tuple[str, Tensor, int]]:
     """The rows one after the other, each computed when it is asked for: name, codes (n, N), operations.
 
-    k: atoms of OMP. With None for alpha the L1 rows are left out, with None for k OMP. The operations of a row are
-    its own: "encoder" has 0, because only who encoded knows, and "L1 support" leaves out "L1", without which it
-    cannot start.
+    k: atoms of OMP. With None for alpha the L1 rows are left out, with None for k OMP, with None for h the heads.
+    The operations of a row are its own: "encoder" has 0, because only who encoded knows, and "L1 support" leaves
+    out "L1", without which it cannot start.
     """
     D, x = prepare_for(D, x)
     if codes.shape != (len(x), D.shape[1]) or (codes < 0).any():
         raise ValueError(f"codes must be nonnegative with shape {(len(x), D.shape[1])}")
+    if h is not None and h.shape != codes.shape:
+        raise ValueError(f"h must have the codes' shape {tuple(codes.shape)}, not {tuple(h.shape)}")
     yield "encoder", codes, 0
     yield "own support", refit(D, x, codes > 0), _least_squares(D, codes)
     if alpha is not None:
@@ -188,6 +207,14 @@ def each_row(
     if k is not None:
         greedy = pursue(D, x, k)
         yield "OMP", greedy.codes, greedy.flops
+    if h is not None:
+        # with the module that reads SAEs, which synthetic problems do without
+        from amortgap.heads import HEADS, propose
+
+        for name, (head, ratio) in HEAD_ROWS.items():
+            proposal = propose(h, codes, ratio)
+            found = HEADS[head](D, x, proposal)
+            yield name, proposal.codes(found.values, D.shape[1]), found.flops
 
 
 def _least_squares(D: Prepared, codes: Tensor) -> int:

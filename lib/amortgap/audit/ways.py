@@ -16,17 +16,12 @@ import torch
 from torch import Tensor
 
 from amortgap.audit.rows import decode
+from amortgap.gap import HEAD_ROWS
 from amortgap.heads import HEADS, proposal_of, propose
 from amortgap.interop import SAE
 from amortgap.solvers import Prepared, pursue, solve
 
 STEPS = {1: "1 step", 2: "2 steps", 5: "5 steps", 10: "10 steps"}
-HEAD_ROWS = {
-    "leave-one-out among 1.5k": ("leave_one_out", 1.5),
-    "pursuit among 1.5k": ("pursuit", 1.5),
-    "pursuit among 2k": ("pursuit", 2.0),
-    "pursuit among 4k": ("pursuit", 4.0),
-}
 OWN_COUNT = "OMP, own count"
 
 

@@ -14,7 +14,7 @@ from amortgap._check import check_sparsity
 class Proposal(NamedTuple):
     """For n activations at most T candidates each; what stands beyond a row's width is not to be used.
 
-    candidates (n, T): latents, in each row those of the encoder's own code first.
+    candidates (n, T): latents, in each row those of the encoder's own code first, then the next best.
     amplitude (n, T): the encoder's code on them, zero beyond `k`.
     k (n,): latents of the encoder's code, which no head exceeds. width (n,): candidates, k <= width <= T.
     """
@@ -43,9 +43,10 @@ def propose(h: Tensor, codes: Tensor, ratio: float) -> Proposal:
     count = own.sum(1)
     width = (count * ratio).ceil().long().clamp_max(h.shape[1])
     T = max(1, int(width.max())) if len(h) else 1
-    candidates = _largest(torch.where(own, h.amax() + 1, h) if len(h) else h, T, T)
-    first = own.gather(1, candidates).to(torch.int8).argsort(dim=1, descending=True, stable=True)
-    candidates = candidates.gather(1, first)
+    if len(h):
+        most = h.amax()
+        h = torch.where(own, most + 1 + most.abs() / 1024, h)
+    candidates = _largest(h, T, width, count)
     return Proposal(candidates, codes.gather(1, candidates), count, width)
 
 
@@ -54,14 +55,14 @@ def propose_top(h: Tensor, k: int, ratio: float) -> Proposal:
     _check_ratio(ratio)
     k = check_sparsity(k, h.shape[1])
     T = min(math.ceil(k * ratio), h.shape[1])
-    candidates = _largest(h, T, k)
+    full = torch.full((len(h),), T), torch.full((len(h),), k)
+    candidates = _largest(h, T, *full)
     amplitude = h.gather(1, candidates).relu_()
     amplitude[:, k:] = 0
     count = (amplitude > 0).sum(1)
     # elsewhere topk sorts: those that are positive come first as it is, and nobody waits for the device to say so
     if h.device.type == "cpu" and (count < k).any():
-        first = (amplitude > 0).to(torch.int8).argsort(dim=1, descending=True, stable=True)
-        candidates, amplitude = candidates.gather(1, first), amplitude.gather(1, first)
+        return propose(h, torch.zeros_like(h).scatter_(1, candidates, amplitude), ratio)
     return Proposal(candidates, amplitude, count, (count * ratio).ceil().long().clamp_max(T))
 
 
@@ -70,12 +71,12 @@ def _check_ratio(ratio: float) -> None:
         raise ValueError(f"an encoder proposes its own latents and more, ratio >= 1, not {ratio}")
 
 
-def _largest(h: Tensor, T: int, k: int) -> Tensor:
-    """(n, T): where the T largest of each row are, the k largest first."""
+def _largest(h: Tensor, T: int, width: Tensor, k: Tensor) -> Tensor:
+    """(n, T): where the T largest of each row are, the `width` (n,) largest first, and of these the `k` (n,)."""
     if h.device.type != "cpu":
         return h.topk(T, dim=1).indices
     from amortgap.heads._select import select_rows
 
     found = torch.empty(len(h), T, dtype=torch.long)
-    select_rows(h.contiguous().numpy(), T, k, found.numpy())
+    select_rows(h.contiguous().numpy(), T, width.numpy(), k.numpy(), found.numpy())
     return found

@@ -54,8 +54,10 @@ def _split(values: Any, places: Any, count: int, k: int) -> None:
 
 
 @jit
-def select_rows(h: Any, T: int, k: int, indices: Any) -> None:
-    """indices (n, T) = the places of the T largest of each row of h (n, N), the k largest first.
+def select_rows(h: Any, T: int, width: Any, k: Any, indices: Any) -> None:
+    """indices (n, T) = the places of the T largest of each row of h (n, N).
+
+    Of a row's, the width (n,) largest come first, and of these the k (n,) largest.
 
     The row is cut into groups, entry i to group i mod B. The T-th largest of the groups' maxima is no larger than
     the T-th largest entry, so only groups whose maximum reaches it are looked through.
@@ -80,6 +82,7 @@ def select_rows(h: Any, T: int, k: int, indices: Any) -> None:
                         found[count], values[count] = j, entries[j]
                         count += 1
         _split(values, found, count, T)
-        _split(values, found, T, k)
+        _split(values, found, T, width[row])
+        _split(values, found, width[row], k[row])
         for i in range(T):
             indices[row, i] = found[i]
