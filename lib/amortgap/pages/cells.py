@@ -22,6 +22,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 FIGURE = re.compile(r"⟦figure:(\d+)⟧")
+#: Inches up to which a figure fits a phone as it is.
+SLIM = 4.8
 #: A figure that is made for so many inches gives way to its narrow drawing in windows under so many rem.
 GIVES_WAY = ((8.0, "s"), (10.4, "m"), (99.0, "l"))
 
@@ -46,7 +48,8 @@ def take_figures(notebook: NotebookNode) -> list[str]:
 def _figure(about: dict[str, Any]) -> str:
     name = about["figure"]
     size = next(size for width, size in GIVES_WAY if about["width"] <= width)
-    narrow, kind = (about["narrow"] + "\n", f' class="narrow-{size}"') if about["narrow"] else ("", "")
+    slim = ' class="slim"' if about["width"] <= SLIM else ""
+    narrow, kind = (about["narrow"] + "\n", f' class="narrow-{size}"') if about["narrow"] else ("", slim)
     here = f'<a class="here" href="#fig-{name}" aria-label="link to this figure">#</a>'
     return (
         f'<figure id="fig-{name}"{kind} aria-labelledby="{name}-caption">\n{about["svg"]}\n{narrow}'
