@@ -313,6 +313,19 @@ def test_the_advice_follows_from_the_rows(result):
     assert "do not add" not in with_gains(OMP=0.1, **{"1_step": 0.02})
 
 
+def test_a_way_at_another_l0_says_so_and_wins_nothing(result):
+    def row(one):
+        gain = {"own support": 0.1, "5 steps": 0.3}.get(one.method, 0.0)
+        return replace(one, gain=gain, gain_low=gain, l0=12.6 if one.method == "5 steps" else 10.0, seconds=1)
+
+    denser = replace(result, rows=[row(one) for one in result.rows])
+    assert "Use own support: 100% of the largest gain, own support's" in advice(denser)
+    assert any(sentence.startswith("own support on the same decoder") for sentence in findings(denser))
+    page = render("mine", denser)
+    assert "<td>5 steps (1.26 × the L0)</td>" in page
+    assert "<td>own support</td>" in page
+
+
 def test_the_command_with_files(tmp_path, capsys):
     write(reading(P.D), tmp_path / "sae")
     np.save(tmp_path / "x.npy", P.x.numpy())

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from amortgap.kit.svg import to_svg, use_style
-from amortgap.pages.audit import grid, in_the_model
+from amortgap.pages.audit import grid, in_the_model, number_times
 from amortgap.pages.frame import frame
 
 if TYPE_CHECKING:
@@ -79,11 +79,6 @@ def _figure(result: ImproveResult) -> Any:
         )
         ax.annotate(way.name, (way.cost, way.share), (5, -11), textcoords="offset points", fontsize=8)
     ax.axhline(1, color="0.6", linewidth=0.8, linestyle="--")
-    ax.set(xscale="log", xlabel="measured time, in encoders", ylabel="share of OMP's gain (validation)")
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
-
-    ax.xaxis.set_major_formatter(ScalarFormatter())
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    most = max(way.cost or 1 for way in result.validation)
-    ax.set_xticks([tick for tick in (1, 1.5, 2, 3, 5, 8, 12, 20, 50) if tick <= 1.3 * most])
+    number_times(ax)
+    ax.set_ylabel("share of OMP's gain (validation)")
     return ax
