@@ -106,6 +106,21 @@ def test_letters_are_drawn_once_a_page_and_those_of_formulas_are_found_too(plain
     assert body.count('scale(0.7)"/>') == "".join(drawn).count('scale(0.7)"/>') > 0
 
 
+def test_panels_below_one_another_keep_the_labels_of_their_column(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(2, 2, sharex="col", sharey="row")
+    for ax in axes.flat:
+        ax.plot([0, 1], [0, 1])
+    for ax, text in zip(axes[1], ("FLOPs", "seconds"), strict=True):
+        ax.set_xlabel(text)
+    for ax, text in zip(axes[:, 0], ("gap", "MCC"), strict=True):
+        ax.set_ylabel(text)
+    assert make_narrow(fig)
+    labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax in axes.flat]
+    assert labels == [("FLOPs", "gap"), ("seconds", "gap"), ("FLOPs", "MCC"), ("seconds", "MCC")]
+
+
 def test_colours_stand_out_on_light_and_dark_pages() -> None:
     def luminance(colour: str) -> float:
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

@@ -174,6 +174,14 @@ def _mark_outside(ax: Axes) -> None:
             ax.text(x, at, said, transform=place, ha="center", va="top" if at else "bottom", color=colour)
 
 
+def _row(spec: Any) -> int:
+    return int(spec.rowspan.start)
+
+
+def _column(spec: Any) -> int:
+    return int(spec.colspan.start)
+
+
 def make_narrow(fig: Figure) -> bool:
     """Turn the figure into one for a phone: panels below one another, 4.4 inches wide; False where that cannot be.
 
@@ -193,7 +201,9 @@ def make_narrow(fig: Figure) -> bool:
     panels = sorted(specs, key=lambda ax: specs[ax].num1)
     if len(panels) < 2 or any(spec.num1 != spec.num2 for spec in specs.values()):
         return False
-    rows = [specs[ax].rowspan.start for ax in panels]
+    rows, columns = ([at(specs[ax]) for ax in panels] for at in (_row, _column))
+    # of panels that share an axis, only the first of a line and the last of a column are labelled
+    below = {column: ax.get_xlabel() for column, ax in zip(columns, panels, strict=True)}
     shown = [i for i, ax in enumerate(panels) if ax.get_visible() and (ax.axison or ax.has_data())]
     stack = GridSpec(len(shown), 1, figure=fig)
     for place, i in enumerate(shown):
@@ -202,7 +212,7 @@ def make_narrow(fig: Figure) -> bool:
         ax.tick_params(labelleft=True, labelbottom=True)
         first = panels[rows.index(rows[i])]
         ax.set_ylabel(ax.get_ylabel() or first.get_ylabel())
-        ax.set_xlabel(ax.get_xlabel() or panels[-1].get_xlabel())
+        ax.set_xlabel(ax.get_xlabel() or below[columns[i]])
     for i, ax in enumerate(panels):
         if i not in shown:
             ax.remove()
