@@ -775,6 +775,30 @@ def test_omp_is_its_definition_written_out(nonnegative):
         np.testing.assert_allclose(code, fit, atol=1e-9)
 
 
+@both_signs
+@pytest.mark.parametrize("alpha", [1e-4, 1e-8])
+@pytest.mark.parametrize("method", ["auto", "fista"])
+def test_an_alpha_far_below_the_largest_takes_no_endless_steps(method, alpha, nonnegative):
+    """On the support A of the signal,  s_A = s0_A - alpha (A'A)^-1 1  where the others' correlations stay below."""
+    K = 4
+    for seed in range(100):
+        D, _ = gaussian(128, 256, 1, seed=seed)
+        A, s0 = D[:, :K], torch.zeros(256, dtype=torch.double)
+        s0[:K] = torch.linspace(1, 2, K, dtype=torch.double)
+        step = torch.linalg.solve(A.T @ A, torch.ones(K, dtype=torch.double))
+        if (D[:, K:].T @ (A @ step)).abs().max() < 0.95:
+            break
+    optimum = s0.clone()
+    optimum[:K] -= alpha * step
+    found = solve(D, (D @ s0)[None], alpha, method, nonnegative=nonnegative)
+    assert found.converged.all()
+    # FISTA by itself takes more than 50 000 steps at 1e-8; the working set's pivots are cheaper
+    assert found.n_steps.max() < (1500 if method == "fista" else 6000)
+    # 1/2 |D (s - s*)|^2 <= gap P, and near s* the support's Gram matrix is that of A, all of it above 1/2
+    error = 2 * float((1e-6 * found.objective[0]) ** 0.5)
+    torch.testing.assert_close(found.codes[0], optimum, rtol=0, atol=error)
+
+
 # --- basis pursuit ------------------------------------------------------------------------------------------
 
 

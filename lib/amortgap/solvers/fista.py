@@ -9,14 +9,21 @@ points uphill (O'Donoghue & Candes, Found. Comput. Math. 15 (2015), gradient sch
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from amortgap.solvers._iterate import Costs, State, iterate, shrink, working_dtype
 from amortgap.solvers._pivot import suits_chip
-from amortgap.solvers._solution import Solution, unit_free
+from amortgap.solvers._solution import LIMIT, Solution, each, merge, unit_free
 from amortgap.solvers._threads import alone
 from amortgap.solvers.prepared import Prepared, prepare
+from amortgap.solvers.refinement import refine
+
+FIRST = 1000  # steps, far more than an ordinary sample takes
+MORE = 4
 
 
 @unit_free
@@ -33,6 +40,9 @@ def fista(
     """Minimise P per sample to relative duality gap tol.  D (M, N), x (n, M) -> codes (n, N).
 
     init (n, N): starting codes (default 0).  A sample that is not done after max_steps has converged=False.
+    On a CPU, samples that are not done after FIRST steps, and again each time they have taken MORE times as many
+    more, are handed to `refine`: for alpha far below alpha_max it finds the optimum from a code that is still far
+    from a proof. n_steps counts its refinements too.
     On a CPU, codes have the same bits on any number of threads. A sample alone and in a batch is not summed in the
     same order: its steps differ by rounding, and its two objectives by at most tol.
     """
@@ -59,21 +69,26 @@ def fista(
         t_next = (1 + (1 + 4 * t * t).sqrt()) / 2
         return new, new + (t - 1) / t_next * move, t_next, target, correlation
 
-    return iterate(
-        given,
-        x,
-        alpha,
-        begin,
-        step,
-        nonnegative=nonnegative,
-        tol=tol,
-        init=init,
-        max_steps=max_steps,
-        costs=Costs(
-            # D'D, and D D' or D'D for its eigenvalue
-            shared=(2 * M * N * N if gram is not None else 0) + 2 * M * N * min(M, N),
-            start=2 * M * N,
-            step=2 * N * N if gram is not None else 4 * M * N,
-        ),
-        method="fista",
-    )
+    # D'D, and D D' or D'D for its eigenvalue
+    shared = (2 * M * N * N if gram is not None else 0) + 2 * M * N * min(M, N)
+    costs = Costs(shared, start=2 * M * N, step=2 * N * N if gram is not None else 4 * M * N)
+
+    def descend(rows: Tensor, start: Tensor | None, steps: int, costs: Costs) -> Solution:
+        options: dict[str, Any] = {"nonnegative": nonnegative, "tol": tol, "init": start, "max_steps": steps}
+        return iterate(given, x[rows], alpha, begin, step, costs=costs, method="fista", **options)
+
+    everything = torch.arange(len(x), device=x.device)
+    if x.is_cuda or max_steps <= FIRST:
+        return descend(everything, init, max_steps, costs)
+    found, done = descend(everything, init, FIRST, costs), FIRST
+    while len(left := (~found.converged).nonzero().squeeze(1)) and done < max_steps:
+        slow = torch.from_numpy(found.stop[left.numpy()] == LIMIT)
+        settled, exact = refine(given, x[left], alpha, found.codes[left], nonnegative=nonnegative, tol=tol)
+        found = merge(found, left[settled], dataclasses.replace(exact, method=each("fista", len(settled))))
+        slow[settled] = False
+        left, more = left[slow], min(MORE * done, max_steps - done)
+        if len(left) == 0:
+            break
+        found = merge(found, left, descend(left, found.codes[left], more, costs._replace(shared=0)))
+        done += more
+    return found
