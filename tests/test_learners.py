@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -268,3 +269,10 @@ def test_cuda_agrees_with_the_cpu(method):
     gpu = learn(X.cuda(), N, alpha, method, init=start, rounds=5)
     assert gpu.D.is_cuda
     torch.testing.assert_close(gpu.D.cpu(), cpu.D, rtol=0, atol=1e-3)  # codes agree to a gap of 1e-6
+
+
+def test_arrays_give_an_array():
+    found, same = learn(X.numpy(), N, 0.05, rounds=3), learn(X, N, 0.05, rounds=3)
+    assert isinstance(found.D, np.ndarray)
+    assert found.D.dtype == X.numpy().dtype
+    assert np.array_equal(found.D, same.D.numpy())

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from amortgap._check import (
@@ -65,11 +66,12 @@ def learn(
 ) -> Learned:
     """The dictionary (M, N) of the start with the lowest mean objective on `validation`.
 
-    x (n, M) training samples; validation (m, M), or None for x itself; method in LEARNERS.  alpha: a number, or
-    several to go through in their order, each from the dictionary of the one before (continuation, from large to
-    small); the last one counts.  init: where the columns begin, a name in STARTS (start number i uses seed + i), or
-    a dictionary (M, N) of unit columns, which makes one start.  Each alpha ends after `rounds`, or when ten rounds
-    lowered the objective by less than the share tol.
+    x (n, M) training samples, whose kind (numpy or torch) D has; validation (m, M), or None for x itself; method in
+    LEARNERS.  alpha: a number, or several to go through in their order, each from the dictionary of the one before
+    (continuation, from large to small); the last one counts.
+    init: where the columns begin, a name in STARTS (start number i uses seed + i), or a dictionary (M, N) of unit
+    columns, which makes one start.  Each alpha ends after `rounds`, or when ten rounds lowered the objective by
+    less than the share tol.
     solver: what solves for the codes inside, "auto" or a name in SOLVERS; with one that stops short of the gap (as
     log_adam may) the objective is that of its codes.
     converged: the objective had stopped falling, and one more round of any of LEARNERS gains less than the share
@@ -80,6 +82,7 @@ def learn(
     [0, 1), an unknown method, init or solver, several restarts from one dictionary, and for data without a non-zero
     sample.
     """
+    arrays = isinstance(x, np.ndarray)
     x = as_tensor(x, "x").detach()
     validation = x if validation is None else as_tensor(validation, "validation").detach().to(x)
     if x.ndim != 2 or 0 in x.shape or not (x != 0).any():
@@ -122,7 +125,8 @@ def learn(
     settled = best.converged and _is_settled(
         x, best.D, alphas[-1], tol, nonnegative=nonnegative, solver=solver
     )
-    return dataclasses.replace(best, converged=settled, flops=flops)
+    given: Any = best.D.numpy() if arrays else best.D
+    return dataclasses.replace(best, D=given, converged=settled, flops=flops)
 
 
 def _is_settled(x: torch.Tensor, D: torch.Tensor, alpha: float, tol: float, **options: Any) -> bool:
