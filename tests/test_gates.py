@@ -114,3 +114,34 @@ def test_claims_are_searched_filtered_and_found_by_their_address(tab: Browser, r
     assert shown == 200
     assert took < 2000, "400 rows: an eye's blink on an idle machine, with room for a busy one"
     many.unlink()
+
+
+def test_no_script_of_a_stranger_runs(tab: Browser, tmp_path: Path) -> None:
+    """Parameters, texts, what a notebook prints and raises, as code that would say it had run."""
+    attack = "</td></title></script><script>window.hit=1</script><img src=x onerror='window.hit=1'>\"'`"
+    made = make_project(
+        tmp_path,
+        "",
+        a=[
+            "# Page",
+            "P: text: str = 'x'  # a text <script>window.hit=1</script>",
+            "import pandas as pd\nfrom amortgap.kit import Record\nrec = Record(out)\nprint(text)",
+            "rec.table('found', [{'text': text, 'v': 1.0}])",
+            "pd.DataFrame({text: [text]})",
+            "text",
+        ],
+        b=["P: text: str = 'x'  # a text", "# Fails", "raise ValueError(text)"],
+    )
+    folder = made.reports / "quick"
+    run_all([make_job(made, name, folder, {"text": attack}, 5) for name in "ab"], parallel=2)
+    build(made, folder, ["a", "b"])
+    assert "window.hit" in (folder / "a.html").read_text()
+    for page in sorted(folder.glob("*.html")):
+        tab.open(page)
+        assert tab.ask("new Promise(done => setTimeout(() => done(window.hit === undefined), 200))"), (
+            page.name
+        )
+    bad = folder / "bad.html"
+    bad.write_text(f"<p>{attack}")
+    tab.open(bad)
+    assert tab.ask("new Promise(done => setTimeout(() => done(window.hit), 200))") == 1

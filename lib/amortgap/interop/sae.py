@@ -186,6 +186,10 @@ class SAE:
         """Codes (n, N) >= 0 for unit columns: z_hat = encode(z) @ D.T + b_dec."""
         if z.ndim != 2 or z.shape[1] != self.M:
             raise ValueError(f"activations must have shape (n, {self.M}) for this SAE, not {tuple(z.shape)}")
+        dtype, z = z.dtype, z.to(self.W_enc.dtype)
+        return self._encode(z).to(dtype)
+
+    def _encode(self, z: Tensor) -> Tensor:
         if self.architecture == "matching_pursuit":
             assert self.k is not None  # __post_init__ refuses it
             c = z - self.b_dec if self.subtract_b_dec else z

@@ -183,9 +183,8 @@ def write(sae: SAE, folder: str | Path) -> None:
             config |= {"k": int(plain.k or 0) if whole_k else plain.k, "rescale_acts_by_decoder_norm": False}
         if kind == "batchtopk":
             tensors["topk_threshold"] = torch.tensor(0.0)
-    # metadata that JSON cannot hold fail before anything else is written
-    write_json(folder / CONFIG, config)
-    with whole(folder / WEIGHTS) as temporary:
-        save_file(
-            {name: value.detach().cpu().float().contiguous() for name, value in tensors.items()}, temporary
-        )
+    tensors = {name: value.detach().cpu().float().contiguous() for name, value in tensors.items()}
+    # where one cannot be written, neither is
+    with whole(folder / CONFIG) as said, whole(folder / WEIGHTS) as weights:
+        write_json(said, config)
+        save_file(tensors, weights)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amortgap._check import check_tol
 from amortgap.solvers._solution import Solution, finish, merge
 from amortgap.solvers.basis_pursuit import path_to_zero
 from amortgap.solvers.batched import batched
@@ -32,8 +33,8 @@ from amortgap.solvers.omp import omp
 from amortgap.solvers.omp import refusal as no_omp
 from amortgap.solvers.pivoting import pivoting
 from amortgap.solvers.pivoting import refusal as not_tiny
-from amortgap.solvers.prepared import Prepared, prepare_for
-from amortgap.solvers.reference import basis_pursuit_lp
+from amortgap.solvers.prepared import Prepared, plain, prepare_for
+from amortgap.solvers.reference import linear_programmes
 from amortgap.solvers.refinement import refine
 from amortgap.solvers.working_set import refusal as no_working_set
 from amortgap.solvers.working_set import working_set
@@ -102,10 +103,10 @@ def basis_pursuit(D: Any, x: Any, *, nonnegative: bool = True, tol: float = 1e-6
     objective is ||s||_1; the gap counts the equality's violation too.
     Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
-    D, x = prepare_for(D, x)
+    (D, x), tol = prepare_for(D, x), check_tol(tol)
 
     def programme(rows: Tensor) -> Solution:
-        return basis_pursuit_lp(D, x[rows], nonnegative=nonnegative, tol=tol, names=rows.tolist())
+        return linear_programmes(plain(D), x[rows], nonnegative, tol, rows.tolist())
 
     if no_path(x, D.shape[1]):
         return programme(torch.arange(len(x), device=x.device))

@@ -81,22 +81,21 @@ def lasso_cvxpy(
 
 
 def basis_pursuit_lp(
-    D: Tensor | Prepared,
-    x: Tensor,
-    *,
-    nonnegative: bool = True,
-    tol: float = 1e-6,
-    names: Sequence[int] | None = None,
+    D: Tensor | Prepared, x: Tensor, *, nonnegative: bool = True, tol: float = 1e-6
 ) -> Solution:
     """min ||s||_1 subject to D s = x (s >= 0).  objective is ||s||_1, the gap comes from the LP's dual.
 
-    Dual: max x.y subject to D'y <= 1 (|D'y| <= 1). The gap counts the equality's violation too. names: what errors
-    call the samples (default 0, 1, ...).
+    Dual: max x.y subject to D'y <= 1 (|D'y| <= 1). The gap counts the equality's violation too.
     Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
+    D, x = check_problem(plain(D), x)
+    return linear_programmes(D, x, nonnegative, check_tol(tol), range(len(x)))
+
+
+def linear_programmes(D: Tensor, x: Tensor, nonnegative: bool, tol: float, names: Sequence[int]) -> Solution:
+    """basis_pursuit_lp on checked input. names: what errors call the samples."""
     import cvxpy as cp
 
-    (D, x), tol = check_problem(plain(D), x), check_tol(tol)
     matrix, targets = _numpy(D), _numpy(x)
     code, target = cp.Variable(D.shape[1], nonneg=nonnegative), cp.Parameter(D.shape[0])
     equality = target == matrix @ code
@@ -108,13 +107,11 @@ def basis_pursuit_lp(
             problem.solve(cp.HIGHS)
         except cp.error.SolverError as error:
             raise ValueError(
-                f"sample {names[i] if names else i}: the linear programme's numbers are out of reach; scale D and x"
+                f"sample {names[i]}: the linear programme's numbers are out of reach; scale D and x"
             ) from error
         if code.value is None:
             kind = "nonnegative code" if nonnegative else "code"
-            raise ValueError(
-                f"sample {names[i] if names else i}: no {kind} s satisfies D s = x ({problem.status})"
-            )
+            raise ValueError(f"sample {names[i]}: no {kind} s satisfies D s = x ({problem.status})")
         codes[i], steps[i] = code.value, problem.solver_stats.num_iters or 0
         y = equality.dual_value
         y = y if y @ targets[i] >= 0 else -y  # the sign convention is the interface's
