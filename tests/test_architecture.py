@@ -14,7 +14,7 @@ SOURCES = {
 }
 
 # each part and the parts it may know; _check, _largest and _subsets are tools of all of the science
-FILES = {"_files", "_errors"}  # whole writes and locks, and the error for bad use
+FILES = {"_files", "_errors", "_progress"}  # whole writes and locks, the error for bad use, progress bars
 BASE = FILES | {"_check", "_largest", "_subsets", "problem", "objectives", "metrics", "flops"}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap"}

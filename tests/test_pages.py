@@ -15,6 +15,7 @@ from amortgap._errors import Refused
 from amortgap._files import write_text
 from amortgap.kit.setting import duration
 from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.tidy import tidy_html
 from amortgap.pages import build
 from amortgap.pages.about import mark_terms
 from amortgap.pages.compare import as_text, claims_of, compare
@@ -23,7 +24,6 @@ from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
 from amortgap.pages.page import render_page
-from amortgap.pages.tables import tidy_html
 from amortgap.pages.withdrawn import withdrawals
 from amortgap.runs.jobs import changes, make_job
 from amortgap.runs.project import Project
@@ -290,7 +290,7 @@ def test_two_reports_are_compared_claim_by_claim(report: Path, tmp_path: Path) -
     lines = as_text(rows, ("quick", "other")).splitlines()
     assert lines[1].startswith("*  E2.1  0.61   0.61   0.7    0.09")
     assert lines[-1].startswith("1 claims are made by both; 1 of them")
-    with pytest.raises(Refused, match="neither a report"):
+    with pytest.raises(Refused, match="there is no report"):
         claims_of("nothing", report.parent)
     write_text(tmp_path / "claims.json", "{")
     with pytest.raises(Refused, match="does not hold claims"):

@@ -57,8 +57,9 @@ def test_a_report_as_it_was_written_is_said_to_be_so_in_a_moment(
     assert main(["verify"]) == 0
     assert time.process_time() - begun < 5
     assert main(["verify", str(report)]) == 0
+    assert main(["verify", report.name]) == 0  # a profile
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     count = len(files(report)) - 1
     assert lines[0] == f"{count} files, 1 pages and 1 claims in {report}: as they were written"
     manifest = json.loads((report / "manifest.json").read_text())
@@ -132,7 +133,7 @@ def test_there_is_a_sentence_where_nothing_can_be_verified(
     assert main(["verify", "nowhere"]) == 2
     assert main(["verify", str(tmp_path)]) == 2
     for line in capsys.readouterr().err.splitlines():
-        assert line.startswith(("amortgap: no report in", "amortgap: there is no folder", "amortgap: /"))
+        assert line.startswith(("amortgap: no report in", "amortgap: there is no report", "amortgap: /"))
 
 
 def test_the_page_about_the_report_counts_what_the_tests_injected(

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, embedding_bag
-from tqdm import tqdm
 
+from amortgap._progress import progress
 from amortgap.audit.result import Row
 
 #: tokens at a time, so that memory does not grow with their number
@@ -88,7 +88,7 @@ def measure(
     found: dict[str, Measured] = {}
     for _ in coding(z[:FIRST], encode(z[:FIRST])):
         pass
-    for rows in tqdm(batches(len(z)), desc=f"{decoder.name} decoder", delay=2):
+    for rows in progress(batches(len(z)), desc=f"{decoder.name} decoder"):
         began = time.perf_counter()
         codes = encode(z[rows])
         for method, s, work in coding(z[rows], codes):

@@ -53,6 +53,10 @@ def report(options: argparse.Namespace) -> int:
             )
     chosen = [job for name, job in jobs.items() if name in (options.only or jobs)]
     if options.redraw:
+        from amortgap.runs.jobs import read_state
+
+        if all(read_state(job.folder)[0] is None for job in chosen):
+            raise Refused(f"nothing of profile {options.profile!r} was run, so nothing can be drawn again")
         chosen = [replace(job, redraw=True) for job in chosen]
     return _run_and_build(project, chosen, sorted(jobs), options.jobs, options.force)
 
@@ -127,7 +131,7 @@ def status(options: argparse.Namespace) -> int:
     """`amortgap status`: each page of a profile, current or stale and why, in one line."""
     from amortgap.runs.schedule import standing
 
-    for name, job in _profile_jobs(find_project(), options.profile).items():
+    for name, job in sorted(_profile_jobs(find_project(), options.profile).items()):
         print(f"{name}: {standing(job)[1]}")
     return 0
 
@@ -154,8 +158,8 @@ def verify_options(parser: argparse.ArgumentParser) -> None:
         "folder",
         nargs="?",
         type=Path,
-        metavar="FOLDER",
-        help="the folder of a report (default: every made report of the project)",
+        metavar="REPORT",
+        help="a profile or the folder of a report (default: every made report of the project)",
     )
 
 
@@ -163,12 +167,13 @@ def verify(options: argparse.Namespace) -> int:
     """`amortgap verify`: whether a stored report is as it was written, without running anything."""
     from amortgap.pages.manifest import MANIFEST, verify
 
-    if options.folder and not options.folder.is_dir():
-        raise Refused(f"there is no folder {options.folder}")
-    reports = find_project().reports if not options.folder else None
-    folders = sorted(path.parent for path in reports.glob(f"*/{MANIFEST}")) if reports else [options.folder]
-    if not folders:
-        raise Refused(f"no report in {reports} has a {MANIFEST}; `amortgap report` writes one")
+    if options.folder:
+        folders = [_report_folder(options.folder)]
+    else:
+        reports = find_project().reports
+        folders = sorted(path.parent for path in reports.glob(f"*/{MANIFEST}"))
+        if not folders:
+            raise Refused(f"no report in {reports} has a {MANIFEST}; `amortgap report` writes one")
     damaged = False
     for folder in folders:
         wrong, looked_at = verify(folder)
@@ -177,6 +182,21 @@ def verify(options: argparse.Namespace) -> int:
         print(f"{looked_at}: {'as they were written' if not wrong else f'{len(wrong)} findings'}")
         damaged |= bool(wrong)
     return 1 if damaged else 0
+
+
+def _report_folder(given: Path) -> Path:
+    """The folder that is named, or the project's report of that name; `Refused` where there is neither."""
+    if given.is_dir():
+        return given
+    try:
+        named = find_project().reports / given
+    except Refused:
+        named = given
+    if not named.is_dir():
+        raise Refused(
+            f"there is no report or folder {str(given)!r}; `make report PROFILE={given}` makes that of a profile"
+        )
+    return named
 
 
 def list_notebooks(options: argparse.Namespace) -> int:

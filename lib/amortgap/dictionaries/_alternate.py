@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from amortgap._progress import progress
 from amortgap.dictionaries._learned import Learned, merge_twins, replace_dead
 from amortgap.solvers import solve
 
@@ -35,7 +34,7 @@ def alternate(
     """
     objective: list[float] = []
     best, flops = D, 0
-    with tqdm(total=rounds, desc="dictionary", file=sys.stderr, delay=2, mininterval=1) as bar:
+    with progress(total=rounds, desc="dictionary") as bar:
         for _ in range(rounds):
             solution = solve(D, x, alpha, solver, nonnegative=nonnegative)
             objective.append(float(solution.objective.mean()))

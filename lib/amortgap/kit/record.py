@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
 from amortgap._files import read_json, write_json
+from amortgap._progress import progress
 from amortgap.kit.claims import Claim
 from amortgap.kit.parts import Parts
 from amortgap.kit.pictures import pictures
@@ -21,6 +21,7 @@ from amortgap.kit.setting import Setting, differing
 from amortgap.kit.svg import use_style
 from amortgap.kit.tables import read_table, write_table
 from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.tidy import use_tables
 from amortgap.kit.verdict import VERDICTS, judge
 from amortgap.runs.project import find_project
 
@@ -40,7 +41,7 @@ class Record:
 
     A relative `out` is meant from the project's folder `notebooks`, wherever the kernel was started
     (the bare `papermill` command starts it in the current folder); outside a project, from the current
-    folder. Opening a record also sets matplotlib's style, so open it before drawing.
+    folder. Opening a record also sets matplotlib's style, so open it before drawing, and how Jupyter shows tables.
 
     Parameters that differ from those of the full-size run are named when it is opened, and a step that took long
     in an earlier run says so before it starts.
@@ -75,6 +76,7 @@ class Record:
         if facts:
             self.provenance(**facts)
         use_style()
+        use_tables()
         self._setting = Setting(self.out)
         _note(self._setting.note())
 
@@ -257,9 +259,7 @@ def _calls(
     if over is None:
         yield compute, name
         return
-    from tqdm import tqdm
-
-    for item in tqdm(list(over), desc=name, file=sys.stderr, delay=2, mininterval=1):
+    for item in progress(list(over), desc=name):
         parts = item if isinstance(item, tuple | list) else [item]
         yield partial(compute, item), re.sub(r"\W", "_", "_".join(map(str, [name, *parts])))
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from amortgap._files import json_digest, lock, read_json, write_json
+from amortgap._progress import progress
 from amortgap.llm import store
 from amortgap.llm.corpus import Tokens, split
 from amortgap.llm.corpus import tokens as draw
@@ -61,7 +61,9 @@ def extract(
             tokens.windows[part].numel() for part, path in zip(rows, paths, strict=True) if path.is_file()
         )
         began, done = time.perf_counter(), 0
-        with tqdm(total=total, initial=there, unit="token", unit_scale=True, disable=there == total) as bar:
+        with progress(
+            total=total, initial=there, unit="token", unit_scale=True, disable=there == total
+        ) as bar:
             for part, path in zip(rows, paths, strict=True):
                 found = _intact(path, config)
                 if found is None:

@@ -12,8 +12,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import from_dict
 
 from amortgap.kit.svg import inline
+from amortgap.kit.tidy import tidy_html
 from amortgap.pages.mathml import MARKER, Formulas
-from amortgap.pages.tables import tidy_html
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -24,7 +24,8 @@ def claims_of(where: str, reports: Path) -> dict[str, dict[str, Any]]:
         return {claim["id"]: claim for claim in read_json(file)}
     except OSError:
         raise Refused(
-            f"{where!r} is neither a report in {reports}, nor a report's folder or claims.json"
+            f"there is no report {where!r} in {reports}, and no folder or claims.json of that name; "
+            f"`make report PROFILE={where}` makes the report of a profile"
         ) from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise Refused(f"{file} does not hold claims: {error}") from None

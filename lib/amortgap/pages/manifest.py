@@ -47,7 +47,9 @@ def verify(report: Path) -> tuple[list[str], str]:
         sealed = manifest.pop("sealed")
         files, inputs = manifest["files"], manifest["inputs"]
     except FileNotFoundError:
-        raise Refused(f"{report} has no {MANIFEST}; `amortgap report` writes it with the report") from None
+        raise Refused(
+            f"{report} has no {MANIFEST} to be checked against; `amortgap report` writes it with the report"
+        ) from None
     except (ValueError, AttributeError, KeyError, TypeError):
         return [f"{MANIFEST} is damaged"], f"nothing in {report}"
     wrong = [] if sealed == json_digest(manifest) else [f"{MANIFEST} was changed"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -10,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
+
+from amortgap._progress import progress
 
 CHUNK = 200  # steps between two looks at the clock
 
@@ -93,7 +93,7 @@ def take(
     rate(step=t): the learning rate of step number t.
     """
     size = 1
-    with tqdm(total=steps, initial=first, desc=label, file=sys.stderr, delay=2, mininterval=1) as bar:
+    with progress(total=steps, initial=first, desc=label) as bar:
         for stop in sorted({s for s in stops if first < s < steps} | {steps}):
             while first < stop:
                 count = min(size, stop - first)

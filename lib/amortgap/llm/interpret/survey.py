@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from amortgap._progress import progress
 from amortgap.llm.interpret.examples import Places, sample
 from amortgap.llm.interpret.rules import Features, explain, score
 
@@ -32,7 +32,7 @@ def survey(
     """
     rows = []
     token = places.token
-    for name, column in zip(names, tqdm(values.T, desc="rules", delay=2), strict=True):
+    for name, column in zip(names, progress(values.T, desc="rules"), strict=True):
         learn = sample(column[:n_learn], token[:n_learn], count, seed)
         held = sample(column[n_learn:], token[n_learn:], count, seed)
         held = replace(held, row=held.row + n_learn)

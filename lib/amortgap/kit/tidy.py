@@ -20,6 +20,21 @@ def tidy_html(html: str) -> str:
     return re.sub(r"<table[^>]*dataframe.*?</table>", lambda table: align(table[0]), html, flags=re.DOTALL)
 
 
+def use_tables() -> None:
+    """From here on Jupyter shows tables of pandas as the page will, beside their plain text."""
+    from IPython import get_ipython
+    from pandas import DataFrame
+
+    if (shell := get_ipython()) is not None:
+        shell.display_formatter.formatters["text/html"].for_type(DataFrame, _in_jupyter)
+
+
+def _in_jupyter(table: Any) -> str | None:
+    shown = table._repr_html_()
+    # Jupyter puts every cell to the right
+    return shown and tidy_html(shown).replace("<td>", '<td style="text-align: left">')
+
+
 def align(table: str) -> str:
     """One `<table>` whose columns of numbers carry the class `n`, in a scrolling box."""
     from bs4 import BeautifulSoup

@@ -1,0 +1,91 @@
+"""Executed notebooks show what they found wherever they are opened, also where nobody trusts them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+from amortgap._progress import progress
+from amortgap.runs.jobs import make_job
+from amortgap.runs.schedule import run_all
+from demo_project import FULL, make_project
+
+#: Elements that JupyterLab and code hosts take out of a notebook that is not trusted.
+STRIPPED = ["script", "style", "svg", "figure", "iframe", "object", "form", "input", "link"]
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    made = make_project(
+        tmp_path_factory.mktemp("executed") / "p", "", a=[*FULL, "t.assign(ok=t.mcc > 0.605)"]
+    )
+    run_all([make_job(made, "a", made.reports / "quick", {}, 5)], parallel=1)
+    return nbformat.read(made.reports / "quick/data/a/run.ipynb", as_version=4)
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def test_figures_are_pictures_with_words_for_those_who_cannot_see_them(executed) -> None:
+    (figure,) = [output.data for output in outputs(executed) if "image/png" in output.get("data", {})]
+    picture = base64.b64decode(figure["image/png"])
+    assert picture.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", picture[16:24])
+    assert width > 600
+    assert height > 250
+    assert figure["text/plain"].strip()
+
+
+def test_every_output_survives_where_nothing_is_trusted(executed) -> None:
+    nbformat.validate(executed)
+    shown = outputs(executed)
+    for output in shown:
+        if output.output_type == "stream":
+            assert output.name == "stdout"
+            continue
+        assert "text/plain" in output.data, "no fallback"
+        html = BeautifulSoup(output.data.get("text/html", ""), "html.parser")
+        assert html.find(STRIPPED) is None
+    assert sum(output.output_type == "stream" for output in shown) == 1, "progress bars stay out"
+
+
+def test_tables_are_shown_as_on_the_page(executed) -> None:
+    tables = [
+        BeautifulSoup(output.data["text/html"], "html.parser").table
+        for output in outputs(executed)
+        if "<table" in output.get("data", {}).get("text/html", "")
+    ]
+    assert [cell.get_text() for cell in tables[0].select("thead th")] == ["method", "seed", "MCC"]
+    assert [cell.get_text() for cell in tables[1].select("tbody tr")[0].find_all("td")] == [
+        "SAE",
+        "0",
+        "0.60",
+        "no",
+    ]
+
+
+def test_bars_are_widgets_in_jupyter_and_lines_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "AMORTGAP_RUN", "key")
+    with progress(total=1, desc="two seconds later") as bar:
+        assert type(bar).__module__ == "tqdm.std"
+        assert bar.delay == 2
+    monkeypatch.delitem(os.environ, "AMORTGAP_RUN")
+    assert list(progress(range(3))) == [0, 1, 2]  # outside of Jupyter
+
+
+@pytest.mark.parametrize("name", ["20_explore"])
+def test_a_page_of_the_report_survives_too(name: str, tmp_path: Path) -> None:
+    from amortgap.runs.project import find_project
+
+    project = find_project(Path(__file__).parent)
+    (result,) = run_all([make_job(project, name, tmp_path, {}, 5)], parallel=1)
+    assert result["status"] == "done"
+    notebook = nbformat.read(tmp_path / "data" / name / "run.ipynb", as_version=4)
+    assert sum("image/png" in one.get("data", {}) for one in outputs(notebook)) == 3
