@@ -1,34 +1,36 @@
 """What every page of a report must keep to, looked at in a browser: `python -m tests.gates reports/quick`.
 
-HTML by html5lib; in headless Chromium, by its own protocol: no request, no error of a script, axe-core's rules in
-light and dark, nothing wider than the window at three widths and in print, no text of a figure under 9 pixels or on
-another.
+HTML by the Nu validator and html5lib; in a headless Chromium without a network: no request, no error of a script,
+axe-core's rules in light and dark, nothing wider than the window at three widths and in print, no text of a figure
+under 9 pixels or on another.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import re
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / ".cache/browser/node_modules/axe-core/axe.min.js"
+VNU = ROOT / ".cache/browser/node_modules/vnu-jar/build/dist/vnu.jar"
 WIDTHS = (390, 768, 1280)
 #: Kilobytes a page may have; the index is read first, on whatever line.
 LARGEST, LARGEST_INDEX = 1000, 300
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-    "--remote-debugging-port=0",
+    "--remote-debugging-pipe",
 ]
 
 
@@ -36,10 +38,6 @@ def missing() -> str:
     """Why no browser can be asked here; empty where one can."""
     if not chromium():
         return "no Chromium (Debian: apt-get install chromium)"
-    try:
-        import websocket  # noqa: F401
-    except ImportError:
-        return "no websocket-client (pip install websocket-client)"
     return "" if AXE.is_file() else f"no axe-core (npm install --prefix {AXE.parents[2]} axe-core)"
 
 
@@ -48,40 +46,62 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def isolated() -> list[str]:
+    """What runs a command in a network namespace of its own, without a network; empty where not allowed."""
+    for command in (["unshare", "--net"], ["unshare", "--net", "--map-root-user"]):
+        if shutil.which("unshare") and not subprocess.run([*command, "true"], capture_output=True).returncode:
+            return command
+    return []
+
+
 class Browser:
-    """One tab of a headless Chromium."""
+    """One tab of a headless Chromium, which is talked to through two pipes and needs no network for it."""
 
-    def __init__(self, address: str) -> None:
-        import websocket
-
-        self._socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
+    def __init__(self, to: int, back: int) -> None:
+        self._to, self._back, self._rest = to, back, b""
         self._count = 0
+        self._session: dict[str, str] = {}
         self.events: list[dict[str, Any]] = []
+        tabs = self.send("Target.getTargets")["targetInfos"]
+        tab = next(one["targetId"] for one in tabs if one["type"] == "page")
+        self._session = {
+            "sessionId": self.send("Target.attachToTarget", targetId=tab, flatten=True)["sessionId"]
+        }
         for domain in ("Page", "Runtime", "Network"):
             self.send(f"{domain}.enable")
+
+    def _hear(self) -> dict[str, Any]:
+        """The next message; they end with a zero byte."""
+        while b"\0" not in self._rest:
+            if not select.select([self._back], [], [], 60)[0]:
+                raise TimeoutError("Chromium has said nothing for a minute")
+            if not (part := os.read(self._back, 2**16)):
+                raise RuntimeError("Chromium has ended")
+            self._rest += part
+        message, self._rest = self._rest.split(b"\0", 1)
+        return dict(json.loads(message))
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the protocol; what happens meanwhile goes to `events`."""
         self._count += 1
-        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
+        message = {"id": self._count, "method": method, "params": parameters} | self._session
+        left = json.dumps(message).encode() + b"\0"
+        while left:
+            left = left[os.write(self._to, left) :]
         while True:
-            answer = json.loads(self._socket.recv())
+            answer = self._hear()
             if answer.get("id") == self._count:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return dict(answer["result"])
             self.events.append(answer)
 
-    def close(self) -> None:
-        """End the talk with the tab."""
-        self._socket.close()
-
     def open(self, page: Path) -> None:
         """Load a page and wait until it is there."""
         self.events.clear()
         self.send("Page.navigate", url=page.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(json.loads(self._socket.recv()))
+            self.events.append(self._hear())
 
     def ask(self, script: str) -> Any:
         """The value of an expression, a promise's included."""
@@ -105,25 +125,27 @@ class Browser:
 
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
-    """A Chromium with one tab, ended at the end."""
+    """A Chromium with one tab, without any network where that is allowed, ended at the end."""
+    (its_in, to), (back, its_out) = os.pipe(), os.pipe()
+    # numbers that are not those that Chromium reads from and writes to, 3 and 4
+    its_in, its_out = (fcntl.fcntl(one, fcntl.F_DUPFD, 10) for one in (its_in, its_out))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        command = [str(chromium()), *FLAGS, f"--user-data-dir={folder}", "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [*isolated(), str(chromium()), *FLAGS, f"--user-data-dir={folder}", "about:blank"]
+        process = subprocess.Popen(
+            ["bash", "-c", f'exec "$@" 3<&{its_in} 4>&{its_out}', "bash", *command],
+            pass_fds=(its_in, its_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
-            port = Path(folder) / "DevToolsActivePort"
-            for _ in range(600):
-                if port.is_file() and port.read_text().count("\n") >= 1:
-                    break
-                time.sleep(0.1)
-            at = f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json"
-            with urllib.request.urlopen(at, timeout=60) as answer:
-                tabs = json.load(answer)
-            tab = Browser(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
-            yield tab
-            tab.close()
+            os.close(its_in)
+            os.close(its_out)
+            yield Browser(to, back)
         finally:
             process.kill()
             process.wait()
+            os.close(to)
+            os.close(back)
 
 
 #: Names of elements that stand out of the window, scrolling boxes and what is in them aside.
@@ -180,6 +202,23 @@ def html_errors(page: Path) -> list[str]:
     return errors
 
 
+def validator() -> str:
+    """Why the validator cannot be asked here; empty where it can."""
+    if not shutil.which("java"):
+        return "no Java (Debian: apt-get install default-jre-headless)"
+    return "" if VNU.is_file() else f"no vnu (npm install --prefix {AXE.parents[2]} vnu-jar)"
+
+
+def vnu_errors(pages: Sequence[Path]) -> list[str]:
+    """The validator's errors on these pages, a sentence each."""
+    command = ["java", "-jar", str(VNU), "--errors-only", "--exit-zero-always", "--format", "json"]
+    said = subprocess.run([*command, *map(str, pages)], capture_output=True, text=True, check=True).stderr
+    return [
+        f"{one['url'].rsplit('/', 1)[-1]}:{one.get('lastLine', '')}: {one['message']}"
+        for one in json.loads(said)["messages"]
+    ]
+
+
 def faults(tab: Browser, page: Path) -> list[str]:
     """What is wrong with one page in the browser, a sentence each."""
     found: list[str] = []
@@ -213,9 +252,11 @@ def main() -> int:
     if reason := missing():
         print(reason)
         return 2
-    count = 0
+    pages, count = sorted(Path(sys.argv[1]).glob("*.html")), 0
+    print(validator() or "\n".join(["vnu:", *(found := vnu_errors(pages))]))
+    count += 0 if validator() else len(found)
     with browser() as tab:
-        for page in sorted(Path(sys.argv[1]).glob("*.html")):
+        for page in pages:
             for fault in [*html_errors(page), *faults(tab, page)]:
                 print(f"{page.name}: {fault}")
                 count += 1

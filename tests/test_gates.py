@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.gates import Browser, browser, faults, html_errors, missing
+from tests.gates import Browser, browser, faults, html_errors, isolated, missing, validator, vnu_errors
 
 from amortgap.pages import build
 from amortgap.runs.jobs import make_job
@@ -40,6 +41,26 @@ KINDS = ["a", "index", "claims", "about"]
 def test_pages_are_html(report: Path, name: str) -> None:
     pytest.importorskip("html5lib", reason="html5lib is not installed")
     assert html_errors(report / f"{name}.html") == []
+
+
+@pytest.mark.skipif(bool(validator()), reason=validator())
+def test_the_validator_has_nothing_to_say(report: Path, tmp_path: Path) -> None:
+    assert vnu_errors([report / f"{name}.html" for name in KINDS]) == []
+    bad = tmp_path / "bad.html"
+    bad.write_text(
+        "<!doctype html><html lang=en><title>x</title><p id=a><p id=a><figure role=none><img src=x>"
+    )
+    assert len(vnu_errors([bad])) >= 2
+
+
+def test_pages_are_looked_at_without_a_network(tab: Browser) -> None:
+    if not isolated():
+        pytest.skip("a network namespace of its own is not allowed here (unshare --net)")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"http://127.0.0.1:{server.getsockname()[1]}"
+        socket.create_connection(server.getsockname()).close()  # it answers here
+        said = tab.ask(f"fetch('{at}', {{mode: 'no-cors'}}).then(() => 'there', () => 'nothing there')")
+    assert said == "nothing there"
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*%?|–|-?inf")
+#: A cell in Jupyter, which puts every cell to the right where nothing else is said.
+TO_THE_LEFT = '<td style="text-align: left">'
 MISSING, ABSENT = "–", {"NaN", "nan", "None", "<NA>"}
 #: Parts of column names -> how they are written elsewhere on the page.
 WORDS = {
@@ -16,6 +18,7 @@ WORDS = {
 
 def tidy_html(html: str) -> str:
     """`html` with every pandas table aligned by column and free to scroll sideways; the rest as it was."""
+    html = html.replace(TO_THE_LEFT, "<td>")
     html = re.sub(r"<style scoped>.*?</style>\s*", "", html, flags=re.DOTALL)
     return re.sub(r"<table[^>]*dataframe.*?</table>", lambda table: align(table[0]), html, flags=re.DOTALL)
 
@@ -31,8 +34,7 @@ def use_tables() -> None:
 
 def _in_jupyter(table: Any) -> str | None:
     shown = table._repr_html_()
-    # Jupyter puts every cell to the right
-    return shown and tidy_html(shown).replace("<td>", '<td style="text-align: left">')
+    return shown and tidy_html(shown).replace("<td>", TO_THE_LEFT)
 
 
 def align(table: str) -> str:
