@@ -39,8 +39,8 @@ peers: $(READY) ## read others' SAEs, and use improved ones, with SAELens, spars
 gpu: $(READY) ## on a CUDA device, in 12 minutes: the GPU tests and timings, to reports/bench/gpu.md
 	@$(BIN)/python -m tests.benchmarks.gpu
 
-reference: $(READY) ## write the reference of all public functions beside the report of PROFILE, which then links it
-	@$(BIN)/pdoc -o reports/$(PROFILE)/reference amortgap '!amortgap\.(_|.*\._|cli|pages|runs).*'
+reference: $(READY) ## write the reference of functions and commands beside the report of PROFILE, and link it there
+	@$(BIN)/python -m amortgap.cli.reference $(PROFILE)
 
 proofs: ## compile and check the Coq proofs (installs Coq where it may)
 	@$(MAKE) --no-print-directory -C proofs

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 import amortgap
+from amortgap.cli import COMMANDS
+from amortgap.cli.reference import commands, main
+from amortgap.pages import build
+from amortgap.pages.manifest import verify
+from demo_project import make_project
 
 
 def test_the_examples_give_what_they_say() -> None:
@@ -16,6 +21,32 @@ def test_the_examples_give_what_they_say() -> None:
     found = doctest.testmod(amortgap, optionflags=flags)
     assert found.attempted >= 20
     assert found.failed == 0
+
+
+def test_the_help_of_every_command_stands_on_a_page_of_its_own() -> None:
+    page = commands()
+    for name in COMMANDS:
+        assert f'<h2 id="amortgap-{name}">' in page
+        assert f"usage: amortgap {name} [-h]" in page
+    assert "--redraw" in page
+    assert not re.findall(r'(?:src|<link[^>]*href)="?https?:', page)
+
+
+def test_make_reference_says_where_it_wrote_and_the_index_links_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pdoc", reason="pdoc is not installed")
+    project = make_project(tmp_path, "[quick.a]", a=["# A"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("amortgap.cli.reference.MODULES", ("amortgap.metrics",))
+    folder = project.reports / "quick"
+    build(project, folder, ["a"])
+    assert main(["quick"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [str(folder / "reference" / name) for name in ("amortgap.html", "commands.html")]
+    assert all(Path(line).is_file() for line in said[1:2])
+    assert 'href="reference/commands.html"' in (folder / "index.html").read_text()
+    assert verify(folder)[0] == []
 
 
 # annotations of named tuples that only a type checker imports

@@ -43,7 +43,7 @@ def report_options(parser: argparse.ArgumentParser) -> None:
 def report(options: argparse.Namespace) -> int:
     """`amortgap report`: run what is due of a profile, render it, print where the index lies."""
     project = find_project()
-    jobs = _profile_jobs(project, options.profile)
+    jobs = profile_jobs(project, options.profile)
     if not jobs:
         raise Refused(f"profile {options.profile!r} has no notebook")
     for name in options.only or []:
@@ -61,7 +61,7 @@ def report(options: argparse.Namespace) -> int:
     return _run_and_build(project, chosen, sorted(jobs), options.jobs, options.force)
 
 
-def _profile_jobs(project: Project, profile: str) -> dict[str, Any]:
+def profile_jobs(project: Project, profile: str) -> dict[str, Any]:
     from amortgap.runs.jobs import make_job
     from amortgap.runs.profiles import load_profile
 
@@ -131,7 +131,7 @@ def status(options: argparse.Namespace) -> int:
     """`amortgap status`: each page of a profile, current or stale and why, in one line."""
     from amortgap.runs.schedule import standing
 
-    for name, job in sorted(_profile_jobs(find_project(), options.profile).items()):
+    for name, job in sorted(profile_jobs(find_project(), options.profile).items()):
         print(f"{name}: {standing(job)[1]}")
     return 0
 

@@ -36,7 +36,11 @@ class Navigation:
             ("about", "About, cite"),
         ]
         made = "\n".join(f'<a href="{to}.html"{_current(to, here)}>{escape(text)}</a>' for to, text in links)
-        reference = '\n<a href="reference/amortgap.html">Reference</a>' if self.reference else ""
+        reference = (
+            '\n<a href="reference/amortgap.html">Reference</a>\n<a href="reference/commands.html">Commands</a>'
+            if self.reference
+            else ""
+        )
         return (
             f'<header><nav aria-label="Report">\n{made}{reference}\n'
             f'<details class="menu"><summary>Pages</summary>\n<ol>\n{items}\n</ol></details>\n'

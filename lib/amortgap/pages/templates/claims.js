@@ -68,6 +68,7 @@
   addEventListener("hashchange", follow);
   form.other.addEventListener("change", async () => {
     table.querySelectorAll(".other").forEach(cell => cell.remove());
+    for (const group of groups) group.rows[0].cells[0].colSpan = 6;
     const file = form.other.files[0];
     if (!file) return;
     let claims;

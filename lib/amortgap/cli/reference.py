@@ -1,0 +1,75 @@
+"""The reference of functions (pdoc) and commands (their own help), as pages: `make reference`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from amortgap.cli import build_parser, notebooks
+from amortgap.runs.project import find_project
+
+#: What pdoc documents: everything public but the house itself.
+MODULES = ("amortgap", r"!amortgap\.(_|.*\._|cli|pages|runs).*")
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the pages of functions, which begin at `amortgap.html`, and `commands.html`; returns these two."""
+    import pdoc
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # annotations of named tuples that only a type checker imports
+        warnings.filterwarnings("ignore", message="Error parsing type annotation")
+        pdoc.pdoc(*MODULES, output_directory=folder)
+    (folder / "commands.html").write_text(commands(), encoding="utf-8")
+    return [folder / "amortgap.html", folder / "commands.html"]
+
+
+def commands() -> str:
+    """A page with the help of `amortgap` and of each of its commands, as a terminal of 100 columns shows it."""
+    from amortgap.pages.frame import frame
+
+    parser = build_parser()
+    known = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100"
+    try:
+        helps = {"amortgap": parser.format_help()}
+        helps |= {f"amortgap {name}": command.format_help() for name, command in known.items()}
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ |= {"COLUMNS": before} if before is not None else {}
+    body = "\n".join(
+        f'<h2 id="{name.replace(" ", "-")}">{name}</h2>\n<pre tabindex="0"><code>{escape(text)}</code></pre>'
+        for name, text in helps.items()
+    )
+    nav = (
+        '<header><nav aria-label="Reference">\n<a href="../index.html">The report</a>\n'
+        '<a href="amortgap.html">Functions</a>\n<a href="commands.html" aria-current="page">Commands</a>\n'
+        "</nav></header>"
+    )
+    return frame("Commands", nav, f"<h1>Commands</h1>\n{body}", "What each prints with --help.")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the reference beside the report of a profile, link it there, and say where it is."""
+    from amortgap.pages import build
+
+    (profile,) = arguments
+    project = find_project()
+    names = sorted(notebooks.profile_jobs(project, profile))
+    folder = project.reports / profile
+    for page in write(folder / "reference"):
+        print(page)
+    if (folder / "index.html").is_file():
+        print(f"linked from {build(project, folder, names)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
