@@ -40,7 +40,7 @@ MAY_KNOW = (
         ("cli", "__main__"), BASE | MIDDLE | UPPER | OUTER | PAPERWORK | {"audit", "heads", "improve"}
     )
 )
-BASE_PACKAGES = {"torch", "numpy", "scipy", "filelock"}
+BASE_PACKAGES = {"torch", "numpy", "scipy", "filelock", "tqdm"}
 
 
 def part(source: str) -> str:
