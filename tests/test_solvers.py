@@ -655,6 +655,20 @@ def test_float32_fits_as_well_as_float64_where_columns_are_coherent(name, apart,
 
 
 @both_signs
+@pytest.mark.parametrize("name", ["auto", "omp", "batched_omp"])
+@pytest.mark.parametrize("apart", [1e-1, 1e-2, 1e-3, 3e-4])
+def test_float32_goes_on_where_all_columns_are_alike(name, apart, nonnegative):
+    # after the first atom no match d_i.r is above the rounding of x, though the residual is a thousand times it
+    g = torch.Generator().manual_seed(0)
+    D = 1 + apart * torch.randn(20, 50, generator=g)
+    x = 1 + apart * torch.randn(30, 20, generator=g)
+    single, double = (
+        pursue(D.to(t), x.to(t), 8, name, nonnegative).objective for t in (torch.float32, torch.float64)
+    )
+    assert (single <= 4 * double).all()  # twice the residual is four times its square
+
+
+@both_signs
 @pytest.mark.parametrize("name", PURSUITS)
 def test_a_pursuit_treats_samples_apart(name, nonnegative):
     D, x = gaussian(8, 16, 10)

@@ -37,7 +37,7 @@ def batched_omp(
     """Codes (n, N) with at most K non-zeros.  Atoms are compared by d_i.r / ||d_i||.
 
     As `omp`: a sample stops early when no atom improves its fit, or at its residual; n_steps counts the atoms
-    taken; float32 samples with nearly dependent atoms are done again in float64.
+    taken; float32 samples with nearly dependent atoms, or an `unsure` end, are done again in float64.
     Samples are done in blocks so that working memory stays below `memory` bytes, D'D (where it is made) and two
     copies of D beside.
     """
@@ -72,7 +72,9 @@ def batched_omp(
     near = end.near(x - codes @ D.T) if residual is not None else torch.zeros_like(steps, dtype=torch.bool)
     stop = stop_words(steps, end, near)
     solution = uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="batched_omp")
-    again = (schur < SHARP).nonzero().squeeze(1) if work == torch.float32 else steps[:0]
+    again = steps[:0]
+    if work == torch.float32:
+        again = ((schur < SHARP) | unsure(D, x, solution, nonnegative)).nonzero().squeeze(1)
     if len(again) == 0:
         return solution
     which = end.residual[again].double() if residual is not None else None
@@ -80,6 +82,24 @@ def batched_omp(
     double = D.double(), x[again].double(), end.K[again]
     better = batched_omp(*double, residual=which, nonnegative=nonnegative, memory=memory)
     return merge(solution, again, better)
+
+
+def unsure(D: Tensor, x: Tensor, found: Solution, nonnegative: bool) -> Tensor:
+    """Which samples (n,) ended early with a residual that is no rounding, at matches d_i.r / ||d_i|| that may be.
+
+    Where columns are nearly alike, they are all nearly orthogonal to the residual of the first.
+    """
+    floor = 10 * torch.finfo(torch.float32).eps * torch.linalg.vector_norm(x.float(), dim=1)
+    early = torch.from_numpy(found.stop == "no atom improves the fit").to(x.device)
+    early &= 2 * found.objective > (10 * floor.double()) ** 2
+    rows = early.nonzero().squeeze(1)
+    if len(rows):
+        D, codes = D.float(), found.codes[rows].float()
+        match = (x[rows].float() - codes @ D.T) @ (D / torch.linalg.vector_norm(D, dim=0))
+        if not nonnegative:
+            match = match.abs_()
+        early[rows] = ((match > -floor[rows, None]) & (codes == 0)).any(1)
+    return early
 
 
 class _Pursuit:

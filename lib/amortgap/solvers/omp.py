@@ -21,7 +21,7 @@ from amortgap.solvers._limits import Limits, limits, stop_words
 from amortgap.solvers._solution import Solution, each, merge
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
-from amortgap.solvers.batched_omp import SHARP, batched_omp
+from amortgap.solvers.batched_omp import SHARP, batched_omp, unsure
 from amortgap.solvers.prepared import Prepared, prepare
 
 
@@ -42,7 +42,8 @@ def omp(
 
     A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms, and where its
     residual is no longer than `residual`. n_steps counts the atoms taken. float32 samples that meet an atom of
-    which less than SHARP (of its squared length) is new to the active ones are done again in float64.
+    which less than SHARP (of its squared length) is new to the active ones, or whose end is `unsure`, are done
+    again in float64.
     Memory: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
     Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
     """
@@ -52,8 +53,10 @@ def omp(
     floor = 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
     end = limits(x, K, residual)
     found, schur = _one_by_one(given, x, end, floor, nonnegative)
-    again = (schur < SHARP).nonzero().squeeze(1)
-    if x.dtype == torch.float64 or len(again) == 0:
+    if x.dtype == torch.float64:
+        return found
+    again = ((schur < SHARP) | unsure(given.D, x, found, nonnegative)).nonzero().squeeze(1)
+    if len(again) == 0:
         return found
     which = end.residual[again].double() if residual is not None else None
     better = batched_omp(
