@@ -34,7 +34,7 @@ def cross_entropy(
     total = 0.0
     with at(lm, layer, change):
         for batch in windows.to(lm.device, torch.long).split(16):
-            logits = lm.model(batch, use_cache=False).logits[:, :-1].float()
-            loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum")
-            total += loss.item()
+            # a window at a time: what is made of the logits is as large as they are, twice
+            for logits, ids in zip(lm.model(batch, use_cache=False).logits, batch, strict=True):
+                total += nn.functional.cross_entropy(logits[:-1].float(), ids[1:], reduction="sum").item()
     return total / windows[:, 1:].numel()
