@@ -107,7 +107,7 @@ def solve(
 
     Raises ValueError for NaN or inf, shapes that do not fit, a zero column, alpha <= 0, a weight <= 0, l2 < 0, tol
     <= 0, an unknown method, what the method does not do, options of "auto", starting codes that are infeasible, and
-    codes or objectives beyond the range of their dtype.
+    codes or objectives beyond the range of their dtype: one such sample refuses the whole batch.
     """
     given = prepare(D)
     x_ = check_signals(given.D, x)
