@@ -468,6 +468,8 @@ CHECKS = {
 def attempt(name: str, function: Any, draw: Any) -> str:
     """ "right" or "refused", or an AssertionError that says what went wrong."""
     given = build(name, function, World(draw))
+    # not before: hypothesis gives up some draws half-way
+    tried[name] += 1
     kept = copy.deepcopy(given)
     begun = time.process_time()
     refusal = None
@@ -524,7 +526,6 @@ def test_a_right_result_or_the_documented_error(name: str, function: Any) -> Non
     )
     @given(st.data())
     def run(data: Any) -> None:
-        tried[name] += 1
         counts[name][attempt(name, function, data.draw)] += 1
 
     run()
