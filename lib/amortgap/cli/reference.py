@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from amortgap._files import write_text
 from amortgap.cli import build_parser, notebooks
 from amortgap.runs.project import find_project
 
@@ -26,7 +27,7 @@ def write(folder: Path) -> list[Path]:
         # annotations of named tuples that only a type checker imports
         warnings.filterwarnings("ignore", message="Error parsing type annotation")
         pdoc.pdoc(*MODULES, output_directory=folder)
-    (folder / "commands.html").write_text(commands(), encoding="utf-8")
+    write_text(folder / "commands.html", commands())
     return [folder / "amortgap.html", folder / "commands.html"]
 
 

@@ -174,14 +174,6 @@ def _mark_outside(ax: Axes) -> None:
             ax.text(x, at, said, transform=place, ha="center", va="top" if at else "bottom", color=colour)
 
 
-def _row(spec: Any) -> int:
-    return int(spec.rowspan.start)
-
-
-def _column(spec: Any) -> int:
-    return int(spec.colspan.start)
-
-
 def make_narrow(fig: Figure) -> bool:
     """Turn the figure into one for a phone: panels below one another, 4.4 inches wide; False where that cannot be.
 
@@ -201,7 +193,8 @@ def make_narrow(fig: Figure) -> bool:
     panels = sorted(specs, key=lambda ax: specs[ax].num1)
     if len(panels) < 2 or any(spec.num1 != spec.num2 for spec in specs.values()):
         return False
-    rows, columns = ([at(specs[ax]) for ax in panels] for at in (_row, _column))
+    rows = [specs[ax].rowspan.start for ax in panels]
+    columns = [specs[ax].colspan.start for ax in panels]
     # of panels that share an axis, only the first of a line and the last of a column are labelled
     below = {column: ax.get_xlabel() for column, ax in zip(columns, panels, strict=True)}
     shown = [i for i, ax in enumerate(panels) if ax.get_visible() and (ax.axison or ax.has_data())]

@@ -19,7 +19,7 @@ from amortgap.kit.parts import Parts
 from amortgap.kit.pictures import pictures
 from amortgap.kit.setting import Setting, differing
 from amortgap.kit.svg import use_style
-from amortgap.kit.tables import read_table, write_table
+from amortgap.kit.tables import RESERVED, read_table, write_table
 from amortgap.kit.text import interval, number, typeset
 from amortgap.kit.tidy import use_tables
 from amortgap.kit.verdict import VERDICTS, judge
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-#: Files of a run's folder that no table may overwrite.
-RESERVED = {"claims", "facts", "run", "times"}
 
 
 class Record:

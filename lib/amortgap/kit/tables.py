@@ -17,6 +17,9 @@ from amortgap._files import read_json, write_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+#: Files of a run's data folder that are no tables.
+RESERVED = {"claims", "facts", "run", "times"}
+
 
 def write_table(
     path: Path, rows: DataFrame | Iterable[Mapping[str, Any]], *, may_be_empty: bool = False

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from amortgap._files import whole
-from amortgap.kit.tables import read_rows
+from amortgap.kit.tables import RESERVED, read_rows
 from amortgap.runs.notebook import Notebook
-
-#: Files of a data folder that are no tables.
-OTHERS = {"claims", "facts", "run", "times"}
 
 
 def tables(folder: Path) -> list[Path]:
     """The tables of one data folder, in order of their names."""
-    return sorted(file for file in folder.glob("*.json") if file.stem not in OTHERS)
+    return sorted(file for file in folder.glob("*.json") if file.stem not in RESERVED)
 
 
 def write_archive(folder: Path) -> Path:
