@@ -10,6 +10,8 @@ from torch import Tensor
 
 from amortgap.solvers._solution import each
 
+NO_ATOM = "no atom improves the fit"
+
 
 class Limits(NamedTuple):
     """K (n,): at most so many atoms.  residual (n,): done where ||x - D s|| is no more, in x's dtype."""
@@ -37,6 +39,6 @@ def limits(x: Tensor, K: int | Tensor, residual: float | Tensor | None) -> Limit
 def stop_words(steps: Tensor, end: Limits, near: Tensor) -> np.ndarray:
     """Why each pursuit ended after so many steps, (n,).  near: whose residual is short enough."""
     words = each("K atoms", len(steps))
-    words[(steps < end.K).numpy(force=True)] = "no atom improves the fit"
+    words[(steps < end.K).numpy(force=True)] = NO_ATOM
     words[near.numpy(force=True)] = "residual reached"
     return words

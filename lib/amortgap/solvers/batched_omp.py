@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from amortgap.solvers._limits import Limits, limits, stop_words
+from amortgap.solvers._limits import NO_ATOM, Limits, limits, stop_words
 from amortgap.solvers._pivot import suits_chip, times
 from amortgap.solvers._solution import Solution, merge, uncertified
 from amortgap.solvers.prepared import Prepared, plain
@@ -72,16 +72,36 @@ def batched_omp(
     near = end.near(x - codes @ D.T) if residual is not None else torch.zeros_like(steps, dtype=torch.bool)
     stop = stop_words(steps, end, near)
     solution = uncertified(D, x, codes, n_steps=steps, stop=stop, flops=flops, method="batched_omp")
-    again = steps[:0]
-    if work == torch.float32:
-        again = ((schur < SHARP) | unsure(D, x, solution, nonnegative)).nonzero().squeeze(1)
-    if len(again) == 0:
+    if work == torch.float64:
         return solution
-    which = end.residual[again].double() if residual is not None else None
-    steps[again] = 0
+    return in_double(D, x, end, solution, schur, nonnegative=nonnegative, memory=memory)
+
+
+def floor(x: Tensor) -> Tensor:
+    """(n,): the d_i.r / ||d_i|| up to which a match is rounding of x (n, M)."""
+    return 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
+
+
+def in_double(
+    D: Tensor,
+    x: Tensor,
+    end: Limits,
+    found: Solution,
+    schur: Tensor,
+    *,
+    nonnegative: bool,
+    memory: int = MEMORY,
+) -> Solution:
+    """What was found in float32, and again in float64 the samples that met nearly dependent atoms, by the smallest
+    Schur complement of each, or whose end is `unsure`."""
+    again = ((schur < SHARP) | unsure(D, x, found, nonnegative)).nonzero().squeeze(1)
+    if len(again) == 0:
+        return found
     double = D.double(), x[again].double(), end.K[again]
-    better = batched_omp(*double, residual=which, nonnegative=nonnegative, memory=memory)
-    return merge(solution, again, better)
+    residual = end.residual[again].double()
+    better = batched_omp(*double, residual=residual, nonnegative=nonnegative, memory=memory)
+    found.n_steps[again] = 0
+    return merge(found, again, better)
 
 
 def unsure(D: Tensor, x: Tensor, found: Solution, nonnegative: bool) -> Tensor:
@@ -89,16 +109,16 @@ def unsure(D: Tensor, x: Tensor, found: Solution, nonnegative: bool) -> Tensor:
 
     Where columns are nearly alike, they are all nearly orthogonal to the residual of the first.
     """
-    floor = 10 * torch.finfo(torch.float32).eps * torch.linalg.vector_norm(x.float(), dim=1)
-    early = torch.from_numpy(found.stop == "no atom improves the fit").to(x.device)
-    early &= 2 * found.objective > (10 * floor.double()) ** 2
+    least = floor(x.float())
+    early = torch.from_numpy(found.stop == NO_ATOM).to(x.device)
+    early &= 2 * found.objective > (10 * least.double()) ** 2
     rows = early.nonzero().squeeze(1)
     if len(rows):
         D, codes = D.float(), found.codes[rows].float()
         match = (x[rows].float() - codes @ D.T) @ (D / torch.linalg.vector_norm(D, dim=0))
         if not nonnegative:
             match = match.abs_()
-        early[rows] = ((match > -floor[rows, None]) & (codes == 0)).any(1)
+        early[rows] = ((match > -least[rows, None]) & (codes == 0)).any(1)
     return early
 
 
@@ -115,9 +135,8 @@ class _Pursuit:
         self.unit, self.rows, self.gram, self.x, self.end = unit, rows, gram, x, end
         self.K = K = end.most
         self.nonnegative = nonnegative
-        n, eps = len(x), torch.finfo(x.dtype).eps
-        self.floor = 10 * eps * torch.linalg.vector_norm(x, dim=1)  # below, a match is rounding of x
-        self.singular = 100 * eps
+        n, self.floor = len(x), floor(x)
+        self.singular = 100 * torch.finfo(x.dtype).eps
         self.r, self.count = x, torch.zeros(n, dtype=torch.long, device=x.device)
         self.schur = x.new_ones(n)
         self.s, self.b = x.new_zeros(n, K), x.new_zeros(n, K)

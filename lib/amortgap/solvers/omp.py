@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from amortgap.solvers._limits import Limits, limits, stop_words
-from amortgap.solvers._solution import Solution, each, merge
+from amortgap.solvers._solution import Solution, each
 from amortgap.solvers._suits import kernel_refusal, refuse
 from amortgap.solvers._threads import share
-from amortgap.solvers.batched_omp import SHARP, batched_omp, unsure
+from amortgap.solvers.batched_omp import floor, in_double
 from amortgap.solvers.prepared import Prepared, prepare
 
 
@@ -42,33 +42,21 @@ def omp(
 
     A sample stops early when no atom improves its fit, so an exact fit keeps fewer than K atoms, and where its
     residual is no longer than `residual`. n_steps counts the atoms taken. float32 samples that meet an atom of
-    which less than SHARP (of its squared length) is new to the active ones, or whose end is `unsure`, are done
-    again in float64.
+    which less than batched_omp.SHARP (of its squared length) is new to the active ones, or whose end is `unsure`,
+    are done again in float64.
     Memory: the Gram matrix, N^2 numbers, and 512 N correlations a thread.
     Raises ValueError for CUDA tensors, half precision and Gram matrices beyond 4 GiB.
     """
     refuse(refusal(x, D.shape[1]))
     given = prepare(D)
-    # below this an inner product with the residual is rounding of x
-    floor = 10 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1)
     end = limits(x, K, residual)
-    found, schur = _one_by_one(given, x, end, floor, nonnegative)
+    found, schur = _one_by_one(given, x, end, nonnegative)
     if x.dtype == torch.float64:
         return found
-    again = ((schur < SHARP) | unsure(given.D, x, found, nonnegative)).nonzero().squeeze(1)
-    if len(again) == 0:
-        return found
-    which = end.residual[again].double() if residual is not None else None
-    better = batched_omp(
-        given.D.double(), x[again].double(), end.K[again], residual=which, nonnegative=nonnegative
-    )
-    found.n_steps[again] = 0
-    return merge(found, again, better)
+    return in_double(given.D, x, end, found, schur, nonnegative=nonnegative)
 
 
-def _one_by_one(
-    given: Prepared, x: Tensor, end: Limits, floor: Tensor, nonnegative: bool
-) -> tuple[Solution, Tensor]:
+def _one_by_one(given: Prepared, x: Tensor, end: Limits, nonnegative: bool) -> tuple[Solution, Tensor]:
     """The solution, and the smallest Schur complement each sample met."""
     # numba takes half a second to import
     from amortgap.solvers.kernels.omp import Atoms, Ends, Found, pursue_rows
@@ -83,7 +71,7 @@ def _one_by_one(
     unit, length = columns.T, given.lengths.to(x.dtype).numpy()
     singular = 100 * torch.finfo(x.dtype).eps
     atoms = Atoms(columns.numpy(), gram.G, length, end.most, not nonnegative, singular)
-    ends = Ends(end.K.contiguous().numpy(), (end.residual.double() ** 2).numpy(), floor.numpy())
+    ends = Ends(end.K.contiguous().numpy(), (end.residual.double() ** 2).numpy(), floor(x).numpy())
     found = Found(*(part.numpy() for part in (codes, objective, steps, flops, schur)))
     integer = np.zeros(1, np.int32 if x.dtype == torch.float32 else np.int64)
 
