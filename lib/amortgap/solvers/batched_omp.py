@@ -105,21 +105,36 @@ def in_double(
 
 
 def unsure(D: Tensor, x: Tensor, found: Solution, nonnegative: bool) -> Tensor:
-    """Which samples (n,) ended early with a residual that is no rounding, at matches d_i.r / ||d_i|| that may be.
+    """Which samples (n,) ended early in float32 though an atom improves their fit, as float64 can tell.
 
-    Where columns are nearly alike, they are all nearly orthogonal to the residual of the first.
+    Where columns are nearly alike, all are nearly orthogonal to the residual of the first: d_i.r / ||d_i|| may then
+    be rounding of x while the residual is not. Those of a residual from float64 are not, and twins of active atoms
+    have none.
     """
     least = floor(x.float())
     early = torch.from_numpy(found.stop == NO_ATOM).to(x.device)
     early &= 2 * found.objective > (10 * least.double()) ** 2
     rows = early.nonzero().squeeze(1)
-    if len(rows):
-        D, codes = D.float(), found.codes[rows].float()
-        match = (x[rows].float() - codes @ D.T) @ (D / torch.linalg.vector_norm(D, dim=0))
-        if not nonnegative:
-            match = match.abs_()
-        early[rows] = ((match > -least[rows, None]) & (codes == 0)).any(1)
+    if len(rows) == 0:
+        return early
+    unit = D.double() / torch.linalg.vector_norm(D.double(), dim=0)
+    match = (x[rows].float() - found.codes[rows].float() @ D.float().T) @ unit.float()
+    match = match if nonnegative else match.abs()
+    rows = rows[((match > -least[rows, None]) & (found.codes[rows] == 0)).any(1)]
+    early[:] = False
+    early[rows] = _improvable(unit, x[rows].double(), found.codes[rows], nonnegative)
     return early
+
+
+def _improvable(unit: Tensor, x: Tensor, codes: Tensor, nonnegative: bool) -> Tensor:
+    """Whether an atom outside the support of codes (n, N) matches the residual of its least squares, in float64."""
+    k = min(len(unit), int((codes != 0).sum(1).max())) if len(codes) else 0
+    active = codes.abs().topk(k, dim=1)
+    # the active columns are the first, so that theirs alone are behind the first of Q
+    Q = torch.linalg.qr(unit.T[active.indices].mT).Q * (active.values > 0)[:, None]
+    match = (x - (Q @ (Q.mT @ x[:, :, None]))[:, :, 0]) @ unit
+    match = match if nonnegative else match.abs()
+    return ((match > floor(x)[:, None]) & (codes == 0)).any(1)
 
 
 class _Pursuit:
