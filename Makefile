@@ -16,7 +16,7 @@ report: $(READY) ## run the notebooks of PROFILE (smoke, quick, paper; default q
 	@$(BIN)/amortgap report --profile $(PROFILE)
 
 test: $(READY) ## run the tests (slow and GPU tests: see README)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --maxfail=25
 
 soak: $(READY) ## more than fifty kills, full disks, damage, three times the odd inputs; writes reports/bench/faults.json, inputs.json
 	@TABLES=reports/bench CASES=165 $(BIN)/python -m pytest -m 'soak or not (slow or gpu or peers)' tests/test_faults.py tests/test_inputs.py

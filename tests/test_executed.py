@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -78,6 +80,23 @@ def test_bars_are_widgets_in_jupyter_and_lines_in_a_run(monkeypatch: pytest.Monk
         assert bar.delay == 2
     monkeypatch.delitem(os.environ, "AMORTGAP_RUN")
     assert list(progress(range(3))) == [0, 1, 2]  # outside of Jupyter
+
+
+def test_a_process_killed_as_it_draws_a_bar_stops_no_other() -> None:
+    """In a process of its own, which is stopped if it hangs."""
+    script = """
+import os, signal
+from amortgap._progress import progress
+from tqdm import tqdm
+list(progress(range(3)))
+if not (child := os.fork()):
+    for bar in progress(range(1)):
+        tqdm.get_lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+list(progress(range(3)))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("name", ["20_explore"])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from importlib.util import find_spec
 from typing import Any
+
+_locked_in = 0  # the process that has its own lock
 
 
 def progress(*items: Any, **about: Any) -> Any:
@@ -19,5 +22,16 @@ def progress(*items: Any, **about: Any) -> Any:
         from tqdm.auto import tqdm
     else:
         from tqdm import tqdm
+    _lock()
     plain = {} if "notebook" in tqdm.__module__ else {"file": sys.stderr}
     return tqdm(*items, **{"delay": 2, "mininterval": 1, **plain, **about})
+
+
+def _lock() -> None:
+    """A lock of this process alone: forked processes share tqdm's, and one killed as it draws would stop them all."""
+    global _locked_in
+    if _locked_in != os.getpid():
+        from tqdm.std import tqdm
+
+        tqdm.set_lock(threading.RLock())
+        _locked_in = os.getpid()
