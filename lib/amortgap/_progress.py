@@ -28,7 +28,7 @@ def progress(*items: Any, **about: Any) -> Any:
 
 
 def _lock() -> None:
-    """A lock of this process alone: forked processes share tqdm's, and one killed as it draws would stop them all."""
+    """A lock of this process alone: forks share tqdm's, and one killed as it draws would stop them all."""
     global _locked_in
     if _locked_in != os.getpid():
         from tqdm.std import tqdm
