@@ -17,9 +17,11 @@ from amortgap import training
 from amortgap.encoders import ENCODERS, MatchingPursuitEncoder
 from amortgap.problem import SparseProblem
 from amortgap.training import (
+    AdamW,
     Cosine,
     checkpoint,
     fit,
+    fit_until_still,
     learning_rate,
     loop,
     reconstruction_loss,
@@ -187,11 +189,14 @@ def test_supervised_training_leaves_the_decoder_alone(name):
     assert history.loss[1] < history.loss[0]
 
 
-@pytest.mark.parametrize("lr", [0.01, Cosine(0.01)])
+@pytest.mark.parametrize("lr", [0.01, Cosine(0.01), AdamW(0.01, 2.0)])
 def test_fit_is_adam_as_torch_writes_it(lr):
     p, model, naive = problem(), build("relu"), build("relu")
     fit(model, p.x, steps=50, lr=lr, l1_weight=0.02)
-    adam = torch.optim.Adam(naive.parameters(), lr=0.01, foreach=False)
+    # a decay of 2, so that 50 steps shrink the weights by 1 - .98^50 = .64
+    decayed = torch.optim.AdamW(naive.parameters(), lr=0.01, weight_decay=2.0, foreach=False)
+    plain = torch.optim.Adam(naive.parameters(), lr=0.01, foreach=False)
+    adam = decayed if isinstance(lr, AdamW) else plain
     for step in range(50):
         if isinstance(
             lr, Cosine
@@ -218,6 +223,65 @@ def test_the_cosine_schedule(steps):
     top = rates.index(max(rates))
     assert top == int(0.05 * steps)
     assert rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
+
+
+# --- until the loss stands still -----------------------------------------------------------------------------
+
+
+def halves(supervised):
+    p = SparseProblem(M=M, N=N, K=2, n=600, seed=0)
+    options = {"codes": p.codes[:400], "held_out_codes": p.codes[400:]} if supervised else {}
+    return (p.x[:400], p.x[400:]), {"steps": 100, "rounds": 80, "lr": 0.01, "batch_size": 100} | options
+
+
+@pytest.mark.parametrize("supervised", [False, True], ids=["reconstruction", "supervised"])
+def test_training_until_still_ends_where_more_training_gains_nothing(supervised):
+    (x, held_out), how = halves(supervised)
+    model = ENCODERS["relu"](M, N, seed=0)
+    history, still = fit_until_still(model, x, held_out, **how)
+    assert still
+    assert history.steps == list(range(100, history.steps[-1] + 1, 100))
+
+    def loss():
+        with torch.no_grad():
+            if supervised:
+                return supervised_loss(model, held_out, how["held_out_codes"])
+            return reconstruction_loss(model, held_out, 0.01)
+
+    before = loss()
+    # ten rounds more at the last rate: one gained less than a thousandth
+    fit(model, x, codes=how.get("codes"), steps=1000, lr=0.01 / 4**3, batch_size=100, seed=7)
+    assert before - loss() < 1e-2 * abs(before)
+
+
+def test_a_run_that_still_learns_says_so():
+    (x, held_out), how = halves(False)
+    history, still = fit_until_still(ENCODERS["relu"](M, N), x, held_out, **how | {"rounds": 2, "tol": 1e-6})
+    assert not still
+    assert history.steps == [100, 200]
+
+
+def test_training_until_still_goes_on_from_its_files(tmp_path):
+    (x, held_out), how = halves(True)
+    models = [ENCODERS["relu"](M, N, seed=0) for _ in range(3)]
+    how |= {"rounds": 6, "log_at": (0, 3, 150), "measure": lambda m: {"norm": m.W.norm().item()}}
+    whole, _ = fit_until_still(models[0], x, held_out, **how)
+    assert whole.steps == [0, 3, 100, 150, 200, 300, 400, 500, 600]
+    file = tmp_path / "run.pt"
+    fit_until_still(models[1], x, held_out, checkpoint_file=file, **how | {"rounds": 3})
+    again, _ = fit_until_still(models[2], x, held_out, checkpoint_file=file, **how)
+    assert torch.equal(models[2].W, models[0].W)
+    assert again.steps == whole.steps
+    assert again.measures == whole.measures
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"rounds": 0}, {"tol": 0.0}, {"cuts": -1}, {"held_out_codes": None}], ids=str
+)
+def test_training_until_still_refuses(wrong):
+    (x, held_out), how = halves(True)
+    with pytest.raises(ValueError, match=r"codes|steps|tol"):
+        fit_until_still(ENCODERS["relu"](M, N), x, held_out, **how | wrong)
 
 
 # --- batches, history, checkpoints --------------------------------------------------------------------------
@@ -319,6 +383,8 @@ BAD = {
     "NaN learning rate": (X, {"lr": math.nan}),
     "empty batches": (X, {"batch_size": 0}),
     "a cosine with its top at zero": (X, {"lr": Cosine(0.0)}),
+    "weights that grow": (X, {"lr": AdamW(0.01, -1.0)}),
+    "weights that decay past zero": (X, {"lr": AdamW(0.5, 2.0)}),
     "batches larger than the data": (X, {"batch_size": n + 1}),
 }
 
@@ -487,7 +553,11 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("name", ["relu", "topk"])
-@pytest.mark.parametrize("pace", [{}, {"lr": Cosine(3e-3)}, {"batch_size": 64, "lr": Cosine(3e-3)}], ids=str)
+@pytest.mark.parametrize(
+    "pace",
+    [{}, {"lr": Cosine(3e-3)}, {"lr": AdamW(3e-3)}, {"batch_size": 64, "lr": Cosine(3e-3)}],
+    ids=str,
+)
 @pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "autograd"])
 @pytest.mark.parametrize("stopped_at", [7, 40])
 def test_a_stopped_run_goes_on_bit_for_bit(name, pace, compiled, stopped_at, tmp_path, monkeypatch):

@@ -220,3 +220,39 @@ def test_gate_constant_for_half_normal_amplitudes():
     constant = 1 / (16 * sp.pi**2 * m**2 * peak**4 * variance)
     assert sp.simplify(constant - 1 / (64 * (1 - 2 / sp.pi) * m**2)) == 0
     assert constant.subs(m, 1).evalf() > (sp.pi / 96).evalf()
+
+
+def test_slope_of_a_noisy_reading():
+    """T9: E Var(s_i | a·s + σ ξ) changes by at most B² E|(a - b)·s| / (σ sqrt(2 π)); what certifying takes."""
+    N, K, B = 16, 3, 3.0
+    eigenvalue = K / N + (N - 1) * K * (K - 1) / (N * (N - 1)) * 2 / math.pi
+    assert eigenvalue == pytest.approx(0.426, abs=5e-4)
+    radius = 0.00165 * 0.01 * math.sqrt(2 * math.pi) / (B**2 * math.sqrt(eigenvalue))
+    assert radius == pytest.approx(7e-6, rel=0.05)
+    # half of the sphere in eight dimensions (pi^4/3 its whole area) over a ball of radius r in seven
+    balls = math.pi**4 / 6 / (math.pi**3.5 / math.gamma(4.5))
+    assert balls == pytest.approx(3.4, abs=0.1)
+    assert balls * radius**-7 == pytest.approx(4e36, rel=0.5)
+    # the inequality, one of two latents active with an amplitude uniform on [0, 1], where everything is an integral
+    z, weight = np.polynomial.legendre.leggauss(400)
+    z, weight, sigma = (z + 1) / 2, weight / 2, 0.1
+    u = np.linspace(-3, 3, 6001)
+
+    def left_over(a):
+        first, second = (weight * _normal(u[:, None] - c * z, sigma) / 2 for c in a)
+        density = (first + second).sum(1)
+        seen = np.where(density > 1e-200, (first @ z) ** 2 / np.maximum(density, 1e-200), 0)
+        return 0.5 / 3 - seen.sum() * (u[1] - u[0])
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.standard_normal((2, 2))
+        a, b = a / np.linalg.norm(a), a / np.linalg.norm(a) + 0.1 * b
+        # s is z e_1 or z e_2, each half of the time, and E z = 1/2
+        moved = np.abs(a - b).mean() / 2
+        assert 0 < left_over(a) < 0.5 / 3
+        assert abs(left_over(a) - left_over(b)) <= moved / (sigma * math.sqrt(2 * math.pi))
+
+
+def _normal(x, sigma):
+    return np.exp(-(x**2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))

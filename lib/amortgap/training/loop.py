@@ -18,7 +18,7 @@ from amortgap.training.checkpoint import Checkpoint
 from amortgap.training.history import History, Log
 from amortgap.training.losses import reconstruction_loss, supervised_loss
 from amortgap.training.packed import PackedEncoder, suits_kernel
-from amortgap.training.schedule import Cosine, learning_rate
+from amortgap.training.schedule import AdamW, Cosine, learning_rate
 from amortgap.training.steps import KernelSteps, TorchSteps, take
 
 
@@ -29,7 +29,7 @@ def fit(
     steps: int,
     codes: Tensor | None = None,
     l1_weight: float | Tensor = 0.01,
-    lr: float | Cosine = 1e-3,
+    lr: float | Cosine | AdamW = 1e-3,
     batch_size: int | None = None,
     log_at: Iterable[int] = (),
     measure: Callable[[nn.Module], dict[str, Any]] | None = None,
@@ -42,7 +42,8 @@ def fit(
     x: samples (n, M), or (B, n, M) with one data set a stacked model; codes likewise (.., n, N). Both are cast to
     the type of the model's parameters. Or a stream: a function from a number t to an endless iterator over the
     batches (n, M) of the steps t, t + 1, ...
-    l1_weight: a number, or (B,) values.  lr: one learning rate for all steps, or Cosine(top).
+    l1_weight: a number, or (B,) values.  lr: one learning rate for all steps, Cosine(top), or
+    AdamW(lr, decay).
     batch_size: None for the full batch (the paper) and for a stream, otherwise random batches of samples,
     reshuffled every epoch with `seed`.
     After log_at steps the loss on the next batch and measure(model) are recorded; `snapshot` is a measure.
@@ -73,12 +74,12 @@ def fit(
         loss_on(batches.first()).sum().backward()
     cost = counter.get_total_flops() // math.prod(D.shape[:-2])
     log = Log(model, lambda step: loss_on(batches(step)), cost, set(log_at), measure)
-    taker, state = _taker(model, batches, weight, log.loss_at)
+    taker, state = _taker(model, batches, weight, log.loss_at, lr.decay if isinstance(lr, AdamW) else 0.0)
     run = {
         "model": f"{type(model).__name__} {[tuple(p.shape) for p in model.parameters()]}",
         "data": batches.data,
         # a run with a constant rate may go on for longer
-        "pace": [lr.top, "cosine", steps] if isinstance(lr, Cosine) else lr,
+        "pace": _pace(lr, steps),
         "settings": [weight.tolist(), batch_size, seed, sorted(log.log)],
     }
     file = Checkpoint(checkpoint_file, run, model, state)
@@ -96,11 +97,22 @@ def fit(
     return log.history
 
 
+def _pace(lr: float | Cosine | AdamW, steps: int) -> Any:
+    if isinstance(lr, Cosine):
+        return [lr.top, "cosine", steps]
+    return [*lr, "adamw"] if isinstance(lr, AdamW) else lr
+
+
 def _taker(
-    model: nn.Module, batches: Rows | Streamed, l1_weight: Tensor, loss_at: Callable[[int], Tensor]
+    model: nn.Module,
+    batches: Rows | Streamed,
+    l1_weight: Tensor,
+    loss_at: Callable[[int], Tensor],
+    decay: float,
 ) -> tuple[KernelSteps | TorchSteps, PackedEncoder | TorchSteps]:
     """What takes the steps, and what holds Adam's moments."""
-    if isinstance(batches, Rows) and suits_kernel(model, batches.x):
+    # the kernel does not decay weights
+    if not decay and isinstance(batches, Rows) and suits_kernel(model, batches.x):
         from amortgap.training.kernel import train_encoder
 
         packed = PackedEncoder(model, batches, l1_weight)
@@ -112,6 +124,7 @@ def _taker(
         [p for p in model.parameters() if p.requires_grad],
         lambda step: loss_at(step).sum().backward(),
         (lambda: None) if supervised else decoder.normalise_,
+        decay,
     )
     return steps, steps
 
@@ -133,10 +146,12 @@ def _batches(D: Tensor, x: Any, codes: Tensor | None, batch_size: int | None, se
     return Rows(x, codes, batch_size, seed)
 
 
-def _check_settings(D: Tensor, l1_weight: Tensor, steps: int, lr: float | Cosine) -> None:
+def _check_settings(D: Tensor, l1_weight: Tensor, steps: int, lr: float | Cosine | AdamW) -> None:
     lead = list(D.shape[:-2])
     if list(l1_weight.shape) not in ([], lead):
         raise ValueError(f"l1_weight must be a number or {tuple(lead)} values, not {tuple(l1_weight.shape)}")
-    top = lr.top if isinstance(lr, Cosine) else lr
+    top = lr.top if isinstance(lr, Cosine) else lr.lr if isinstance(lr, AdamW) else lr
     if steps < 0 or not top > 0 or not (l1_weight >= 0).all():
         raise ValueError("steps and l1_weight must be >= 0 and lr > 0")
+    if isinstance(lr, AdamW) and not 0 <= lr.decay * lr.lr < 1:
+        raise ValueError(f"AdamW needs 0 <= lr decay < 1, not {lr.lr} x {lr.decay}")

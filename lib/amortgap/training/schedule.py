@@ -17,11 +17,23 @@ class Cosine(NamedTuple):
     top: float
 
 
-def learning_rate(lr: float | Cosine, step: int, steps: int) -> float:
+class AdamW(NamedTuple):
+    """One learning rate for all steps, before each of which the weights decay: w <- (1 - lr decay) w.
+
+    Loshchilov & Hutter, ICLR 2019, algorithm 2; `decay` is torch's default.
+    """
+
+    lr: float
+    decay: float = 0.01
+
+
+def learning_rate(lr: float | Cosine | AdamW, step: int, steps: int) -> float:
     """Of step number `step`, from 0: lr, or top times t/w while t < w, then (1 + cos(pi (t - w)/(1 - w)))/2.
 
     t = (step + 1/2) / steps is the share of the run at the middle of the step, w = WARM_UP.
     """
+    if isinstance(lr, AdamW):
+        return lr.lr
     if not isinstance(lr, Cosine):
         return lr
     t = (step + 0.5) / steps

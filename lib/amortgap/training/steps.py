@@ -21,13 +21,18 @@ class TorchSteps:
     """Adam on `learned`, any device and type.
 
     gradients(step): puts the gradient of step number `step` into .grad of each.  project(): follows each step.
+    decay: before each step the weights shrink by the learning rate times this (AdamW).
     """
 
     def __init__(
-        self, learned: Sequence[Tensor], gradients: Callable[[int], None], project: Callable[[], None]
+        self,
+        learned: Sequence[Tensor],
+        gradients: Callable[[int], None],
+        project: Callable[[], None],
+        decay: float = 0.0,
     ) -> None:
         self.learned, self.gradients, self.project = learned, gradients, project
-        self.adam = torch.optim.Adam(learned, fused=True)
+        self.adam = torch.optim.AdamW(learned, weight_decay=decay, fused=True)
 
     def advance(self, first: int, rates: list[float]) -> None:
         for step, rate in enumerate(rates, first):
