@@ -6,19 +6,19 @@ import json
 import re
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from scipy.optimize import nnls
 
 from amortgap._errors import Refused
 from amortgap.audit import Inputs, audit, from_model, from_path
 from amortgap.audit import measure as measuring
 from amortgap.audit import rows as scoring
-from amortgap.audit.agreement import jaccard, linear_r2, shaken
+from amortgap.audit.agreement import jaccard, linear_r2, proved, shaken
 from amortgap.audit.loss import model_loss
 from amortgap.audit.measure import SPLICED, _halves, reconstructions
 from amortgap.audit.ways import Ways
@@ -29,7 +29,7 @@ from amortgap.interop import SAE, read, write
 from amortgap.metrics import fvu, l0
 from amortgap.pages.audit import advice, findings, render
 from amortgap.problem import SparseProblem
-from amortgap.solvers import prepare
+from amortgap.solvers import prepare, solve
 from tiny_models import save_gpt2
 
 P = SparseProblem(N=48, M=16, K=3, n=600, noise=0.01)
@@ -213,53 +213,6 @@ def test_what_a_dense_encoder_prevents_is_left_out_row_by_row():
     assert "The objective" not in page
 
 
-def test_every_row_is_recomputed_by_scipy_and_numpy_alone():
-    """FVU, L0, cosine, norms and SAELens' explained variance of four rows, from the definitions."""
-    scored = _halves(DOCUMENTS, 600, 0)[1][:128].sort()[0]
-    x, D = P.x[scored].double().numpy(), P.D.double().numpy()
-    result = audit(
-        replace(reading(P.D, bias=0.0), architecture="topk", k=4), Inputs(P.x, DOCUMENTS), tokens=128
-    )
-    h = np.maximum(x @ D, 0)
-    h[h < np.sort(h, axis=1)[:, -4:-3]] = 0
-    codes = {"encoder": h, "own support": np.zeros_like(h), "pursuit among 2k": np.zeros_like(h)}
-    codes["OMP, own count"] = np.zeros_like(h)
-    for i, signal in enumerate(x):
-        own = np.flatnonzero(h[i])
-        codes["own support"][i, own] = nnls(D[:, own], signal)[0]
-        wide = np.argsort(-(signal @ D))[: 2 * len(own)]
-        for name, among in (("pursuit among 2k", wide), ("OMP, own count", np.arange(48))):
-            codes[name][i, among] = pursuit(D[:, among], signal, len(own))
-    rows = {row.method: row for row in result.rows if row.decoder == "SAE"}
-    power = ((x - x.mean(0)) ** 2).sum(1)
-    for name, s in codes.items():
-        x_hat, row = s @ D.T, rows[name]
-        error = ((x - x_hat) ** 2).sum(1)
-        norms = np.linalg.norm(x, axis=1), np.linalg.norm(x_hat, axis=1)
-        # float32 may decide otherwise between two latents that match a residual equally
-        assert row.fvu == pytest.approx(error.sum() / power.sum(), rel=5e-3), name
-        assert row.l0 == pytest.approx((s > 0).sum(1).mean(), rel=5e-3)
-        assert row.cosine == pytest.approx(((x * x_hat).sum(1) / norms[0] / norms[1]).mean(), rel=1e-3)
-        assert row.norm_ratio == pytest.approx((norms[1] / norms[0]).mean(), rel=1e-3)
-        assert row.explained == pytest.approx((1 - error / power).mean(), rel=1e-3)
-        assert row.l0_spread == pytest.approx((s > 0).sum(1).std(ddof=1), rel=1e-2, abs=1e-2)
-
-
-def pursuit(C, x, k):
-    """Nonnegative OMP with k atoms as it is written."""
-    support, s = [], np.zeros(C.shape[1])
-    for _ in range(3 * k):
-        match = C.T @ (x - C @ s)
-        match[support] = -np.inf
-        if len(support) == k or match.max() < 1e-5:
-            break
-        support.append(int(match.argmax()))
-        s = np.zeros(C.shape[1])
-        s[support] = nnls(C[:, support], x)[0]
-        support = [j for j in support if s[j] > 0]
-    return s
-
-
 def test_steps_are_ista_begun_at_the_encoders_code():
     sae, x = reading(P.D), P.x[:64]
     codes = sae.encode(x)
@@ -296,7 +249,31 @@ def test_which_code_and_what_loses_most(result):
     assert result.stability["encoder"] > 0.8
     assert all(one["encoder"] >= one["pursuit"] for one in result.lost.tokens)
     scored = _halves(DOCUMENTS, 600, 0)[1][:128].tolist()
-    assert {one["row"] for one in result.lost.tokens} <= set(scored)
+    assert {one["row"] for one in result.lost.tokens + result.lost.latents} <= set(scored)
+
+
+def test_the_text_of_a_token_is_that_before_it():
+    strings = dict(enumerate("abcdefgh"))
+    windows = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7]])
+    given = Inputs(P.x[:2], windows=windows, place=torch.tensor([[1, 2], [0, 1]]), strings=strings)
+    assert [given.text(0), given.text(1)] == ["ef[g]", "a[b]"]
+    assert Inputs(P.x[:2]).text(0) is None
+
+
+def test_latents_proved_absent_are_in_no_optimum():
+    """Against an optimum to 1e-9: from a loose solution, whose certificate must not say too much."""
+    x, own = P.x[:200].double(), torch.ones(200, 48)
+    given = prepare(P.D.double())
+    exact = solve(given, x, 0.05, tol=1e-9).codes
+    shares = []
+    for tol in (1e-1, 1e-2, 1e-4, 1e-8):
+        loose = solve(given, x, 0.05, method="fista", tol=tol).codes
+        found = proved(given, x, own, loose, 0.05)
+        assert found.absent <= float((exact == 0).double().mean())
+        assert found.shared == pytest.approx(float((loose > 0).double().mean()))
+        shares.append(found.absent)
+    assert shares == sorted(shares)
+    assert shares[-1] > float((exact == 0).double().mean()) - 0.02
 
 
 def test_the_advice_follows_from_the_rows(result):
@@ -337,7 +314,7 @@ def test_the_command_with_files(tmp_path, capsys):
     assert "The encoder uses" in printed
     assert printed.strip().endswith("index.html")
     written = json.loads((out / "audit.json").read_text())
-    assert len(written["rows"]) == 23
+    assert len(written["rows"]) == 26
     assert written["scored"]["resampled"] == "blocks"
     assert "Audit of sae" in (out / "index.html").read_text()
 
@@ -377,6 +354,11 @@ def test_the_command_with_the_model_that_the_configuration_names(gpt2, tmp_path,
     # one position in each window of 128, and no massive activation in a model of random weights
     assert written["left_out"]["found"]["position 0"] == written["left_out"]["rows"] // 128
     assert set(written["loss"]["recovered"]) == set(SPLICED)
+    # what loses most is shown in its text, the token itself in brackets
+    page = Path("audit_sae/index.html").read_text()
+    for one in written["lost"]["tokens"] + written["lost"]["latents"]:
+        assert re.search(r"\[[^\[\]]+\]$", one["text"])
+        assert escape(one["text"]) in page
 
 
 def test_activation_files(tmp_path):

@@ -65,6 +65,9 @@ HEAD_ROWS = {
     "pursuit among 1.5k": ("pursuit", 1.5),
     "pursuit among 2k": ("pursuit", 2.0),
     "pursuit among 4k": ("pursuit", 4.0),
+    "adaptive among 4k": ("adaptive", 4.0),
+    "LASSO among 2k": ("lasso", 2.0),
+    "IHT among 2k": ("iht", 2.0),
 }
 
 

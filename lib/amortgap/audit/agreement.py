@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amortgap.audit.result import Agreement
+from amortgap.audit.result import Agreement, Proved
+from amortgap.objectives import dual_point, objective
+from amortgap.solvers import Prepared
 
 RIDGE = 1e-2  # times the mean squared norm of a code
 NOISE = 0.01  # of an activation's norm
@@ -47,6 +49,24 @@ def agreements(codes: dict[str, Tensor]) -> list[Agreement]:
             )
         )
     return found
+
+
+def proved(D: Prepared, x: Tensor, own: Tensor, l1: Tensor, alpha: float) -> Proved:
+    """Of the encoder's latents: those that the LASSO's solution l1 (n, N) uses, and those that no optimum uses.
+
+    The optimal y* of the dual is within sqrt(2 gap) of any feasible y, because the dual is strongly concave; where
+    d_i.y + sqrt(2 gap) < alpha, complementary slackness makes s_i = 0 in every optimum. Ndiaye et al., Gap safe
+    screening rules, JMLR 18 (2017), theorem 6.
+    """
+    frame, x, l1 = D.D.double(), x.double(), l1.double()
+    y = dual_point(frame, x, l1, alpha)
+    primal = objective(frame, x, l1, alpha)
+    # float64 tells no smaller gap
+    gap = (primal - (y * x).sum(1) + 0.5 * y.square().sum(1)).maximum(1e-12 * primal)
+    never = y @ frame + (2 * gap).sqrt()[:, None] < alpha
+    used = own > 0
+    count = max(1, int(used.sum()))
+    return Proved(int((used & (l1 > 0)).sum()) / count, int((used & never).sum()) / count)
 
 
 def shaken(z: Tensor, seed: int) -> Tensor:

@@ -18,6 +18,8 @@ from amortgap.llm import Activations, LanguageModel, activations, from_file, loa
 
 #: float32 numbers that are read at most: 256 MB
 MEMORY = 2**26
+#: tokens shown before an activation's own
+BEFORE = 12
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Inputs:
     layer: int | str = 1
     #: (W, context) token ids, to measure the model's loss on
     windows: Tensor | None = None
+    #: (n, 2): the window of each activation and its position there; the text of each token id
+    place: Tensor | None = None
+    strings: dict[int, str] = field(default_factory=dict)
     #: (n,) int64: the row of the files that each activation is; shards count on
     row: Tensor | None = None
     #: rows of the files that are not in x
@@ -41,6 +46,14 @@ class Inputs:
     def to(self, device: str) -> Inputs:
         """The same with the activations on `device`."""
         return replace(self, x=self.x.to(device))
+
+    def text(self, i: int) -> str | None:
+        """The tokens that led to activation i, the last one its own in brackets; None where they are not known."""
+        if self.place is None or self.windows is None:
+            return None
+        window, position = self.place[i].tolist()
+        *before, last = self.windows[window, max(0, position - BEFORE) : position + 1].tolist()
+        return "".join(self.strings[token] for token in before) + f"[{self.strings[last]}]"
 
 
 def from_path(path: str | Path, *, keep_all: bool = False, seed: int = 0, limit: int = MEMORY) -> Inputs:
@@ -58,7 +71,7 @@ def from_path(path: str | Path, *, keep_all: bool = False, seed: int = 0, limit:
     about: dict[str, Any] = {"activations": str(path)}
     if (sample := _sample(path)) is not None:
         about |= {name: sample.manifest.get(name) for name in ("model", "layer", "corpus")}
-        return Inputs(*_all_of(sample), about)
+        return _all_of(sample, about)
     shards = open_rows(path)
     n, M = sum(shard.n for shard in shards), shards[0].shape[-1]
     size = min(n, max(1, limit // M))
@@ -131,15 +144,18 @@ def from_model(
     """
     lm = load(model, device)
     acts = activations(lm, layer, corpus, n_tokens, context, seed)
-    about = {"model": model, "layer": layer, "corpus": corpus, "tokens": n_tokens}
-    x, document = _all_of(acts)
+    given = _all_of(acts, {"model": model, "layer": layer, "corpus": corpus, "tokens": n_tokens})
     dropped = dict(zip((FIRST, MASSIVE), acts.manifest["dropped"].values(), strict=True))
-    n = len(x) + sum(dropped.values())
+    n = len(given.x) + sum(dropped.values())
     left_out = LeftOut(n, n, {reason: count for reason, count in dropped.items() if count})
-    return Inputs(x, document, about, lm, layer, acts.windows, left_out=left_out)
+    return replace(given, model=lm, layer=layer, left_out=left_out)
 
 
-def _all_of(acts: Activations) -> tuple[Tensor, Tensor]:
-    """All activations in the model's own units, and the document of each."""
+def _all_of(acts: Activations, about: dict[str, Any]) -> Inputs:
+    """All activations in the model's own units, with their documents and texts."""
     parts = (acts.train, acts.val, acts.test)
-    return acts.restore(torch.cat([part.x for part in parts])), torch.cat([part.document for part in parts])
+    x, document, window, position = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("x", "document", "window", "position")
+    )
+    place = torch.stack([window, position], 1)
+    return Inputs(acts.restore(x), document, about, windows=acts.windows, place=place, strings=acts.strings)

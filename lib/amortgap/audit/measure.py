@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amortgap._check import as_tensor
 from amortgap._largest import largest
-from amortgap.audit.agreement import agreements, jaccard, shaken
+from amortgap.audit.agreement import agreements, jaccard, proved, shaken
 from amortgap.audit.groups import groups
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
@@ -102,8 +102,11 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
         excess=[] if ways.alpha is None else _excess(ways, ways.alpha, z, found["L1"]),
         rows=rows,
         agreement=agreements(compared),
+        proved=None
+        if ways.alpha is None
+        else proved(D, z[fewer] - sae.b_dec, compared["encoder"], compared["L1"], ways.alpha),
         stability=_stability(ways, z[fewer], compared, seed),
-        lost=_lost(found, second if given.row is None else given.row[second], z, sae.live),
+        lost=_lost(found, given, second, z, sae.live, second[fewer.cpu()]),
         missing=missing,
         loss=model_loss(given, partial(reconstructions, sae, ways)) if given.model is not None else None,
         left_out=given.left_out,
@@ -210,24 +213,34 @@ def _stability(ways: Ways, z: Tensor, codes: dict[str, Tensor], seed: int) -> di
     return {name: jaccard(codes[name][::2], s) for name, s, _ in again}
 
 
-def _lost(found: dict[str, Measured], row: Tensor, z: Tensor, live: Tensor) -> Lost | None:
+def _lost(
+    found: dict[str, Measured], given: Inputs, scored: Tensor, z: Tensor, live: Tensor, compared: Tensor
+) -> Lost | None:
+    """scored, compared: numbers of the scored activations z (n, M), and of those whose codes were kept."""
     first, other = found["encoder"], found.get(OWN_COUNT)
     if other is None:
         return None
+
+    def where(i: int) -> dict[str, Any]:
+        text = given.text(i)
+        row = {"row": i if given.row is None else int(given.row[i])}
+        return row if text is None else row | {"text": text}
+
     scale = float((z - z.mean(0)).double().square().sum(1).mean())
     worst = (first.error - other.error).topk(min(SHOWN, len(z))).indices.tolist()
     tokens = [
-        {
-            "row": int(row[i]),
-            "encoder": float(first.error[i]) / scale,
-            "pursuit": float(other.error[i]) / scale,
-        }
+        where(int(scored[i]))
+        | {"encoder": float(first.error[i]) / scale, "pursuit": float(other.error[i]) / scale}
         for i in worst
     ]
-    mine, theirs = first.used, other.used
-    names = live.nonzero()[:, 0].to(mine.device)
-    most = (mine - theirs).abs().topk(min(SHOWN, len(mine))).indices.tolist()
-    latents = [{"latent": int(names[i]), "encoder": int(mine[i]), "pursuit": int(theirs[i])} for i in most]
+    names = live.nonzero()[:, 0].tolist()
+    most = (first.used - other.used).abs().topk(min(SHOWN, len(first.used))).indices
+    example = (first.codes[:, most] - other.codes[:, most]).abs().argmax(0).tolist()
+    latents = [
+        {"latent": names[j], "encoder": int(first.used[j]), "pursuit": int(other.used[j])}
+        | where(int(compared[i]))
+        for j, i in zip(most.tolist(), example, strict=True)
+    ]
     beaten = float((other.error < first.error * (1 - 1e-6)).double().mean())
     return Lost(tokens, latents, beaten)
 

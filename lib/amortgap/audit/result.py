@@ -50,13 +50,25 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Proved:
+    """What certificates say of the encoder's latents, on the tokens on which codes are compared: shares of them."""
+
+    #: active in the LASSO's solution, too
+    shared: float
+    #: zero in every optimum of the LASSO
+    absent: float
+
+
+@dataclass(frozen=True)
 class Lost:
     """Where the encoder loses most against the greedy code with as many latents."""
 
-    #: tokens: row of the file, squared error of the encoder and of the other code, relative to the mean variance
-    tokens: list[dict[str, float]]
-    #: latents: on how many scored tokens the encoder and the other code use it
-    latents: list[dict[str, int]]
+    #: tokens: row of the file, squared error of the encoder and of the other code, relative to the mean variance,
+    #: and, where it is known, the text that ends with the token
+    tokens: list[dict[str, Any]]
+    #: latents: on how many scored tokens the encoder and the other code use it; row and text of the token, among
+    #: those compared, on which the two give it the most different amplitude
+    latents: list[dict[str, Any]]
     #: share of tokens on which the other code, with no more latents, has the smaller error
     beaten: float
 
@@ -108,6 +120,8 @@ class AuditResult:
     excess: list[float]
     rows: list[Row]
     agreement: list[Agreement]
+    #: None where no LASSO was solved
+    proved: Proved | None
     #: way -> Jaccard of its supports before and after noise of one per cent
     stability: dict[str, float]
     #: None where no greedy code was made

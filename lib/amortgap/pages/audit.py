@@ -25,6 +25,9 @@ MEANING = {
     "k steps, refitted": "the largest of these, as many as the encoder has, by nonnegative least squares",
     "leave-one-out among 1.5k": "the encoder's 1.5k best latents fitted together; the least needed leave, k stay",
     "pursuit among 2k": "orthogonal matching pursuit among the encoder's 2k best latents, k its count on the token",
+    "adaptive among 4k": "refitted, and the pursuit among 4k only where one latent more would explain two per cent",
+    "LASSO among 2k": "of the LASSO's path among the encoder's 2k best latents, as far as k are active, refitted",
+    "IHT among 2k": "four steps of iterative hard thresholding among the encoder's 2k best latents, refitted",
 }
 #: share of the largest gain with which the fastest way is good enough
 ENOUGH = 0.75
@@ -36,6 +39,7 @@ def render(name: str, result: AuditResult) -> str:
     """The page of `audit`'s result."""
     use_style()
     sae, scored = result.sae, result.scored
+    first = next(row for row in result.rows if (row.decoder, row.method) == ("SAE", "encoder"))
     of = ", ".join(f"{key} {value}" for key, value in result.activations.items() if value is not None)
     body = f"""<h1>Audit of {escape(name)}</h1>
 <p>A {escape(sae["architecture"])} SAE with {sae["N"]} latents on activations of width {sae["M"]}. Its decoder
@@ -51,10 +55,11 @@ loses by reading the code off in one pass: the amortisation gap.</p>
 ({scored.groups} of them). Gain: FVU of the encoder minus FVU of the row, paired token by token. L0: latents a
 token, ± their standard deviation. Norm: mean ratio of the norms of reconstruction and activation; below 1 it
 shrinks. Explained: SAELens' explained_variance_legacy, a mean over tokens; 1 − FVU is its explained_variance. FLOPs
-and time are in encoders, the encoder's own pass included where a way begins with it, the LASSO in “L1 support”. The
-random decoder has as many unit columns and is read with the largest inner products, as many as the encoder uses: it
-shows what dimension and sparsity alone explain ({_on(scored.random, scored)}). What depends on a dictionary alone,
-such as its Gram matrix, is made before the clock starts.</p>
+and time are in encoders ({first.flops / 1e6:.3g} million operations and {first.seconds * 1e6:.3g} µs a token), the
+encoder's own pass included where a way begins with it, the LASSO in “L1 support”. The random decoder has as many
+unit columns and is read with the largest inner products, as many as the encoder uses: it shows what dimension and
+sparsity alone explain ({_on(scored.random, scored)}). What depends on a dictionary alone, such as its Gram matrix,
+is made before the clock starts.</p>
 {_missing(result)}
 {_figure(_rungs(result), "rungs", "Unexplained variance by method, on the SAE's decoder and on a random one")}
 {_which(result)}
@@ -246,14 +251,16 @@ def _which(result: AuditResult) -> str:
     for one in result.agreement:
         values = (one.jaccard, one.jaccard_chance, one.r2, one.r2_chance)
         others.append([one.method, *(f"{value:.2f}" for value in values), _stable(result, one.method)])
-    worst = result.scored.worst_gap
-    proof = (
-        f"The L1 code is the optimum of its objective (gap at most {worst:.0e}): where its latents are not the "
-        "encoder's, the optimum differs and no algorithm has failed. Greedy codes carry no such proof; what can be "
-        "said of them is on how many tokens they have the smaller error. "
-        if worst is not None
-        else ""
-    )
+    proof = ""
+    if result.proved and result.scored.worst_gap is not None:
+        open_ = max(0.0, 1 - result.proved.shared - result.proved.absent)
+        proof = (
+            "By certificates: the L1 code is the optimum of its objective (relative gap at most "
+            f"{result.scored.worst_gap:.0e}). It uses {result.proved.shared:.0%} of the encoder's latents; "
+            f"{result.proved.absent:.0%} are proved to be zero in every optimum, so there the optimum differs and "
+            f"no algorithm has failed; {open_:.0%} are undecided. Greedy codes carry no such proof; what can be "
+            "said of them is on how many tokens they have the smaller error. "
+        )
     return f"""<h2>Which code?</h2>
 {grid(head, [own, *others])}
 <p class="soft">Same latents: mean over tokens of the two supports' intersection over their union (Jaccard), with
@@ -277,15 +284,27 @@ def _lost(result: AuditResult) -> str:
     """The tokens and latents that lose most."""
     if not result.lost:
         return ""
+    known = any("text" in one for one in result.lost.tokens)
     tokens = [
-        [str(one["row"]), f"{one['encoder']:.2f}", f"{one['pursuit']:.2f}"] for one in result.lost.tokens
+        [str(one["row"]), *_text(one, known), f"{one['encoder']:.2f}", f"{one['pursuit']:.2f}"]
+        for one in result.lost.tokens
     ]
-    latents = [[str(one[name]) for name in ("latent", "encoder", "pursuit")] for one in result.lost.latents]
+    latents = [
+        [str(one["latent"]), str(one["row"]), *_text(one, known), str(one["encoder"]), str(one["pursuit"])]
+        for one in result.lost.latents
+    ]
+    text = ["text"] * known
     return f"""<h2>What loses most</h2>
 <details><summary>tokens and latents on which the encoder and “OMP, own count” differ most</summary>
-{grid(("row", "error, encoder", "error, pursuit"), tokens, 0)}
-{grid(("latent", "tokens, encoder", "tokens, pursuit"), latents, 0)}
-<p>Errors are squared, in units of the mean variance; rows are those of the file.</p></details>"""
+{grid(("row", *text, "error, encoder", "error, pursuit"), tokens, 1 + known)}
+{grid(("latent", "row", *text, "tokens, encoder", "tokens, pursuit"), latents, 2 + known)}
+<p>Errors are squared, in units of the mean variance. A latent's row is the token on which the two codes give it the
+most different amplitude. Rows are those of the file, or of the model's activations; the token stands in brackets
+at the end of its text.</p></details>"""
+
+
+def _text(one: dict[str, Any], known: bool) -> list[str]:
+    return [one.get("text", "")] if known else []
 
 
 def _objective(result: AuditResult) -> str:
@@ -350,7 +369,15 @@ def _frontier(result: AuditResult) -> Any:
     own = [row for row in result.rows if row.decoder == "SAE"]
     first = own[0]
     groups = {
-        "the encoder's latents and next best": ("encoder", "own", "pursuit", "leave"),
+        "the encoder's latents and next best": (
+            "encoder",
+            "own",
+            "pursuit",
+            "leave",
+            "adaptive",
+            "LASSO",
+            "IHT",
+        ),
         "steps from the encoder's code": ("1 ", "2 ", "5 ", "10 "),
         "solved among all latents": ("L1", "OMP"),
     }
