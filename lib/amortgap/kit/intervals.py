@@ -1,4 +1,4 @@
-"""Intervals over independent values, one a dictionary, seed or document."""
+"""Intervals over independent values, one a dictionary or seed, and over documents of unequal length."""
 
 from __future__ import annotations
 
@@ -64,3 +64,24 @@ def _interval(values: Any, scale: str, more: int) -> Interval:
     low, high = back(z.mean() - half), back(z.mean() + half)
     # The mean of very skew scores can lie outside an interval that is symmetric in Fisher's z.
     return Interval(float(mean), float(min(low, mean)), float(max(high, mean)), len(v))
+
+
+def over_documents(top: Any, bottom: Any, runs: Any = (), draws: int = 2000) -> Interval:
+    """sum(top) / sum(bottom) with its 95 % interval: documents drawn anew, and the spread of `runs` added.
+
+    top, bottom (documents,): such as the squared error and the power of each document's tokens; top may be a
+    difference of two errors on the same documents. runs: the same ratio, run by run, where models were trained
+    several times; the half-widths of their Student-t interval and of the bootstrap are added in squares.
+    Raises `Refused` for fewer than two documents, and for values that are not finite.
+    """
+    top, bottom = np.asarray(top, dtype=float), np.asarray(bottom, dtype=float)
+    if top.shape != bottom.shape or top.ndim != 1 or len(top) < 2:
+        raise Refused("an interval over documents needs two lists of equal length, of two documents or more")
+    if not (np.isfinite(top).all() and np.isfinite(bottom).all()):
+        raise Refused("an interval over documents needs finite values")
+    chosen = np.random.default_rng(0).integers(len(top), size=(draws, len(top)))
+    ends = np.quantile(top[chosen].sum(1) / bottom[chosen].sum(1), [0.025, 0.975])
+    mean = top.sum() / bottom.sum()
+    spread = interval(runs) if len(runs) > 1 else Interval(0.0, 0.0, 0.0, 1)
+    down, up = np.hypot([mean - ends[0], ends[1] - mean], (spread.high - spread.low) / 2)
+    return Interval(float(mean), float(mean - down), float(mean + up), len(top))

@@ -1,7 +1,7 @@
 """One training protocol for encoders on real activations, so that architectures differ in nothing else.
 
 All start tied to their decoder, keep unit decoder columns and a pre-bias, see the same batches, and have their dead
-latents resampled at the same steps.
+latents resampled at the same steps. Of those with a frozen part (see `frozen`) nothing is resampled.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from amortgap._check import check_alpha
 from amortgap.encoders import ENCODERS, Encoder
 from amortgap.encoders._decoder import Decoder
+from amortgap.llm.frozen import FROZEN, freeze
 from amortgap.llm.stream import Stream
 from amortgap.solvers import solve
 from amortgap.training import History, fit_in_stages
@@ -34,18 +35,27 @@ def architectures() -> dict[str, tuple[str, dict[str, Any], str]]:
 
 ARCHITECTURES = architectures()
 
+#: name -> the architecture, and what of it is frozen
+BASELINES = {f"TopK, {part}": ("TopK", part) for part in FROZEN}
+
+
+def rule(name: str) -> tuple[str, dict[str, Any], str]:
+    """What `architectures` says of one, or of the one that a baseline is made of. KeyError for other names."""
+    return architectures()[BASELINES[name][0] if name in BASELINES else name]
+
 
 def build(name: str, M: int, N: int, *, k: int = 32, seed: int = 0) -> Encoder:
-    """The encoder called `name` in `architectures`, tied to its decoder, with bias and pre-bias.
+    """The encoder called `name` in `architectures` or BASELINES, tied to its decoder, with bias and pre-bias.
 
     "MLP" has the paper's hidden width N/2; "MLP, equal compute" has h = MN/(M + N), at which its two layers cost
     what one linear map costs. Raises KeyError for another name.
     """
-    key, options, sparsity = architectures()[name]
+    key, options, sparsity = rule(name)
     given = {option: value(M, N) if callable(value) else value for option, value in options.items()}
     if sparsity == "k":
         given["k"] = k
-    return ENCODERS[key](M, N, pre_bias=True, seed=seed, **given)
+    model = ENCODERS[key](M, N, pre_bias=True, seed=seed, **given)
+    return freeze(model, BASELINES[name][1]) if name in BASELINES else model
 
 
 def train(
@@ -60,10 +70,12 @@ def train(
 ) -> History:
     """`fit_in_stages` on x (n, M), or on the training split of a stream from disk. Changes the model in place.
 
-    model: stacked or single.  Dead: silent on 8192 random rows, of a stream on the first of the order of `seed`.
+    model: stacked or single; one with a frozen part has one stage.  Dead: silent on 8192 random rows, of a stream
+    on the first of the order of `seed`.
     Epoch e of a stream is in the order of seed + e, without its last, smaller batch.  Options go to `fit`.
     Raises ValueError as `fit_in_stages`, and for batches larger than the split.
     """
+    stages = 1 if hasattr(model, "frozen") else stages
     if isinstance(x, Stream):
         count = x.count("train")
         if batch_size is None or not 1 <= batch_size <= count:
@@ -80,6 +92,23 @@ def train(
 
     given: dict[str, Any] = {"steps": steps, "stages": stages, "batch_size": batch_size, "seed": seed}
     return fit_in_stages(model, x, probe=probe, **given, **options)
+
+
+def preactivations(model: Encoder, x: Tensor) -> Tensor | None:
+    """(n, N): by what an encoder chooses latents for x (n, M); None where none of its layers does.
+
+    Of an unrolled solver it is what its second step sees.
+    """
+    last = model.last_layer(model.decoder.centre(x)) if isinstance(model, Encoder) else None
+    if last is None:
+        return None
+    h = last.input @ last.weight.mT
+    if last.between is not None:
+        u = h - sum(last.thresholds)
+        return u + torch.relu(u) @ last.between.mT
+    for bias in last.biases[:1]:
+        h = h + bias
+    return h
 
 
 def penalty_for(target: float, tried: Tensor, found: Tensor) -> float:

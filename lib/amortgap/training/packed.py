@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from amortgap._kernels.blocks import NOTHING, blocks
 from amortgap._kernels.products import Learned
 from amortgap.encoders import MLPEncoder, ReLUEncoder, TopKEncoder
+from amortgap.encoders._decoder import Decoder
 from amortgap.training.batches import Rows
 from amortgap.training.kernel import Form, Samples
 from amortgap.training.steps import Moments
@@ -26,11 +27,12 @@ def suits_kernel(model: nn.Module, x: Tensor) -> bool:
     enough = D[..., 0, 0].numel() >= torch.get_num_threads()
     return (
         known
+        and type(model.decoder) is Decoder
         and x.device.type == "cpu"
         and all(p.dtype == x.dtype == torch.float32 for p in model.parameters())
         and all(p.requires_grad for p in model.parameters() if p is not D)
-        and D.requires_grad == model.decoder.learned  # type: ignore[union-attr]
-        and model.decoder.b_pre is None  # type: ignore[union-attr]
+        and D.requires_grad == model.decoder.learned
+        and model.decoder.b_pre is None
         and sum(p[(0,) * (D.ndim - 2)].numel() for p in model.parameters())
         <= (KERNEL_WEIGHTS if enough else KERNEL_WEIGHTS_FEW)
     )

@@ -5,7 +5,7 @@ from amortgap.llm.interpret.cards import card, html, logit_effects
 from amortgap.llm.interpret.compare import Difference, match_density, paired, unpaired
 from amortgap.llm.interpret.endpoint import Endpoint, auto_interpret
 from amortgap.llm.interpret.examples import Examples, Places, choose_latents, first_windows, sample
-from amortgap.llm.interpret.probing import pool, probe
+from amortgap.llm.interpret.probing import detectable, pool, probe, redrawn
 from amortgap.llm.interpret.rules import Features, Rule, explain, features, score
 from amortgap.llm.interpret.survey import survey
 
@@ -20,6 +20,7 @@ __all__ = [
     "browser",
     "card",
     "choose_latents",
+    "detectable",
     "explain",
     "features",
     "first_windows",
@@ -30,6 +31,7 @@ __all__ = [
     "paired",
     "pool",
     "probe",
+    "redrawn",
     "sample",
     "score",
     "survey",
