@@ -30,6 +30,7 @@ THEOREMS = {
     "countable": ["countable_poor", "exact_latent_countable", "gated_gap_countable"],
     "one_active": ["farkas", "one_active_criterion", "one_activeP", "topk1_exact", "parabola_exact"],
     "leverage": ["sum_leverage", "leverage_bound", "leverage_eq1", "gap_lower_bound"],
+    "van_trees": ["form_cauchy_schwarz", "van_trees"],
     "counterexamples": ["fixed_sum_exact", "binary_counterexample", "pairwise_sum"],
     "maxout": ["l1_unique", "dual_basis", "maxout_difference"],
 }
