@@ -1,12 +1,14 @@
 """Kills at random moments, full disks, damaged files, two runs at once: the next run ends as an undisturbed one.
 
-Each job writes into one folder and is run in a fork of this process, so that a kill costs no imports. `make soak`
-tries what carries its mark: more than fifty kills.
+Each job writes into one folder and is run in a fork, so that a kill costs no imports: the fork of a server that has
+imported everything and done nothing. A fork of this process would inherit locks that its threads hold, and
+share those that a killed process never gives back. `make soak` tries what carries its mark: more than fifty kills.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import resource
@@ -14,9 +16,9 @@ import shutil
 import signal
 import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +42,9 @@ from amortgap.runs.project import Project
 from amortgap.training import checkpoint, fit, stack
 from demo_project import FULL, make_project
 
-pytestmark = [pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"), pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
 
 REFUSED, FAILED = 7, 8
 #: What was done -> how often, and how often the next run ended as an undisturbed one.
@@ -185,6 +189,7 @@ JOBS = {
 }
 #: Damage to what these write is tried elsewhere: `render` reads a report, test_runs damages single pages of one.
 LONG = ("improve", "report")
+ALL = [pytest.param(name, marks=pytest.mark.soak) if name in LONG else name for name in JOBS]
 #: A page in steps, of which finished ones are kept.
 STEPS = [
     "# A page",
@@ -211,29 +216,40 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Any:
     make_project(folder / "demo", "[quick.a]", a=FULL)
     make_project(folder / "pages", "[quick.a]\n[quick.b]", a=STEPS, b=STEPS)
     with pytest.MonkeyPatch.context() as patch:
+        # where the server finds this file
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         patch.chdir(folder / "demo")
         assert main(["report", "--jobs", "1"]) == 0
-        patch.setattr(checkpoint, "SAVE_EVERY", 0.0)
-        patch.setattr(extract, "SHARD", 256)
-        patch.setattr(extract, "BATCH", 64)
         yield folder
 
 
-def start(work: Callable[[], Any]) -> int:
-    """A child, in a group of its own, that does the work; its code says how it ended."""
-    child = os.fork()
-    if child:
-        return child
+def start(name: str, folder: Path, given: Path, largest: int = 0) -> BaseProcess:
+    """A process, in a group of its own, that does the job; its exit code says how it ended.
+
+    largest: bytes that a file may have; as many as it likes with 0.
+    """
+    child = FORKS.Process(target=work, args=(name, folder, given, largest))
+    child.start()
+    with contextlib.suppress(ProcessLookupError):
+        while os.getpgid(child.pid) != child.pid:
+            time.sleep(0.001)
+    return child
+
+
+def work(name: str, folder: Path, given: Path, largest: int) -> None:
     code = FAILED
     try:
         os.setsid()
-        warnings.simplefilter("ignore")
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        work()
+        os.chdir(given / "demo")
+        checkpoint.SAVE_EVERY, extract.SHARD, extract.BATCH = 0.0, 256, 64
+        if largest:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        JOBS[name].run(folder, given)
         code = 0
     except KeyboardInterrupt:
         code = 130
@@ -246,26 +262,21 @@ def start(work: Callable[[], Any]) -> int:
         os._exit(code)
 
 
-def end(child: int, patience: float = 120.0) -> int:
+def end(child: BaseProcess, patience: float = 120.0) -> int:
     """The exit code of a child, which must end: it hangs when nothing of it has used a processor for so long.
 
     Not when it takes long: on a busy machine, a first audit compiles for minutes.
     """
-    used, deadline, look = -1.0, 0.0, 0.0
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > look:
-            look = time.monotonic() + 1
-            if (now := processor_time(child)) > used:
-                used, deadline = now, time.monotonic() + patience
-            elif time.monotonic() > deadline:
-                break
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    pytest.fail("a child hangs")
+    used, deadline = -1.0, 0.0
+    child.join(1)
+    while child.exitcode is None:
+        if (now := processor_time(child.pid)) > used:
+            used, deadline = now, time.monotonic() + patience
+        elif time.monotonic() > deadline:
+            child.kill()
+            pytest.fail("a child hangs")
+        child.join(1)
+    return child.exitcode
 
 
 def processor_time(child: int) -> float:
@@ -290,7 +301,7 @@ def undisturbed(
         if name not in known:
             folder = tmp_path_factory.mktemp(name)
             begun = time.monotonic()
-            assert end(start(lambda: JOBS[name].run(folder, given))) == 0
+            assert end(start(name, folder, given)) == 0
             known[name] = folder, JOBS[name].result(folder), time.monotonic() - begun
         return known[name]
 
@@ -304,7 +315,7 @@ def count(kind: str, name: str) -> None:
 def goes_on(what: str, name: str, folder: Path, given: Path, expected: Any, may_refuse: bool = False) -> None:
     """The next run ends as the undisturbed one; nothing unfinished is left."""
     count("injected", f"{what}: {name}")
-    code = end(start(lambda: JOBS[name].run(folder, given)))
+    code = end(start(name, folder, given))
     if not (may_refuse and code == REFUSED):
         assert code == 0
         assert JOBS[name].result(folder) == expected
@@ -312,10 +323,10 @@ def goes_on(what: str, name: str, folder: Path, given: Path, expected: Any, may_
 
 
 HOW = {
-    "SIGKILL of the group": lambda child: os.killpg(child, signal.SIGKILL),
-    "SIGKILL of the parent": lambda child: os.kill(child, signal.SIGKILL),
-    "SIGTERM": lambda child: os.kill(child, signal.SIGTERM),
-    "SIGINT": lambda child: os.kill(child, signal.SIGINT),
+    "SIGKILL of the group": lambda pid: os.killpg(pid, signal.SIGKILL),
+    "SIGKILL of the parent": lambda pid: os.kill(pid, signal.SIGKILL),
+    "SIGTERM": lambda pid: os.kill(pid, signal.SIGTERM),
+    "SIGINT": lambda pid: os.kill(pid, signal.SIGINT),
 }
 
 
@@ -329,18 +340,18 @@ def test_killed_at_a_random_moment_it_goes_on(
     for number in range(kills):
         folder, own = tmp_path / str(number), []
         folder.mkdir()
-        child = start(lambda folder=folder: JOBS[name].run(folder, given))
+        child = start(name, folder, given)
         time.sleep(draw.uniform(0.02, seconds))
         with contextlib.suppress(psutil.NoSuchProcess):
-            own = psutil.Process(child).children(recursive=True)
+            own = psutil.Process(child.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError):
-            HOW[list(HOW)[number % 4]](child)
+            HOW[list(HOW)[number % 4]](child.pid)
         end(child)
         assert psutil.wait_procs(own, timeout=60)[1] == [], "processes of a killed run live on"
         goes_on(f"killed by {list(HOW)[number % 4]}", name, folder, given, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in JOBS if name not in LONG])
+@pytest.mark.parametrize("name", ALL)
 def test_a_full_disk_is_said_and_leaves_nothing_half(
     name: str, given: Path, undisturbed: Any, tmp_path: Path
 ) -> None:
@@ -349,15 +360,9 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
     for limit in (1000, sizes[-1] // 2):
         folder = tmp_path / str(limit)
         folder.mkdir()
-
-        def work(limit: int = limit, folder: Path = folder) -> None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            JOBS[name].run(folder, given)
-
-        code = end(start(work))
-        # the audit is a command, which says it and ends with 2; render first copies what it draws
-        assert code in (REFUSED, FAILED) if name in ("audit", "render") else code == REFUSED
+        code = end(start(name, folder, given, largest=limit))
+        # commands say it and end with 2; render first copies what it draws
+        assert code in (REFUSED, FAILED) if name in ("audit", "render", *LONG) else code == REFUSED
         assert not list(folder.rglob("*.tmp"))
         if name == "render":
             shutil.rmtree(folder)
@@ -398,7 +403,7 @@ def test_a_damaged_file_is_made_again_or_named(
         data = inside.parts[1:4] == ("reports", "quick", "data") and len(inside.parts) > 5
         if name == "render" and data:
             # a page whose data are damaged is not shown until it has been run again
-            assert end(start(lambda folder=folder: JOBS[name].run(folder, given))) in (0, REFUSED)
+            assert end(start(name, folder, given)) in (0, REFUSED)
             assert not (folder / "demo/reports/quick/a.html").exists()
             count("injected", f"{how}: {name}")
             count("survived", f"{how}: {name}")
@@ -409,14 +414,14 @@ def test_a_damaged_file_is_made_again_or_named(
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", [name for name in JOBS if name not in LONG])
+@pytest.mark.parametrize("name", ALL)
 def test_two_runs_at_once_do_not_disturb_each_other(
     name: str, given: Path, undisturbed: Any, tmp_path: Path
 ) -> None:
     _, expected, _ = undisturbed(name)
     if name == "render":
         run_render(tmp_path, given)
-    children = [start(lambda: JOBS[name].run(tmp_path, given)) for _ in range(2)]
+    children = [start(name, tmp_path, given) for _ in range(2)]
     codes = [end(child) for child in children]
     assert 0 in codes
     assert set(codes) <= {0, REFUSED}

@@ -27,6 +27,14 @@ def progress(*items: Any, **about: Any) -> Any:
     return tqdm(*items, **{"delay": 2, "mininterval": 1, **plain, **about})
 
 
+def say(text: str) -> None:
+    """Write a line to stderr, above the bars."""
+    _lock()
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
 def _lock() -> None:
     """A lock of this process alone: forks share tqdm's, and one killed as it draws would stop them all."""
     global _locked_in

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -11,6 +10,7 @@ from typing import Any
 
 from amortgap._errors import Refused
 from amortgap._files import lock
+from amortgap._progress import progress, say
 from amortgap.runs.backup import copy_of, put_back
 from amortgap.runs.jobs import Job, changes
 from amortgap.runs.provenance import cores
@@ -35,7 +35,7 @@ def run_all(jobs: Sequence[Job], parallel: int, force: bool = False) -> list[dic
 def _is_due(job: Job) -> bool:
     """Whether the job must run, which is said with the reason."""
     due, words = standing(job)
-    _say(f"{job.name}: {words}")
+    say(f"{job.name}: {words}")
     return due
 
 
@@ -50,14 +50,12 @@ def standing(job: Job) -> tuple[bool, str]:
 
 
 def _run(jobs: list[Job], parallel: int) -> list[dict[str, Any]]:
-    from tqdm import tqdm
-
     # The order of sums in products of matrices may depend on the number of threads, so that does not depend on
     # `parallel`: half of the cores, for the two jobs that a report runs at a time unless told otherwise.
     threads = max(1, cores() // 2)
     waiting, running, results = list(jobs), dict[Any, Worker](), []
     try:
-        with tqdm(total=len(jobs), unit="notebook", file=sys.stderr, disable=None) as bar:
+        with progress(total=len(jobs), unit="notebook", delay=0, disable=None) as bar:
             while waiting or running:
                 while waiting and len(running) < parallel:
                     worker = Worker(replace(waiting.pop(0), threads=threads))
@@ -65,7 +63,7 @@ def _run(jobs: list[Job], parallel: int) -> list[dict[str, Any]]:
                 for receiver in wait(list(running)):
                     results.append(running.pop(receiver).result())
                     bar.update()
-                    _say(sentence(results[-1]))
+                    say(sentence(results[-1]))
     finally:
         for worker in running.values():
             worker.stop()
@@ -92,9 +90,3 @@ def sentence(result: dict[str, Any]) -> str:
         f"{name}: FAILED after {seconds:.0f} s in {place}: {error['kind']}: {error['message']}; "
         f"read data/{name}/{error['kept']}"
     )
-
-
-def _say(text: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)
