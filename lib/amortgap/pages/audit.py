@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def compare(results: dict[str, AuditResult]) -> str:
         rows.append([name, *facts, *left])
     table = grid(("SAE", "architecture", "latents", "L0", "dead", *ways), rows, 2)
     lines = "".join(
-        f'<li><a href="{escape(name)}/index.html">{escape(name)}</a>: {escape(advice(result))}</li>'
+        f'<li><a href="{quote("./" + name)}/index.html">{escape(name)}</a>: {escape(advice(result))}</li>'
         for name, result in results.items()
     )
     body = f"""<h1>Audits of {len(results)} SAEs</h1>

@@ -116,7 +116,9 @@ class Cells:
         exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
         figures = take_figures(notebook)
         html, _ = exporter.from_notebook_node(notebook, {"parameters": parameters})
-        self.html = FIGURE.sub(lambda found: figures[int(found[1])], inline(html))
+        # a text of the corpus may look like a marker
+        there = {str(number): figure for number, figure in enumerate(figures)}
+        self.html = FIGURE.sub(lambda found: there.get(found[1], found[0]), inline(html))
 
     def markdown(self, text: str) -> str:
         """Markdown as HTML."""

@@ -35,6 +35,9 @@ class Formulas:
 
         def joined(found: re.Match[str]) -> str:
             before, number, after = found.groups()
+            # a text of the corpus may look like a marker
+            if int(number) >= len(maths):
+                return found[0]
             formula = before + maths[int(number)] + after
             return f'<span class="joined">{formula}</span>' if before or after else formula
 

@@ -56,7 +56,7 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     said = answers(report.words, name, report.claims)
     cells = Cells(with_text_of(current, executed), parameters_table(notebook, run["parameters"]), said)
     try:
-        body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).split(SEPARATOR)
+        body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).rsplit(SEPARATOR, 1)
     except Refused as error:
         raise Refused(f"{name}: {error}") from error
     body = relink(mark_page(body, withdrawn), project.notebooks, report.folder, report.titles)
