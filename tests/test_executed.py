@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -52,10 +53,24 @@ def test_every_output_survives_where_nothing_is_trusted(executed) -> None:
         if output.output_type == "stream":
             assert output.name == "stdout"
             continue
-        assert "text/plain" in output.data, "no fallback"
+        words = output.data["text/plain"]
+        assert "text/latex" in output.data or not words.startswith("<IPython"), "no fallback"
         html = BeautifulSoup(output.data.get("text/html", ""), "html.parser")
         assert html.find(STRIPPED) is None
     assert sum(output.output_type == "stream" for output in shown) == 1, "progress bars stay out"
+
+
+def test_viewers_without_html_have_every_sentence(executed) -> None:
+    """VS Code shows plain text instead of HTML in folders that nobody has said to trust."""
+    words = [output.data["text/plain"] for output in outputs(executed) if "data" in output]
+    assert "A <finding>. data" in words
+    (claim,) = [text for text in words if text.startswith("E2.1 ")]
+    assert claim.startswith("E2.1 It is .6. Paper: 0.610 (Table <2>); ours: 0.610 [0.605, 0.615]")
+
+
+def test_links_to_tables_lead_to_the_files_beside_it(executed) -> None:
+    html = "".join(output.get("data", {}).get("text/html", "") for output in outputs(executed))
+    assert set(re.findall(r'href="([^"]*)"', html)) == {"mcc.json"}
 
 
 def test_tables_are_shown_as_on_the_page(executed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 from tests.gates import Browser, browser, faults, html_errors, isolated, missing, validator, vnu_errors
 
+from amortgap.llm.interpret import browser as latents
 from amortgap.pages import build
+from amortgap.pages.claims import claims_body
+from amortgap.pages.frame import frame
 from amortgap.runs.jobs import make_job
 from amortgap.runs.schedule import run_all
 from demo_project import FULL, make_project
@@ -135,6 +139,64 @@ def test_claims_are_searched_filtered_and_found_by_their_address(tab: Browser, r
     assert shown == 200
     assert took < 2000, "400 rows: an eye's blink on an idle machine, with room for a busy one"
     many.unlink()
+
+
+def test_another_run_stands_beside_this_one(tab: Browser, report: Path, tmp_path: Path) -> None:
+    (claim,) = json.loads((report / "data/claims.json").read_text())
+    two = [claim | {"id": f"E2.{i}"} for i in (1, 2)]
+    other = claim | {"ours": 0.7, "low": 0.69, "high": 0.71, "verdict": "not reproduced"}
+    page = tmp_path / "claims.html"
+    body = claims_body(two, {}, "quick", {"paper": {"E2.1": other, "E9.9": other}})
+    page.write_text(frame("claims", "", body, "", ("page", "claims")))
+    tab.look(1280)
+    tab.open(page)
+    shown = "[...document.querySelectorAll('[id=\"claim-E2.1\"] td')].map(cell => cell.textContent)"
+    heads = "[...document.querySelectorAll('thead th')].map(cell => cell.textContent)"
+    said = "document.querySelector('.controls output').textContent"
+    choose = (
+        "(f => {{ f.beside.value = {}; f.beside.dispatchEvent(new Event('change')); }})(document.forms[0])"
+    )
+    tab.ask(choose.format("'paper'"))
+    assert tab.ask(heads)[3:7] == ["ours A: quick", "against", "ours B: paper", "difference B − A"]
+    assert tab.ask(shown)[4:6] == ["0.700[0.690, 0.710] not reproduced", "0.0900 *"]
+    assert tab.ask(said).startswith("1 claims are made by both; 1 of them (*)")
+    tab.ask(choose.format("''"))
+    assert tab.ask(heads)[3:] == ["ours", "against", "verdict"]
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps([claim | {"id": "E2.2", "verdict": "<img src=x onerror='window.hit=1'>"}]))
+    root = tab.send("DOM.getDocument")["root"]["nodeId"]
+    field = tab.send("DOM.querySelector", nodeId=root, selector="[type=file]")["nodeId"]
+    tab.send("DOM.setFileInputFiles", nodeId=field, files=[str(file)])
+    tab.ask("new Promise(done => setTimeout(done, 300))")
+    assert "ours B: other.json" in tab.ask(heads)
+    assert tab.ask(shown)[4:6] == ["–", "–"]
+    assert "<img" in tab.ask(shown.replace("E2.1", "E2.2"))[4], "words of a file stay words"
+    damaged = tmp_path / "damaged.json"
+    damaged.write_text("{")
+    tab.send("DOM.setFileInputFiles", nodeId=field, files=[str(damaged)])
+    tab.ask("new Promise(done => setTimeout(done, 300))")
+    assert "holds no claims" in tab.ask(said)
+    assert tab.ask("window.hit === undefined")
+
+
+def test_latents_are_searched_and_sorted(tab: Browser, tmp_path: Path) -> None:
+    rows = [
+        {
+            "html": f'<details class="latent" data-latent="{i}" data-score="{s}" data-density="{d}">{w}</details>'
+        }
+        for i, s, d, w in ((3, 0.6, 0.2, "Tuesday"), (5, 0.9, 0.1, "between"), (8, 0.7, 0.3, "betray"))
+    ]
+    page = tmp_path / "latents.html"
+    page.write_text(frame("latents", "", latents(rows), ""))
+    tab.open(page)
+    order = (
+        "(f => {{ f.words.value = '{}'; f.sort.value = '{}'; f.dispatchEvent(new Event('input')); "
+        "return [...document.querySelectorAll('.latent:not([hidden])')].map(one => +one.dataset.latent); }})"
+        "(document.querySelector('.latents form'))"
+    )
+    assert tab.ask(order.format("", "score")) == [5, 8, 3]
+    assert tab.ask(order.format("", "density")) == [8, 3, 5]
+    assert tab.ask(order.format("BET", "latent")) == [5, 8]
 
 
 def test_no_script_of_a_stranger_runs(tab: Browser, tmp_path: Path) -> None:

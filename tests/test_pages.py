@@ -18,7 +18,7 @@ from amortgap.kit.text import interval, number, typeset
 from amortgap.kit.tidy import tidy_html
 from amortgap.pages import build
 from amortgap.pages.about import mark_terms
-from amortgap.pages.compare import as_text, claims_of, compare
+from amortgap.pages.compare import as_text, claims_beside, claims_of, compare
 from amortgap.pages.findings import read_words
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
@@ -297,6 +297,16 @@ def test_two_reports_are_compared_claim_by_claim(report: Path, tmp_path: Path) -
         claims_of(str(tmp_path / "claims.json"), report.parent)
 
 
+def test_a_report_knows_the_sound_ones_beside_it(report: Path, tmp_path: Path) -> None:
+    claims = (report / "data/claims.json").read_text()
+    broken = claims.replace("0.605", "NaN")
+    for name, text in {"quick": "[]", "other": claims, "broken": broken, "none": "[]"}.items():
+        (tmp_path / name / "data").mkdir(parents=True)
+        write_text(tmp_path / name / "data" / "claims.json", text)
+    assert list(claims_beside(tmp_path / "quick")) == ["other"]
+    assert claims_beside(tmp_path / "paper") == {}, "what is committed depends on nothing else on this disk"
+
+
 def test_a_failed_page_tells_where(report: Path) -> None:
     text = (report / "b.html").read_text()
     assert "This run failed" in text
@@ -377,6 +387,7 @@ def test_every_kind_of_damage_is_named_in_one_sentence(project: Project, report:
 
 
 def test_rebuilding_gives_the_same_bytes(project: Project, report: Path) -> None:
+    build(project, report, NAMES)  # other tests have put reports beside this one
     before = pages(report)
     (report / "data/rendered.json").unlink()
     build(project, report, NAMES)

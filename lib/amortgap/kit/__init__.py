@@ -56,6 +56,7 @@ from amortgap.kit.intervals import interval
 from amortgap.kit.published import beside, published
 from amortgap.kit.record import Record
 from amortgap.kit.summary import summarise
+from amortgap.kit.text import show_html
 
 __all__ = [
     "CHANCE",
@@ -70,6 +71,7 @@ __all__ = [
     "log_ticks",
     "marks",
     "published",
+    "show_html",
     "style",
     "summarise",
 ]

@@ -20,7 +20,7 @@ from amortgap.kit.pictures import pictures
 from amortgap.kit.setting import Setting, differing
 from amortgap.kit.svg import use_style
 from amortgap.kit.tables import RESERVED, read_table, write_table
-from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.text import interval, number, show_html, typeset
 from amortgap.kit.tidy import use_tables
 from amortgap.kit.verdict import VERDICTS, judge
 from amortgap.runs.project import find_project
@@ -149,7 +149,7 @@ class Record:
         What has a label stands in one legend below the panels, in at most so many columns.
         """
         import matplotlib.pyplot as plt
-        from IPython.display import HTML, display
+        from IPython.display import display
 
         _check_name(name, "figure")
         for field, text in (("title", title), ("alt", alt)):
@@ -172,7 +172,7 @@ class Record:
         }
         bundle = {"image/png": drawn.png, "text/plain": alt}
         display(bundle, metadata={"amortgap": page}, raw=True)
-        display(HTML(f"<p>{caption}</p>"), metadata={"amortgap": {"caption_of": name}})
+        show_html(f"<p>{caption}</p>", caption_of=name)
 
     def claim(
         self,
@@ -264,10 +264,8 @@ def _calls(
 
 def _note(sentence: str) -> None:
     """Show a remark on this run, where there is one."""
-    from IPython.display import HTML, display
-
     if sentence:
-        display(HTML(f'<p class="note">{escape(sentence)}</p>'))
+        show_html(f'<p class="note">{escape(sentence)}</p>')
 
 
 def _published(said: Any, who: str) -> tuple[float | str | None, str]:
@@ -291,8 +289,6 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _show_claim(claim: Claim, link: str) -> None:
-    from IPython.display import HTML, display
-
     said = claim.paper if isinstance(claim.paper, str) else number(claim.paper)
     said = "no number" if claim.paper is None else said
     paper = f"{said} ({escape(claim.where)})" if claim.where else said
@@ -300,10 +296,8 @@ def _show_claim(claim: Claim, link: str) -> None:
     against = "" if claim.against is None else f"; {escape(claim.alternative)}: {number(claim.against)}"
     direction = f", ours is {claim.direction}" if claim.direction else ""
     note = f" {typeset(claim.note)}" if claim.note else ""
-    display(
-        HTML(
-            f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {typeset(claim.says)} '
-            f"Paper: {paper}; ours: {ours}{against}. "
-            f"<b>{VERDICTS[claim.verdict]} {claim.verdict}{direction}</b>.{note} {link}</p>"
-        )
+    show_html(
+        f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {typeset(claim.says)} '
+        f"Paper: {paper}; ours: {ours}{against}. "
+        f"<b>{VERDICTS[claim.verdict]} {claim.verdict}{direction}</b>.{note} {link}</p>"
     )

@@ -10,6 +10,7 @@ from typing import Any
 from amortgap._files import digest, write_json
 from amortgap.kit.claims import merge
 from amortgap.pages.about import about_body, read_about
+from amortgap.pages.compare import claims_beside
 from amortgap.pages.downloads import write_archive
 from amortgap.pages.findings import answers, read_words
 from amortgap.pages.manifest import write_manifest
@@ -111,9 +112,10 @@ def _shared(
         return frame(report.words.question, bar("index"), body, ending)
 
     def table() -> str:
-        body = claims_body(claims, report.titles)
+        body = claims_body(claims, report.titles, report.folder.name, others)
         return frame("Do the paper’s numbers hold?", bar("claims"), body, ending, ("page", "claims"))
 
+    others = claims_beside(report.folder)
     tested = found(report.project.reports / "bench")
 
     def about() -> str:
@@ -123,6 +125,6 @@ def _shared(
         return frame("About this report", bar("about"), body, ending)
 
     source = [asdict(report.words), asdict(report.about), names, pages, runs, absent, claims, bar("")]
-    rendered.page("claims.html", source, lambda: (table(), None))
+    rendered.page("claims.html", [source, others], lambda: (table(), None))
     rendered.page("about.html", [source, tested], lambda: (about(), None))
     rendered.page("index.html", source, lambda: (index(), None))

@@ -5,6 +5,7 @@ Everything is there without a script; `templates/claims.js` adds search, filters
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -21,20 +22,29 @@ SYMBOLS = VERDICTS | {withdrawn.VERDICT: withdrawn.SYMBOL}
 MANY = 24
 
 
-def claims_body(claims: Sequence[dict[str, Any]], titles: dict[str, str]) -> str:
-    """The page's content. `titles`: page -> plain title, for the experiments' names."""
+def claims_body(
+    claims: Sequence[dict[str, Any]],
+    titles: dict[str, str],
+    profile: str,
+    others: dict[str, dict[str, dict[str, Any]]],
+) -> str:
+    """The page's content. `titles`: page -> plain title, for the experiments' names.
+
+    `others`: the reports that lie beside this one, `profile`, by name: claims by id.
+    """
     if not claims:
         return "<h1>Do the paper’s numbers hold?</h1>\n<p>No page of this report makes a claim yet.</p>"
     rule = "".join(f"<li>{escape(line)}</li>" for line in RULE)
     groups = "\n".join(_group(page, claims, titles.get(page, page)) for page in _pages(claims))
     return (
         f"<h1>Do the paper’s numbers hold?</h1>\n{tally(claims, '')}\n{scatter(claims)}"
-        f'<h2 id="rule">The rule</h2>\n<ol class="rule">{rule}</ol>\n<h2 id="all">All claims</h2>\n{CONTROLS}'
+        f'<h2 id="rule">The rule</h2>\n<ol class="rule">{rule}</ol>\n<h2 id="all">All claims</h2>\n'
+        f"{_controls(claims, profile, others)}"
         '<div class="claims-box"><table class="claims">\n<caption>Each claim with the paper’s number, ours, the '
         "interval that decides, the alternative, and the verdict.</caption>\n"
         f"<thead><tr>{HEAD}</tr></thead>\n"
-        f'{groups}\n</table></div>\n<p class="soft">The same as data: <a href="data/claims.json">claims.json</a>. '
-        "Two runs side by side on the command line: <code>amortgap compare quick paper</code>.</p>"
+        f"{groups}\n</table></div>\n"
+        '<p class="soft">The same as data: <a href="data/claims.json">claims.json</a>.</p>'
     )
 
 
@@ -42,17 +52,39 @@ HEAD = "".join(
     f'<th scope="col"{" class=n" * (name in ("paper", "ours", "against"))}>{name}</th>'
     for name in ("id", "claim", "paper", "ours", "against", "verdict")
 )
-CONTROLS = """<form class="controls" hidden aria-label="Choose claims">
-<label>Search <input type="search" name="words" autocomplete="off"></label>
+CONTROLS = """<label>Search <input type="search" name="words" autocomplete="off"></label>
 <label>Verdict <select name="verdict"><option value="">all</option></select></label>
 <label>Page <select name="page"><option value="">all</option></select></label>
 <label>Sort <select name="sort"><option value="">by page</option><option value="verdict">by verdict</option>
-<option value="difference">by distance from the paper</option>
-<option value="ours">by our number</option></select></label>
-<label>Beside another run <input type="file" name="other" accept=".json"></label>
+<option value="difference">by distance from the paper</option><option value="ours">by our number</option>
+<option value="change">by difference from B</option></select></label>
+<label>Beside this, B <select name="beside"><option value="">nothing</option></select></label>
+<label>or B from a claims.json <input type="file" name="other" accept=".json"></label>
 <output aria-live="polite"></output>
 </form>
 """
+
+
+def _controls(
+    claims: Sequence[dict[str, Any]], profile: str, others: dict[str, dict[str, dict[str, Any]]]
+) -> str:
+    """The form above the table, shown by the script, with the numbers of other reports' claims for it."""
+    mine = {claim["id"] for claim in claims}
+    known = {
+        name: {
+            identifier: [float(f"{claim[key]:.6g}") for key in ("ours", "low", "high")] + [claim["verdict"]]
+            for identifier, claim in theirs.items()
+            if identifier in mine
+        }
+        for name, theirs in others.items()
+    }
+    data = escape(json.dumps(known, separators=(",", ":")))
+    return (
+        f'<p id="compare" class="soft">Two runs side by side, ours in A, ours in B and the difference: choose B '
+        f"below, or run <code>amortgap compare {escape(profile)} B</code>.</p>\n"
+        f'<form class="controls" hidden aria-label="Choose claims" data-name="{escape(profile)}" '
+        f'data-others="{data}">\n{CONTROLS}'
+    )
 
 
 def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
@@ -104,7 +136,7 @@ def _row(claim: dict[str, Any]) -> str:
     alternative = f'<span class="soft">{escape(claim.get("alternative", ""))}</span>'
     numbers = (
         f' data-paper="{claim["paper"]:.6g}"' if isinstance(claim["paper"], int | float) else ""
-    ) + f' data-ours="{claim["ours"]:.6g}"'
+    ) + "".join(f' data-{key}="{claim[key]:.6g}"' for key in ("ours", "low", "high"))
     identifier = claim["id"]
     return (
         f'<tr id="claim-{identifier}" data-verdict="{slug(claim["verdict"])}"{numbers}>'

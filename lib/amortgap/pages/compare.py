@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,40 @@ def claims_of(where: str, reports: Path) -> dict[str, dict[str, Any]]:
     given = Path(where)
     file = named if named.is_file() else given / "data" / "claims.json" if given.is_dir() else given
     try:
-        return {claim["id"]: claim for claim in read_json(file)}
+        return {claim["id"]: _checked(claim) for claim in read_json(file)}
     except OSError:
         raise Refused(
             f"there is no report {where!r} in {reports}, and no folder or claims.json of that name; "
             f"`make report PROFILE={where}` makes the report of a profile"
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise Refused(f"{file} does not hold claims: {error}") from None
+
+
+def _checked(claim: dict[str, Any]) -> dict[str, Any]:
+    for key in ("says", "paper", "verdict"):
+        claim[key]
+    for key in ("ours", "low", "high"):
+        if not math.isfinite(claim[key]):
+            raise ValueError(f"{key} of {claim['id']} is no number")
+    return claim
+
+
+def claims_beside(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """The claims of the other reports in the folder of the report `folder`, by name.
+
+    The report `paper` is committed, so it shows nothing of what else was made on this disk.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    if folder.name == "paper":
+        return found
+    for file in sorted(folder.parent.glob("*/data/claims.json")):
+        name = file.parents[1].name
+        # a damaged report beside this one is no reason to render nothing
+        with suppress(Refused):
+            if name != folder.name and (claims := claims_of(name, folder.parent)):
+                found[name] = claims
+    return found
 
 
 def compare(one: dict[str, dict[str, Any]], two: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

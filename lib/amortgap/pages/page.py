@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
@@ -59,6 +61,9 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
         body, contents = cells.formulas.fill(cells.html + SEPARATOR + cells.contents()).rsplit(SEPARATOR, 1)
     except Refused as error:
         raise Refused(f"{name}: {error}") from error
+    # the notebook as it was run links its own tables
+    own = Path(os.path.relpath(folder, project.notebooks)).as_posix()
+    body = re.sub(r'<a class="data" href="(?=\w+\.json")', rf"\g<0>{own}/", body)
     body = relink(mark_page(body, withdrawn), project.notebooks, report.folder, report.titles)
     body = re.sub(FOUND, lambda at: at[0] + prose(said), body)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)

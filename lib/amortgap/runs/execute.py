@@ -70,9 +70,9 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
             _papermill(job, partial)
     except Exception as problem:
         error = describe(problem, partial)
-        error["kept"] = _keep(partial, "failed.ipynb")
+        error["kept"] = _keep(partial, "failed.ipynb", job.parameters["out"])
     else:
-        _keep(partial, "run.ipynb")
+        _keep(partial, "run.ipynb", job.parameters["out"])
     facts = job.folder / "facts.json"
     known = read_json(facts) if facts.exists() else {}
     return {
@@ -84,9 +84,10 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
     } | ({"error": error} if error else {})
 
 
-def _keep(partial: Path, name: str) -> str:
+def _keep(partial: Path, name: str, out: str) -> str:
     """Move the executed notebook to `name`, without papermill's notes, which name this machine; returns `name`.
 
+    Its links to tables, written for the notebooks' folder, from where its own is `out`, lead to its own.
     Standard error holds progress bars and warnings, and is dropped too. A failed notebook keeps it, because it may
     say why the notebook failed.
     """
@@ -100,7 +101,8 @@ def _keep(partial: Path, name: str) -> str:
         part.metadata.pop("papermill", None)
         if name == "run.ipynb" and "outputs" in part:
             part.outputs = [output for output in part.outputs if output.get("name") != "stderr"]
-    write_text(partial.with_name(name), nbformat.writes(notebook) + "\n")
+    text = nbformat.writes(notebook).replace(rf"href=\"{out}/", r"href=\"")
+    write_text(partial.with_name(name), text + "\n")
     partial.unlink()
     return name
 

@@ -32,13 +32,7 @@ def latent_row(
 def browser(rows: Iterable[Mapping[str, Any]]) -> str:
     """All latents, one below the other; the page's script adds a search and an order."""
     shown = "\n".join(str(row["html"]) for row in rows)
-    return (
-        '<div class="latents">\n<form class="controls" hidden aria-label="Choose latents">'
-        '<label>Token or rule <input type="search" name="words" autocomplete="off"></label>'
-        '<label>Sort <select name="sort"><option value="score">by balanced accuracy</option>'
-        '<option value="density">by frequency</option><option value="latent">by number</option></select></label>'
-        f'<output aria-live="polite"></output></form>\n{shown}\n</div>'
-    )
+    return f'<div class="latents">\n{shown}\n</div>'
 
 
 def _html(row: dict[str, Any], ways: Sequence[str], codes: Mapping[str, np.ndarray], places: Places) -> str:

@@ -13,9 +13,10 @@
     option(form.verdict, verdict, verdict.replaceAll("-", " "));
   for (const group of groups) option(form.page, group.dataset.page, group.querySelector("a").textContent);
   const opened = new Set(), all = document.createElement("tbody");
-  const apart = row => row.dataset.paper === undefined ? -1 : Math.abs(row.dataset.ours - row.dataset.paper);
+  const away = row => row.dataset.paper === undefined ? -1 : Math.abs(row.dataset.ours - row.dataset.paper);
   const keys = {
-    verdict: row => row.dataset.verdict, difference: row => -apart(row), ours: row => -row.dataset.ours,
+    verdict: row => row.dataset.verdict, difference: row => -away(row), ours: row => -row.dataset.ours,
+    change: row => row.dataset.change === undefined ? 1 : -Math.abs(row.dataset.change),
   };
   const paint = () => {
     const words = form.words.value.toLowerCase().split(/\s+/).filter(Boolean), key = keys[form.sort.value];
@@ -66,30 +67,52 @@
     }
   };
   addEventListener("hashchange", follow);
-  form.other.addEventListener("change", async () => {
+  // another report's claims, id -> [ours, low, high, verdict], from the page or from a file
+  const short = value => Number(value).toPrecision(3).replace("-", "−");
+  const numbers = table.tHead.rows[0].cells[3], own = form.dataset.name, known = JSON.parse(form.dataset.others);
+  const apart = (row, other) => (row.dataset.ours < other[1] || row.dataset.ours > other[2])
+    && (other[0] < row.dataset.low || other[0] > row.dataset.high);
+  const beside = (name, others) => {
     table.querySelectorAll(".other").forEach(cell => cell.remove());
-    for (const group of groups) group.rows[0].cells[0].colSpan = 6;
-    const file = form.other.files[0];
-    if (!file) return;
-    let claims;
-    try { claims = new Map(JSON.parse(await file.text()).map(claim => [claim.id, claim])); }
-    catch { said.textContent = "This file holds no claims; choose the data/claims.json of a report."; return; }
-    const cell = (row, tag, content, is) => {
-      const one = document.createElement(tag);
+    numbers.textContent = others ? `ours A: ${own}` : "ours";
+    for (const group of groups) group.rows[0].cells[0].colSpan = others ? 8 : 6;
+    for (const row of rows) delete row.dataset.change;
+    said.textContent = "";
+    if (!others) return paint();
+    const cell = (row, tag, is, content, soft) => {
+      const one = document.createElement(tag), below = document.createElement("span");
       one.className = "other n";
       one.dataset.is = is;
       one.textContent = content;
+      below.className = "soft";
+      below.textContent = soft ?? "";
+      if (soft) one.append(below);
+      if (tag === "th") one.scope = "col";
       row.insertBefore(one, row.lastElementChild);
     };
-    const short = value => Number(value).toPrecision(3).replace("-", "−");
-    for (const [words, at] of [["other run", 0], ["difference", 1]]) cell(table.tHead.rows[0], "th", words, words);
+    const titles = [`ours B: ${name}`, "difference B − A"];
+    for (const title of titles) cell(table.tHead.rows[0], "th", title, title);
+    let both = 0, different = 0;
     for (const row of rows) {
-      const claim = claims.get(row.id.slice(6));
-      cell(row, "td", claim ? `${short(claim.ours)} [${short(claim.low)}, ${short(claim.high)}]` : "–", "other run");
-      cell(row, "td", claim ? short(claim.ours - row.dataset.ours) : "–", "difference");
+      const other = others[row.id.slice(6)], far = other && apart(row, other);
+      if (other) { both += 1; different += far; row.dataset.change = other[0] - row.dataset.ours; }
+      const range = other && other[1] !== other[2] ? `[${short(other[1])}, ${short(other[2])}] ` : "";
+      cell(row, "td", titles[0], other ? short(other[0]) : "–", other && range + other[3]);
+      cell(row, "td", titles[1], other ? short(row.dataset.change) + (far ? " *" : "") : "–");
     }
-    for (const group of groups) group.rows[0].cells[0].colSpan = 8;
-    said.textContent = `${rows.filter(row => claims.has(row.id.slice(6))).length} claims are also made in ${file.name}`;
+    paint();
+    said.textContent = `${both} claims are made by both; ${different} of them (*) lie outside each other’s interval.`;
+  };
+  for (const name of Object.keys(known)) option(form.beside, name, name);
+  form.beside.addEventListener("change", () => { form.other.value = ""; beside(form.beside.value, known[form.beside.value]); });
+  form.other.addEventListener("change", async () => {
+    const file = form.other.files[0];
+    form.beside.value = "";
+    if (!file) return beside("", null);
+    try {
+      const four = claim => [+claim.ours, +claim.low, +claim.high, claim.verdict];
+      beside(file.name, Object.fromEntries(JSON.parse(await file.text()).map(claim => [claim.id, four(claim)])));
+    } catch { beside("", null); said.textContent = "This file holds no claims; choose the data/claims.json of a report."; }
   });
   paint();
   follow();

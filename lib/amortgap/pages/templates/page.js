@@ -89,9 +89,14 @@
     menu.addEventListener("keydown", event => { if (event.key === "Escape") menu.open = false; });
   }
   for (const box of document.querySelectorAll(".latents")) {
-    const form = box.querySelector("form"), all = [...box.querySelectorAll(".latent")];
+    const form = make("form", { className: "controls", ariaLabel: "Choose latents", innerHTML:
+      '<label>Token or rule <input type="search" name="words" autocomplete="off"></label>'
+      + '<label>Sort <select name="sort"><option value="score">by balanced accuracy</option>'
+      + '<option value="density">by frequency</option><option value="latent">by number</option></select></label>'
+      + '<output aria-live="polite"></output>' });
+    const all = [...box.querySelectorAll(".latent")];
     const text = new Map(all.map(one => [one, one.textContent.toLowerCase()]));
-    form.hidden = false;
+    box.prepend(form);
     const paint = () => {
       const words = form.words.value.toLowerCase(), key = form.sort.value, way = key === "latent" ? 1 : -1;
       for (const one of all) one.hidden = !text.get(one).includes(words);
