@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from amortgap.audit.result import Agreement, Proved
-from amortgap.objectives import dual_point, objective
 from amortgap.solvers import Prepared
+from amortgap.solvers.path import screened
 
 RIDGE = 1e-2  # times the mean squared norm of a code
 NOISE = 0.01  # of an activation's norm
@@ -52,18 +52,8 @@ def agreements(codes: dict[str, Tensor]) -> list[Agreement]:
 
 
 def proved(D: Prepared, x: Tensor, own: Tensor, l1: Tensor, alpha: float) -> Proved:
-    """Of the encoder's latents: those that the LASSO's solution l1 (n, N) uses, and those that no optimum uses.
-
-    The optimal y* of the dual is within sqrt(2 gap) of any feasible y, because the dual is strongly concave; where
-    d_i.y + sqrt(2 gap) < alpha, complementary slackness makes s_i = 0 in every optimum. Ndiaye et al., Gap safe
-    screening rules, JMLR 18 (2017), theorem 6.
-    """
-    frame, x, l1 = D.D.double(), x.double(), l1.double()
-    y = dual_point(frame, x, l1, alpha)
-    primal = objective(frame, x, l1, alpha)
-    # float64 tells no smaller gap
-    gap = (primal - (y * x).sum(1) + 0.5 * y.square().sum(1)).maximum(1e-12 * primal)
-    never = y @ frame + (2 * gap).sqrt()[:, None] < alpha
+    """Of the encoder's latents: those that the LASSO's solution l1 (n, N) uses, and those that no optimum uses."""
+    never = screened(D.D.double(), x.double(), l1, alpha)
     used = own > 0
     count = max(1, int(used.sum()))
     return Proved(int((used & (l1 > 0)).sum()) / count, int((used & never).sum()) / count)

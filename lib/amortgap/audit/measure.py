@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 from amortgap._check import as_tensor
-from amortgap._largest import largest
 from amortgap.audit.agreement import agreements, jaccard, proved, shaken
 from amortgap.audit.groups import groups
 from amortgap.audit.inputs import Inputs
@@ -18,7 +16,7 @@ from amortgap.audit.loss import model_loss
 from amortgap.audit.result import AuditResult, Lost, Row, Scored
 from amortgap.audit.rows import Decoder, Measured, batches, decode, measure, to_rows
 from amortgap.audit.ways import OWN_COUNT, STEPS, Ways
-from amortgap.gap import each_row, excess_objective
+from amortgap.gap import excess_objective
 from amortgap.interop import SAE
 from amortgap.problem import unit_columns
 from amortgap.solvers import Prepared, alpha_for, prepare
@@ -36,6 +34,8 @@ COMPARED = ("L1", "OMP", OWN_COUNT, "pursuit among 4k")
 SPLICED = ("encoder", "own support", "L1", "L1 support", "OMP", "pursuit among 2k", "pursuit among 4k")
 #: ways that begin with the encoder's code, but are timed without it
 FROM_THE_CODE = {"own support", OWN_COUNT, *STEPS.values(), *(f"{name}, refitted" for name in STEPS.values())}
+#: ways to code on the random decoder
+RANDOM = ("encoder", "own support", "L1", "L1 support", "OMP")
 SHOWN = 10  # tokens and latents that lose most
 
 
@@ -179,24 +179,21 @@ def _random(
     seed: int,
     missing: dict[str, str],
 ) -> list[Row]:
-    """Unit columns that nobody trained, about the calibration tokens' mean."""
+    """Unit columns that nobody trained, about the calibration tokens' mean, read by their transpose."""
     draw = torch.Generator().manual_seed(seed)
-    # D' contiguous, as solvers and `decode` want it
-    matrix = unit_columns(torch.randn(sae.M, sae.N, generator=draw)).T.contiguous().T.to(z.device)
-    D, b = _prepare(matrix, z), z_first.mean(0)
-    alpha, k = _alpha(D, z_first - b, sparsity), max(1, round(sparsity))
+    W = unit_columns(torch.randn(sae.M, sae.N, generator=draw)).T.contiguous().to(z.device)
+    b, k = z_first.mean(0), max(1, round(sparsity))
+    other = SAE("topk", W.T, W.new_zeros(sae.N), W, b, k=min(k, sae.N))
+    D = _prepare(W.T, z)
+    alpha = _alpha(D, z_first - b, sparsity)
     if isinstance(alpha, str):
         missing["L1 on the random decoder"] = alpha
-
-    def encode(z: Tensor) -> Tensor:
-        return largest(torch.relu((z - b) @ matrix), min(k, sae.N))
-
-    def coding(z: Tensor, codes: Tensor) -> Iterator[tuple[str, Tensor, int]]:
-        alphas = None if isinstance(alpha, str) else alpha
-        yield from each_row(D, z - b, codes, alphas, k if k <= sae.M else None, tol=tol)
-
-    decoder = Decoder("random", matrix, b)
-    return to_rows(decoder, measure(decoder, encode, coding, z), z, group, seed)
+        alpha = None
+    ways = Ways(other, D, alpha, k if k <= sae.M else None, tol)
+    decoder = Decoder("random", D.D, b)
+    found = measure(decoder, ways.encode, partial(ways, wanted=RANDOM), z)
+    found["own support"].seconds += found["encoder"].seconds
+    return to_rows(decoder, found, z, group, seed)
 
 
 def _facts(sae: SAE) -> dict[str, Any]:

@@ -31,6 +31,7 @@ TRIED: tuple[tuple[str, float, dict[str, Any]], ...] = (
     ("pursuit", 3, {}),
     ("pursuit", 4, {}),
     ("pursuit", 8, {}),
+    ("pursuit", 32, {}),
     ("leave_one_out", 1.5, {}),
     ("leave_one_out", 2, {}),
     ("lasso", 2, {}),
