@@ -330,7 +330,7 @@ def test_several_saes_make_a_page_that_compares_them(tmp_path, monkeypatch, caps
     for name in ("1_a", "2_b"):
         written = json.loads(Path(f"audits/{name}/audit.json").read_text())
         assert f"{written['rows'][0]['fvu']:.4f}" in page
-        assert f'href="{name}/index.html"' in page
+        assert f'href="./{name}/index.html"' in page
     assert main(["audit", "a", "b", "--activations", "x.npy", "--tokens", "64"]) == 0  # its own folder, again
     Path("full").mkdir()
     Path("full/mine.txt").write_text("")
