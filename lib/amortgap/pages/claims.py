@@ -58,7 +58,7 @@ CONTROLS = """<label>Search <input type="search" name="words" autocomplete="off"
 <label>Sort <select name="sort"><option value="">by page</option><option value="verdict">by verdict</option>
 <option value="difference">by distance from the paper</option><option value="ours">by our number</option>
 <option value="change">by difference from B</option></select></label>
-<label>Beside this, B <select name="beside"><option value="">nothing</option></select></label>
+<label>Beside A, ours B <select name="beside"><option value="">nothing</option></select></label>
 <label>or B from a claims.json <input type="file" name="other" accept=".json"></label>
 <output aria-live="polite"></output>
 </form>
@@ -103,9 +103,9 @@ def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
         for verdict, symbol in SYMBOLS.items()
         if counts[verdict]
     )
-    split = ", ".join(f"{among[verdict]} {verdict}" for verdict in SYMBOLS if among[verdict])
-    both = " (our interval holds the alternative, too)" if among["inconclusive"] else ""
-    said = f"Of {len(published)} published numbers that can be compared: {split}{both}. " if published else ""
+    why = {"inconclusive": " (our interval holds the alternative, too)"}
+    split = ", ".join(f"{among[one]} {one}{why.get(one, '')}" for one in SYMBOLS if among[one])
+    said = f"Of {len(published)} published numbers that can be compared: {split}. " if published else ""
     count = f"All {len(claims)} claims, those beyond the paper included, by verdict:"
     return f'<p>{said}{count}</p>\n<ul class="tally">{chips}</ul>'
 

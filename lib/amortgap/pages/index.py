@@ -35,10 +35,13 @@ def index_body(
     answer = next((text for one in words.answers if (text := filled(one, known))), "")
     answer = f'<p class="answer">{answer}</p>\n' if answer else ""
     held = (
-        f'<h2 id="hold">Do the paper’s numbers hold?</h2>\n{tally(claims, "claims.html")}\n' if claims else ""
+        f'<h2 id="hold">Do the paper’s numbers hold?</h2>\n{tally(claims, "claims.html")}\n'
+        '<p class="soft">Set another profile or run <a href="claims.html#compare">beside these numbers</a>.</p>\n'
+        if claims
+        else ""
     )
     return (
-        f"<h1>{escape(words.question)}</h1>\n{answer}{figure}\n{held}{_findings(words, known)}"
+        f"<h1>{escape(words.question)}</h1>\n{answer}{held}{figure}\n{_findings(words, known)}"
         f"{_table(names, pages, runs, absent)}\n<h2>What this is</h2>\n{INTRODUCTION}"
     )
 
