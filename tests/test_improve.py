@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from scipy.optimize import nnls
 
 from amortgap import heads
-from amortgap.audit import Inputs
+from amortgap.audit import Inputs, from_model
 from amortgap.audit.groups import groups
+from amortgap.audit.loss import model_loss
 from amortgap.cli import main
 from amortgap.improve import improve
 from amortgap.improve.baselines import longer, refitted
@@ -23,6 +24,7 @@ from amortgap.improve.splits import split
 from amortgap.interop import SAE, write
 from amortgap.pages.improve import render
 from amortgap.problem import SparseProblem
+from tiny_models import save_gpt2
 
 P = SparseProblem(N=96, M=24, K=4, n=900, noise=0.05, seed=3)
 DOCUMENTS = torch.arange(900) // 25
@@ -133,6 +135,27 @@ def test_the_page_and_the_notebook_show_it(result):
     shown = result._repr_html_()
     assert result.chosen in shown
     assert shown.count("<tr>") == 1 + len(result.test)
+
+
+def test_with_a_model_the_loss_recovered_is_that_of_the_module(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMORTGAP_CACHE", str(tmp_path))
+    torch.manual_seed(0)
+    model, texts = save_gpt2(tmp_path / "gpt2"), tmp_path / "texts"
+    texts.mkdir()
+    draw = np.random.default_rng(0)
+    for i in range(14):
+        (texts / f"{i}.txt").write_text(" ".join(draw.choice(["peace", "war", "labor", "of", "the"], 200)))
+    given = from_model(str(model), "blocks.1.hook_resid_post", str(texts), 2500, context=32)
+    D = SparseProblem(N=48, M=16, K=3, n=1).D
+    sae = SAE("topk", D, torch.zeros(48), D.T.contiguous(), torch.zeros(16), k=4)
+    found = improve(sae, given, share=0.5, tokens=128, baseline_seconds=0.1)
+    assert set(found.loss.recovered) == {"encoder", found.chosen}
+    alone = model_loss(given, lambda x: {"module": found.module(x)})
+    assert found.loss.recovered[found.chosen] == pytest.approx(alone.recovered["module"], abs=1e-6)
+    assert found.loss.recovered[found.chosen] != pytest.approx(found.loss.recovered["encoder"], abs=1e-4)
+    page = render("mine", found)
+    assert "In the model" in page
+    assert f"{found.loss.recovered[found.chosen]:.1%}" in page
 
 
 def test_the_command_writes_a_module_that_loads(tmp_path, monkeypatch, capsys):
