@@ -104,6 +104,8 @@ def test_letters_are_drawn_once_a_page_and_those_of_formulas_are_found_too(plain
     assert set(wanted) <= set(there), "powers of ten are raised and smaller, and still find their letters"
     assert len(there) == len(set(there))
     assert body.count('scale(0.7)"/>') == "".join(drawn).count('scale(0.7)"/>') > 0
+    # the index takes a figure with its letters out of a page
+    assert share(body) == body
 
 
 def test_panels_below_one_another_keep_the_labels_of_their_column(plain_style: None) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from amortgap._errors import Refused
 from amortgap._files import write_text
+from amortgap.kit.readout import short
 from amortgap.kit.setting import duration
-from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.text import interval, number, spelled, typeset
 from amortgap.kit.tidy import tidy_html
 from amortgap.pages import build
 from amortgap.pages.about import mark_terms
@@ -492,8 +493,10 @@ def test_tables_drop_row_numbers_and_write_names_and_numbers_out() -> None:
 
 def test_sentences_get_minus_signs_and_powers_of_ten() -> None:
     assert typeset("SAE -0.5, at -.5 [-1, 2], 2603-28744, p-value, x-1 & 3.3e+04, 1e-5, e5") == (
-        "SAE −0.5, at −.5 [−1, 2], 2603-28744, p-value, x-1 &amp; 3.3·10<sup>4</sup>, 1·10<sup>−5</sup>, e5"
+        "SAE −0.5, at −.5 [−1, 2], 2603-28744, p-value, x-1 &amp; 3.3·10<sup>4</sup>, 10<sup>−5</sup>, e5"
     )
+    assert spelled("-0.5 at 1e-6, 3.3e+04 FLOPs, p-value") == "−0.5 at 10⁻⁶, 3.3·10⁴ FLOPs, p-value"
+    assert [short(value) for value in (1234.4, 12345.0, -1e-9)] == ["1234", "1.23·10⁴", "−10⁻⁹"]
     assert interval(0.25, 0.25) == ""
     assert interval(-0.25, 0.5) == "[−0.250, 0.500]"
 
@@ -524,6 +527,7 @@ def test_links_work_from_the_page(href: str, expected: str) -> None:
         (0, "0"),
         (12.5, "12.5"),
         (2.73e9, "2.73·10<sup>9</sup>"),
+        (-1e-9, "−10<sup>−9</sup>"),
     ],
 )
 def test_numbers(value: float | None, text: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from amortgap.kit.readout import short
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -163,7 +165,7 @@ def _mark_outside(ax: Axes) -> None:
         high = value > (right, top)[along]
         flipped = (ax.xaxis_inverted(), ax.yaxis_inverted())[along]
         at = float(high != flipped)
-        text = f"{value:.3g}".replace("-", "−")
+        text = short(value)
         if along == 0:
             place = blended_transform_factory(ax.transAxes, ax.transData)
             said, where = (f"{text} →", (at, y)) if at else (f"← {text}", (at, y))

@@ -140,7 +140,7 @@ def heat_map(
         ax.text(
             j,
             i,
-            text.format(value),
+            text.format(value).replace("-", "−"),
             ha="center",
             va="center",
             fontsize=9,

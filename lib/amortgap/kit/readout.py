@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from amortgap.kit.text import spelled
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -179,8 +181,9 @@ def _is_number(text: str) -> bool:
 
 
 def short(value: float) -> str:
-    """Four digits."""
-    return f"{value:.4g}".replace("-", "−")
+    """Four digits, three and a power of ten where it is large or small."""
+    text = f"{value:.4g}"
+    return spelled(f"{value:.3g}" if "e" in text else text)
 
 
 def plain(text: str) -> str:

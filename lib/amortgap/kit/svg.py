@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from amortgap.kit.readout import MOST, points, tag
+from amortgap.kit.text import spelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +94,7 @@ def to_svg(fig: Figure, name: str, alt: str, most: int = MOST) -> str:
     read = escape(json.dumps(points(fig, labels, most), ensure_ascii=False, separators=(",", ":")))
     box = re.search(r'viewBox="[^"]*"', text)
     opening = (
-        f'<svg role="img" aria-label="{escape(alt)}" {box[0] if box else ""} fill="currentColor"'
+        f'<svg role="img" aria-label="{escape(spelled(alt))}" {box[0] if box else ""} fill="currentColor"'
         f' data-points="{read}"'
         ' stroke-linejoin="round" stroke-linecap="butt"'
         f' style="width:100%;max-width:{width * 4 / 3:.0f}px;height:auto;aspect-ratio:{width:g}/{height:g}">'

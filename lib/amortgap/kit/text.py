@@ -6,6 +6,10 @@ import re
 from html import escape, unescape
 from typing import Any
 
+#: A number as Python writes it when it is large or small.
+POWER = re.compile(r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def number(value: float | None) -> str:
     """Three decimals, four digits for large and small values, a power of ten beyond; a dash for no number."""
@@ -13,8 +17,7 @@ def number(value: float | None) -> str:
         return "–"
     text = f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
     digits, _, power = (f"{value:.3g}" if "e" in text else text).partition("e")
-    text = f"{digits}·10<sup>{int(power)}</sup>" if power else digits
-    return text.replace("-", "−")
+    return (_times(digits, f"<sup>{int(power)}</sup>") if power else digits).replace("-", "−")
 
 
 def interval(low: float, high: float) -> str:
@@ -26,8 +29,8 @@ def typeset(sentence: str) -> str:
     """A sentence with minus signs, and with powers of ten instead of `3.3e+04`."""
     text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", escape(sentence))
     return re.sub(
-        r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b",
-        lambda found: f"{found[1]}·10<sup>{int(found[2])}</sup>".replace("-", "−"),
+        POWER,
+        lambda found: _times(found[1], f"<sup>{int(found[2])}</sup>").replace("-", "−"),
         text,
     )
 
@@ -42,3 +45,13 @@ def show_html(html: str, **about: Any) -> None:
     lines = re.sub(r"</(?:p|li|dd|div|summary|tr|h[1-6])>\s*", "\n", html)
     words = unescape(re.sub(r"<[^>]*>", "", lines)).strip()
     display({"text/html": html, "text/plain": words}, metadata={"amortgap": about} if about else {}, raw=True)
+
+
+def spelled(sentence: str) -> str:
+    """A sentence without markup: minus signs, and `3.3·10⁴` instead of `3.3e+04`."""
+    text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", sentence)
+    return re.sub(POWER, lambda found: _times(found[1], str(int(found[2])).translate(RAISED)), text)
+
+
+def _times(digits: str, power: str) -> str:
+    return digits.removesuffix("1") + f"10{power}" if digits in ("1", "-1") else f"{digits}·10{power}"
