@@ -72,7 +72,7 @@ def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_st
     svg, narrow, _, width = pictures(fig, "f", "Two panels.")
     assert width == 6
     for drawing, name in ((svg, "f-"), (narrow, "f-narrow-")):
-        points = json.loads(unescape(re.search(r'data-points="([^"]*)"', drawing)[1]))
+        points = json.loads(unescape(re.search(r"data-points='([^']*)'", drawing)[1]))
         texts = [point[2] for point in points]
         assert "ours: 1 [0.9, 1.1], first method" in [text.partition(", ours")[0] for text in texts]
         assert not any("50" in text for text in texts if "ours" in text), (
@@ -86,7 +86,7 @@ def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_st
         assert len(ids) == len(set(ids))
         assert all(one.startswith(name) for one in ids)
     # the point at (1, 0) lies where its mark is drawn
-    x, y, *_ = next(point for point in json.loads(unescape(re.search(r'data-points="([^"]*)"', svg)[1])))
+    x, y, *_ = next(point for point in json.loads(unescape(re.search(r"data-points='([^']*)'", svg)[1])))
     drawn = [(float(a), float(b)) for a, b in re.findall(r'<use [^>]*x="([-\d.]+)" y="([-\d.]+)"', svg)]
     assert min(abs(a - x) + abs(b - y) for a, b in drawn) < 0.2
 

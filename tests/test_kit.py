@@ -528,6 +528,8 @@ def test_a_summary_has_a_row_a_group_in_order() -> None:
     assert found.m.tolist() == ["b", "a"]
     assert found.c.tolist() == [0.5, 2]
     assert (found.low[1], found.high[1]) == (5, 5)
+    scores = pd.DataFrame({"m": ["a", "a"], "dict_mcc": [0.9, 0.99], "mse": [0.9, 0.99]})
+    assert summarise(scores, "m", "dict_mcc").high[0] <= 1 < summarise(scores, "m", "mse").high[0]
 
 
 def test_a_method_keeps_its_look_and_methods_differ() -> None:

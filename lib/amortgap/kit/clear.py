@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 SMALLEST, NARROW = 9.0, 4.4
 #: Arrows at one edge of one panel; more would overprint each other.
 MOST_OUTSIDE = 6
+#: Letters in a line of a name at the left of a narrow drawing.
+LONGEST_NAME = 20
 
 
 def settle(fig: Figure) -> None:
@@ -124,8 +127,8 @@ def _drop_every_second(axis: Any) -> bool:
 
 
 def _wrap(ax: Axes) -> bool:
-    """Titles and axis labels that are longer than their axis go over several lines."""
-    changed, box = False, ax.get_window_extent()
+    """Titles and axis labels that are longer than their axis, or leave the figure, go over several lines."""
+    changed, box, edge = False, ax.get_window_extent(), ax.get_figure(root=True).bbox.x1  # type: ignore[union-attr]
     room = {"x": box.width, "y": box.height}
     left: Any = ax._left_title  # type: ignore[attr-defined]
     texts = [(ax.title, "x"), (left, "x"), (ax.xaxis.label, "x"), (ax.yaxis.label, "y")]
@@ -133,14 +136,31 @@ def _wrap(ax: Axes) -> bool:
         said = text.get_text()
         size = text.get_window_extent()
         length = size.width if along == "x" else size.height
+        cut = along == "x" and (size.x0 < 0 or size.x1 > edge)
         # the label of the horizontal axis may stand out a little on both sides
         limit = room[along] * (1.15 if text is ax.xaxis.label else 1.0)
-        if "\n" not in said and length > limit > 0 and " " in said:
-            text.set_text(
-                textwrap.fill(said, max(8, int(len(said) * limit / length)), break_long_words=False)
-            )
-            changed = True
+        if "\n" not in said and (cut or length > limit > 0):
+            # a little less, for letters differ in width
+            text.set_text(_lines(said, max(8, int(0.95 * len(said) * room[along] / length))))
+            changed |= text.get_text() != said
     return changed
+
+
+def _lines(text: str, width: int) -> str:
+    """`text` in lines of so many letters, formulas kept whole."""
+    kept = re.sub(r"\$[^$]*\$", lambda found: found[0].replace(" ", "\0"), text)
+    return textwrap.fill(kept, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+
+
+def _fold_names(ax: Axes) -> float:
+    """Long names at the left go over several lines, so that they leave room for the data; inches they need then."""
+    from matplotlib.ticker import FixedFormatter
+
+    if not isinstance(ax.yaxis.get_major_formatter(), FixedFormatter):
+        return 0.0
+    names = [_lines(label.get_text(), LONGEST_NAME) for label in ax.get_yticklabels()]
+    ax.set_yticks(ax.get_yticks(), names)
+    return 0.17 * len(names) * max((1 + name.count("\n") for name in names), default=0)
 
 
 def _mark_outside(ax: Axes) -> None:
@@ -190,7 +210,8 @@ def make_narrow(fig: Figure) -> bool:
         return False
     (grid,) = grids.values()
     if grid.ncols == 1:
-        fig.set_size_inches(NARROW, high * (1.0 if wide < 1.6 * high else 0.9))
+        needed = sum(map(_fold_names, specs)) + 1.2
+        fig.set_size_inches(NARROW, max(needed, high * (1.0 if wide < 1.6 * high else 0.9)))
         return True
     panels = sorted(specs, key=lambda ax: specs[ax].num1)
     if len(panels) < 2 or any(spec.num1 != spec.num2 for spec in specs.values()):
@@ -211,6 +232,6 @@ def make_narrow(fig: Figure) -> bool:
     for i, ax in enumerate(panels):
         if i not in shown:
             ax.remove()
-    each = min(3.4, max(2.4, high / grid.nrows))
+    each = max(min(3.4, max(2.4, high / grid.nrows)), 0.8 + max(_fold_names(panels[i]) for i in shown))
     fig.set_size_inches(NARROW, each * len(shown) + 0.6)
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amortgap.kit.intervals import interval
+from amortgap.kit.intervals import interval, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def band(ax: Axes, rows: DataFrame, across: str, of: str, ends: str = "interval"
     if ends == "range":
         middle, low, high = groups.mean(), groups.min(), groups.max()
     else:
-        found = groups.apply(interval)
+        found = groups.apply(interval, scale_of(of))
         middle, low, high = (found.map(lambda one, i=i: one[i]) for i in range(3))
     ax.plot(middle.index, middle, **look)
     # The underscore keeps it out of the legend.

@@ -47,6 +47,11 @@ def prediction(values: Any, scale: str = "plain") -> Interval:
     return _interval(values, scale, more=1)
 
 
+def scale_of(column: str) -> str:
+    """The scale for a column of a table, by its name: correlations end at 1, and so must their intervals."""
+    return "score" if column.endswith("mcc") else "plain"
+
+
 def _interval(values: Any, scale: str, more: int) -> Interval:
     from scipy.stats import t as student
 

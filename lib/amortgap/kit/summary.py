@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from amortgap.kit.intervals import interval
+from amortgap.kit.intervals import interval, scale_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,7 +18,7 @@ def summarise(rows: DataFrame, by: str | Sequence[str], of: str, mean: Sequence[
     keys = [by] if isinstance(by, str) else list(by)
     found = []
     for key, group in rows.groupby(keys, sort=False):
-        middle, low, high, n = interval(group[of])
+        middle, low, high, n = interval(group[of], scale_of(of))
         row = dict(zip(keys, key, strict=True)) | {of: middle, "low": low, "high": high, "n": n}
         found.append(row | {column: group[column].mean() for column in mean})
     return pd.DataFrame(found)

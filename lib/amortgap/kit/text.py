@@ -8,6 +8,11 @@ from typing import Any
 
 #: A number as Python writes it when it is large or small.
 POWER = re.compile(r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b")
+#: Whole numbers of five digits and more, and those with commas; not parts of names, addresses and decimals.
+LONG = re.compile(r"(?<![\w.,·#/-])\d{5,}(?![\w/]|[.,-]\d)")
+GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,]|\.\d)")
+#: A narrow space at which no line breaks.
+THIN = "\u202f"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -26,8 +31,11 @@ def interval(low: float, high: float) -> str:
 
 
 def typeset(sentence: str) -> str:
-    """A sentence with minus signs, and with powers of ten instead of `3.3e+04`."""
-    text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", escape(sentence))
+    """A sentence with minus signs, powers of ten instead of `3.3e+04`, `20 000` for `20000` and for `20,000`."""
+    text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", escape(sentence.replace("'s ", "’s ")))
+    text = GROUPED.sub(lambda found: found[0].replace(",", THIN), text)
+    text = LONG.sub(lambda found: f"{int(found[0]):,}".replace(",", THIN), text)
+    text = re.sub(r"(?<=\d) ?%", f"{THIN}%", text)
     return re.sub(
         POWER,
         lambda found: _times(found[1], f"<sup>{int(found[2])}</sup>").replace("-", "−"),

@@ -102,14 +102,16 @@ def cite_box() -> str:
     )
 
 
-def about_body(about: About, withdrawn: list[tuple[str, str]]) -> str:
-    """The page about the report. `withdrawn`: page and reason of all that is being made again."""
+def about_body(about: About, withdrawn: list[tuple[str, str, str]]) -> str:
+    """The page about the report. `withdrawn`: page, its title and the reason of all that is being made again."""
     terms = "".join(
         f'<dt id="{_anchor(term)}">{escape(term)}</dt><dd>{escape(meaning)}</dd>'
         for term, meaning in about.terms.items()
     )
     changes = "".join(f"<li><b>{escape(one['when'])}</b> {escape(one['what'])}</li>" for one in about.changes)
-    again = "".join(f'<li><a href="{page}.html">{page}</a>: {escape(why)}</li>' for page, why in withdrawn)
+    again = "".join(
+        f'<li><a href="{page}.html">{escape(title)}</a>: {escape(why)}</li>' for page, title, why in withdrawn
+    )
     parts = [
         "<h1>About this report</h1>\n<p>Every number of a page is read from a data file beside it, which the "
         "page’s run wrote. Each page ends with its data, its notebook as it was run, and the command that makes it "

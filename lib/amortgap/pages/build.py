@@ -119,9 +119,8 @@ def _shared(
     tested = found(report.project.reports / "bench")
 
     def about() -> str:
-        body = about_body(report.about, [(one.page, one.why) for one in report.withdrawn]) + robustness(
-            tested
-        )
+        again = [(one.page, report.titles[one.page], one.why) for one in report.withdrawn]
+        body = about_body(report.about, again) + robustness(tested)
         return frame("About this report", bar("about"), body, ending)
 
     source = [asdict(report.words), asdict(report.about), names, pages, runs, absent, claims, bar("")]

@@ -1,4 +1,4 @@
-"""The letters of all figures of a page, once: Matplotlib writes them into every figure."""
+"""The letters of all figures of a page, once, and short names: Matplotlib writes letters into every figure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import re
 #: nearly all text is shortened to `g`, a quarter of a figure's bytes.
 LETTER = r"(?P<letter>(?:g|[A-Z][A-Za-z0-9]*(?:-[A-Z][A-Za-z]*)*-)[0-9a-f]+)"
 OFTEN, SHORT = "DejaVuSans-", "g"
+BLANK = {"DejaVuSans-3", "g3"}
+#: Marks and clipping frames, which Matplotlib names by a digest.
+NAMED = re.compile(r"[a-z]\w*(?:-narrow)?-(?P<kind>[mp])[0-9a-f]{10}(?=[\")])")
 DRAWN = re.compile(
     rf'<path id="(?:[a-z][\w-]*-)?{LETTER}" d="(?P<d>[^"]*)" transform="scale\(0\.015625\)"/>\n?'
 )
@@ -18,7 +21,7 @@ USED = re.compile(
 
 
 def share(body: str) -> str:
-    """`body` with each letter drawn once, in a picture without size at its beginning."""
+    """`body` with each letter drawn once, in a picture at its beginning; marks and frames are numbered."""
     letters: dict[str, str] = {}
 
     def taken(found: re.Match[str]) -> str:
@@ -26,7 +29,10 @@ def share(body: str) -> str:
         return ""
 
     def used(found: re.Match[str]) -> str:
-        at = f' x="{float(found["x"]):.4g}"' if found["x"] else ""
+        if found["letter"] in BLANK:
+            return ""
+        # a hundredth of the letters' size, which nobody sees
+        at = f' x="{float(found["x"]):.0f}"' if found["x"] else ""
         at += f' transform="{found["how"]}"' if found["how"] else ""
         return f'<use href="#{_short(found["letter"])}"{at}/>'
 
@@ -34,6 +40,8 @@ def share(body: str) -> str:
         r"<svg[^>]*class=\"letters\".*?</svg>\n?", lambda one: DRAWN.sub(taken, one[0]) and "", body
     )
     body = re.sub(r"<defs>\s*</defs>\n?", "", USED.sub(used, DRAWN.sub(taken, body)))
+    names: dict[str, str] = {}
+    body = NAMED.sub(lambda found: names.setdefault(found[0], f"{found['kind']}{len(names)}"), body)
     if not letters:
         return body
     paths = "".join(
