@@ -15,7 +15,7 @@ from amortgap import pages
 from amortgap.kit.clear import make_narrow, overlaps, settle
 from amortgap.kit.draw import legend
 from amortgap.kit.pictures import pictures
-from amortgap.kit.svg import COLOURS, INK, use_style
+from amortgap.kit.svg import COLOURS, INK, to_svg, use_style
 from amortgap.pages.glyphs import share
 
 
@@ -135,3 +135,18 @@ def test_colours_stand_out_on_light_and_dark_pages() -> None:
             darker, lighter = sorted((luminance(colour), luminance(paper)))
             # WCAG 1.4.11 asks 3 of what carries meaning in a graphic
             assert (lighter + 0.05) / (darker + 0.05) >= 3, (colour, paper)
+
+
+def test_a_phone_drawing_folds_long_names_and_a_scatter_keeps_its_edges(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(7.5, 3))
+    ax.set_yticks(
+        range(3), ["the dictionary of sparse coding, converged codes", "short", "another name that is long"]
+    )
+    ax.scatter([0.1, 0.5, 0.9], range(3), c=[0, 0, 1], edgecolors="#123456")
+    assert make_narrow(fig)
+    settle(fig)
+    assert ax.get_window_extent().width > fig.bbox.width / 2
+    assert max(len(line) for label in ax.get_yticklabels() for line in label.get_text().split("\n")) <= 20
+    assert to_svg(fig, "edges", "three dots").count("stroke:#123456") == 3

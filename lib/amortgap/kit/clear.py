@@ -154,9 +154,9 @@ def _lines(text: str, width: int) -> str:
 
 def _fold_names(ax: Axes) -> float:
     """Long names at the left go over several lines, so that they leave room for the data; inches they need then."""
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FixedLocator
 
-    if not isinstance(ax.yaxis.get_major_formatter(), FixedFormatter):
+    if not isinstance(ax.yaxis.get_major_locator(), FixedLocator) or _numeric(ax.get_yticklabels()):
         return 0.0
     names = [_lines(label.get_text(), LONGEST_NAME) for label in ax.get_yticklabels()]
     ax.set_yticks(ax.get_yticks(), names)

@@ -122,8 +122,13 @@ def _bare(svg: str, name: str) -> str:
     """
     svg = re.sub(rf'<g id="{name}-(?!text_)[^"]*"', "<g", svg)
     svg = re.sub(r'style="[^"]*"', lambda found: re.sub(r"([:;]) ", r"\1", found[0]), svg)
-    # Matplotlib gives the stroke of a mark to its definition, too; `fill` is the picture's.
-    svg = re.sub(r"(<use [^>]*>)", lambda found: re.sub(r";?stroke[-\w]*:[^;\"]*", "", found[0]), svg)
+    # Matplotlib gives the stroke of a line's marks, not of a scatter's, to their definition too.
+    drawn = set(re.findall(r'<path id="([^"]*)"[^>]* style="stroke', svg))
+    svg = re.sub(
+        r'<use href="#([^"]*)"[^>]*>',
+        lambda use: re.sub(r";?stroke[-\w]*:[^;\"]*", "", use[0]) if use[1] in drawn else use[0],
+        svg,
+    )
     svg = re.sub(r' style="(?:fill:currentColor)?;?"(?=/>)', "", svg)
     single = re.compile(r"<g>\s*(<(?:use|path|g)\b[^>]*/>)\s*</g>|<g>\s*</g>|<g/>\n?")
     while svg != (svg := single.sub(lambda found: found[1] or "", svg)):
