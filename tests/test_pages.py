@@ -482,6 +482,12 @@ def test_tables_drop_row_numbers_and_write_names_and_numbers_out() -> None:
     assert html.count(">−0.500</td>") == 1
     assert html.count(">3.1·10<sup>10</sup></td>") == 1
     assert html.count(">3.11·10<sup>10</sup></td>") == 1
+    flops = pd.DataFrame({"flops": [2.56e2, 1.02e7, 9.998e-7, 0.0], 1e-6: [1, 2, 3, 4]})
+    html = tidy_html(flops.to_html(float_format="%.4e"))
+    assert [
+        html.count(f">{text}</td>") for text in ("256", "1.02·10<sup>7</sup>", "10·10<sup>−7</sup>", "0")
+    ] == [1, 1, 0, 1]
+    assert ">10⁻⁶</th>" in html
     named = tidy_html(frame.set_index("A_b").to_html())
     assert named.count("<tr>") == 3  # the index's name stands beside the columns' names
     assert ">A_b</th>" in named

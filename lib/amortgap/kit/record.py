@@ -289,7 +289,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _show_claim(claim: Claim, link: str) -> None:
-    said = claim.paper if isinstance(claim.paper, str) else number(claim.paper)
+    said = f"{claim.paper} {number(claim.against)}" if isinstance(claim.paper, str) else number(claim.paper)
     said = "no number" if claim.paper is None else said
     paper = f"{said} ({escape(claim.where)})" if claim.where else said
     ours = f"{number(claim.ours)} {interval(claim.low, claim.high)}".strip()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from amortgap.kit.text import spelled
+
 NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*%?|–|-?inf")
 #: A cell in Jupyter, which puts every cell to the right where nothing else is said.
 TO_THE_LEFT = '<td style="text-align: left">'
@@ -80,7 +82,9 @@ def align(table: str) -> str:
 
 
 def heading(label: str) -> str:
-    """A column's name in words: `dict_mcc` -> `dictionary MCC`; names that are no identifiers stay."""
+    """A column's name in words: `dict_mcc` -> `dictionary MCC`, `0.000001` -> `10⁻⁶`; other names stay."""
+    if re.fullmatch(r"0\.000\d+|\d(\.\d+)?e[-+]\d+", label):
+        return spelled(f"{float(label):g}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", label):
         return label
     return " ".join(WORDS.get(part, part) for part in label.split("_"))
@@ -89,13 +93,16 @@ def heading(label: str) -> str:
 def shown(text: str) -> tuple[str, str]:
     """A number as a reader writes it and, where it is large or small, its power of ten.
 
-    `-0.000` -> `0.000`; `-0.5` -> `−0.5`; `3.106485e+10` and `31064850000` -> `3.11·10` and `10`.
+    `-0.000` -> `0.000`; `-0.5` -> `−0.5`; `2.56e+02` -> `256`; `3.106485e+10`, `31064850000` -> `3.11·10` and `10`.
     """
-    if re.fullmatch(r"-?\d{7,}(\.0*)?", text):
-        text = f"{float(text):e}"
-    digits, _, power = text.partition("e")
-    if power:
-        return f"{float(digits):.3g}·10".replace("-", "−"), str(int(power)).replace("-", "−")
+    if re.fullmatch(r"-?\d{7,}(\.0*)?", text) or "e" in text.lower():
+        value = float(text)
+        if value == 0 or 1 <= abs(value) < 1e5:
+            # three digits, as those with a power of ten
+            return f"{float(f'{value:.3g}'):,.12g}".replace(",", "\u202f").replace("-", "−"), ""
+        digits, _, power = f"{value:.2e}".partition("e")
+        digits = digits.rstrip("0").rstrip(".")
+        return f"{digits}·10".replace("-", "−"), str(int(power)).replace("-", "−")
     return (text[1:] if re.fullmatch(r"-0\.?0*", text) else text.replace("-", "−")), ""
 
 

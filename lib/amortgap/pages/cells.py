@@ -70,7 +70,8 @@ class _Renderer(IPythonRenderer):
         self.formulas, self.headings, self.answers = formulas, headings, answers
 
     def text(self, text: str) -> str:
-        # "10 000" stays on one line.
+        # "10 000" stays on one line; captions have the same apostrophes.
+        text = re.sub(r"(?<=\w)'s\b", "’s", text)
         return re.sub(r"(?<=\d) (?=\d{3}\b)", "\u202f", super().text(text))
 
     def block_math(self, body: str) -> str:

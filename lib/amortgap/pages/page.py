@@ -113,7 +113,8 @@ def verdict_box(claims: list[dict[str, Any]], wanted: list[str] | None) -> str:
     items = []
     for claim in chosen[:3]:
         where = f" ({escape(claim['where'])})" if claim.get("where") else ""
-        says = "no number" if claim["paper"] is None else f"{paper_number(claim)}{where}"
+        than = f" {number(claim['against'])}" if isinstance(claim["paper"], str) else ""
+        says = "no number" if claim["paper"] is None else f"{paper_number(claim)}{than}{where}"
         why = f"<dt>why</dt><dd>{typeset(claim['note'])}</dd>" if claim["note"] else ""
         ours = f"{number(claim['ours'])} {interval(claim['low'], claim['high'])}"
         items.append(
