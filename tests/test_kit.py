@@ -177,7 +177,8 @@ def rec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     mpl.use("agg")
     shown: list[str] = []
     monkeypatch.setattr(
-        "IPython.display.display", lambda one, **how: shown.append(getattr(one, "data", (one, how)))
+        "IPython.display.display",
+        lambda one, **how: shown.append(one.get("text/html") or (one, how)),
     )
     with mpl.rc_context():
         record = Record(tmp_path / "out")
