@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from amortgap._largest import largest
-from amortgap.encoders import ENCODERS, topk
+from amortgap.encoders import ENCODERS, MLPEncoder, ReLUEncoder, topk, uniform_biases
 from amortgap.encoders._decoder import linear_weight
 from amortgap.encoders._sparse import FLOPS
 from amortgap.problem import SparseProblem
@@ -476,3 +476,19 @@ def test_weights_start_like_torchs_linear_layers():
     for w in (ours, theirs.detach()):  # uniform in +-1/sqrt(50): standard deviation 1/sqrt(150)
         assert w.abs().max() <= 50**-0.5
         assert abs(float(w.std()) * 150**0.5 - 1) < 5 / (2 * w.numel()) ** 0.5
+
+
+@pytest.mark.parametrize("encoder", [ReLUEncoder, MLPEncoder])
+def test_biases_start_as_in_torchs_linear_layers(encoder):
+    models = [encoder(8, 16, bias=True, seed=s) for s in range(200)]
+    for s, model in enumerate(models):
+        uniform_biases(model, s)
+    for name in ("b",) if encoder is ReLUEncoder else ("b1", "b2"):
+        inputs = models[0].get_parameter("W" + name[1:]).shape[1]
+        values = torch.stack([model.get_parameter(name) for model in models]).flatten() * inputs**0.5
+        # a uniform law on (-1, 1): mean 0, variance 1/3, and 3200 or more values
+        assert values.abs().max() <= 1
+        assert values.mean().abs() < 0.06
+        assert values.square().mean() == pytest.approx(1 / 3, abs=0.03)
+    with pytest.raises(ValueError, match="has no biases"):
+        uniform_biases(encoder(8, 16), 0)

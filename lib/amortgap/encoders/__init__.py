@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from amortgap.encoders._encoder import Encoder
 from amortgap.encoders.batch_topk import BatchTopKEncoder
+from amortgap.encoders.biases import uniform_biases
 from amortgap.encoders.gated import GatedEncoder
 from amortgap.encoders.jumprelu import JumpReLUEncoder
 from amortgap.encoders.lista import LISTAEncoder
@@ -29,6 +30,7 @@ __all__ = [
     "PointwiseEncoder",
     "ReLUEncoder",
     "TopKEncoder",
+    "uniform_biases",
 ]
 
 ENCODERS: dict[str, type[Encoder]] = {
