@@ -485,7 +485,7 @@ def test_biases_start_as_in_torchs_linear_layers(encoder):
         uniform_biases(model, s)
     for name in ("b",) if encoder is ReLUEncoder else ("b1", "b2"):
         inputs = models[0].get_parameter("W" + name[1:]).shape[1]
-        values = torch.stack([model.get_parameter(name) for model in models]).flatten() * inputs**0.5
+        values = torch.stack([model.get_parameter(name).detach() for model in models]).flatten() * inputs**0.5
         # a uniform law on (-1, 1): mean 0, variance 1/3, and 3200 or more values
         assert values.abs().max() <= 1
         assert values.mean().abs() < 0.06
