@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -22,10 +22,15 @@ from amortgap.kit import (
     Refused,
     band,
     beside,
+    chance_winner,
+    distance,
     dots,
     heat_map,
     interval,
+    one_more,
     published,
+    same_winner,
+    slope,
     style,
     summarise,
 )
@@ -58,6 +63,7 @@ cells = st.one_of(
 )
 
 
+@settings(deadline=None)  # its first example imports pandas
 @given(st.lists(cells, min_size=1, max_size=5))
 def test_a_table_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, column: list) -> None:
     file = tmp_path_factory.getbasetemp() / "table.json"
@@ -428,6 +434,55 @@ def test_a_notebook_names_what_differs_from_the_full_size_run_and_how_long_a_ste
     assert capsys.readouterr().err == "train: took 2 h 01 min in an earlier run\n"
     said = opened("interactive", seeds=4, ks=[1]).estimate("train")
     assert said == "took 5 min in an earlier run, with seeds = 3 instead of 4"
+
+
+def test_a_smaller_run_makes_no_claim_that_it_cannot_decide(
+    rec: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rec.figure(figure(), "f", title="t", alt="a", data="t")
+    what = {"published": (0.55, "Table 1"), "against": {"chance": 0.5}, "figure": "f"}
+    monkeypatch.setattr(Setting, "smaller", True)
+    rec.claim("E1.1", "It is better than chance.", [0.5, 0.6, 0.55], **what)
+    said = "Claim E1.1 is not made, because 3 values cannot decide it: It is better than chance."
+    assert rec.shown[-1] == f'<p class="note">{said}</p>'  # type: ignore[attr-defined]
+    assert not (rec.out / "claims.json").exists()
+    rec.claim("E1.1", "It is better than chance.", [0.549, 0.55, 0.551], **what)
+    assert json.loads((rec.out / "claims.json").read_text())[0]["verdict"] == "reproduced"
+    monkeypatch.setattr(Setting, "smaller", False)
+    rec.claim("E1.1", "It is better than chance.", [0.5, 0.6, 0.55], **what)
+    assert json.loads((rec.out / "claims.json").read_text())[0]["verdict"] == "inconclusive"
+
+
+# --- grids ---------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_as_a_whole_is_compared_as_one_more_dictionary() -> None:
+    g = np.random.default_rng(0)
+    cells = pd.Series(g.normal(size=300))
+    grids = [cells + 0.1 * g.normal(size=300) for _ in range(21)]
+    values, theirs = one_more(grids[1:], grids[0], distance)
+    # each differs from the mean of 19 others by its own noise and a little of theirs
+    assert np.mean(values) == pytest.approx(0.1 * math.sqrt(1 + 1 / 19), rel=0.02)
+    assert prediction(values).low < theirs < prediction(values).high
+    off = one_more(grids[1:], grids[0] + 0.1, distance)[1]
+    assert off > prediction(values).high
+    slopes, theirs = one_more(grids[1:], 0.5 * grids[0] + 7, slope)
+    assert np.mean(slopes) == pytest.approx(1, abs=0.01)
+    assert theirs == pytest.approx(np.polyfit(sum(grids[1:]) / 20, 0.5 * grids[0] + 7, 1)[0])
+    with pytest.raises(Refused, match="two dictionaries"):
+        one_more(grids[:1], grids[0], slope)
+    with pytest.raises(Refused, match="same cells"):
+        one_more(grids, cells.iloc[::-1], slope)
+
+
+def test_winners_of_cells_and_their_chance() -> None:
+    g = np.random.default_rng(1)
+    a, b = (pd.DataFrame(g.normal([0.5, 0, 0], size=(20_000, 3)), columns=list("abc")) for _ in "ab")
+    assert same_winner(a, a) == 1
+    # independent grids agree as often as chance says
+    assert same_winner(a, b) == pytest.approx(chance_winner(a, b), abs=3 * math.sqrt(0.25 / 20_000))
+    only = a.assign(a=9.0)
+    assert chance_winner(only, b) == (b.idxmax(axis=1) == "a").mean()
 
 
 # --- intervals and verdicts -------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
 from amortgap.pages.page import render_page
+from amortgap.pages.power import power, power_table
 from amortgap.pages.withdrawn import withdrawals
 from amortgap.runs.jobs import changes, make_job
 from amortgap.runs.project import Project
@@ -205,6 +206,24 @@ def test_the_claims_page_shows_the_number_the_interval_and_the_way(report: Path)
         text.count("<li>", text.index('class="rule"'), text.index("</ol>", text.index('class="rule"'))) == 5
     )
     assert json.loads((report / "data" / "claims.json").read_text())[0]["page"] == "a"
+
+
+def test_the_table_of_power_counts_what_is_decided(report: Path) -> None:
+    verdicts = [
+        ("a", "reproduced", 0.5),
+        ("a", "inconclusive", 0.5),
+        ("a", "beyond", None),
+        ("b", "corrected", 1),
+    ]
+    verdicts += [("b", "not comparable", 0.5), ("b", "inconclusive", "above"), ("b", "being made again", 0.5)]
+    claims = [dict(zip(("page", "verdict", "paper"), one, strict=True)) for one in verdicts]
+    counts = {row.pop("page"): tuple(row.values()) for row in power(claims)}
+    assert counts == {"a": (3, 2, 1, 2, 1), "b": (4, 1, 1, 1, 1), "all": (7, 3, 2, 3, 2)}
+    assert "2 of 3 published numbers that can be compared are decided, 67%" in power_table(claims, {})
+    assert power_table([], {}) == ""
+    there = json.loads((report / "data" / "power.json").read_text())["data"]
+    assert there[-1][1] == sum(row[1] for row in there[:-1]) > 0
+    assert '<h2 id="power">' in (report / "claims.html").read_text()
 
 
 def test_headings_are_findings_where_the_run_bears_them_out(report: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import papermill
@@ -19,6 +20,7 @@ from amortgap._errors import Refused
 from amortgap._files import lock, write_text
 from amortgap.kit import Record
 from amortgap.kit.tables import read_table
+from amortgap.pages.page import footer
 from amortgap.runs.backup import back_up
 from amortgap.runs.execute import execute
 from amortgap.runs.jobs import changes, make_job, read_state
@@ -472,9 +474,11 @@ def test_a_run_that_was_stopped_goes_on_from_its_parts(tmp_path: Path) -> None:
         tmp_path,
         "",
         long=[
-            "from pathlib import Path\nfrom amortgap.kit import Record\nrec, made = Record(out), Path('made')\n",
+            "from pathlib import Path\nfrom time import sleep\nfrom amortgap.kit import Record\n"
+            "rec, made = Record(out), Path('made')\n",
             """def rows(i):
     made.open("a").write(str(i))
+    sleep(0.5 * (i == 1))
     if i == 2 and not Path("go").exists():
         raise ValueError("stopped")
     return [{"i": i, "third": i / 3}]
@@ -492,7 +496,21 @@ rec.table("all", found)""",
     (project.notebooks / "go").touch()
     assert execute(one)["status"] == "done"
     assert (project.notebooks / "made").read_text() == "01223"  # nothing was made twice but what had failed
-    assert json.loads((one.folder / "facts.json").read_text()) == {"parts of a run before": 2}
+    facts = json.loads((one.folder / "facts.json").read_text())
+    assert facts == {
+        "earlier parts": 2,
+        "earlier seconds": facts["earlier seconds"],
+        "earlier commits": "unknown",
+    }
+    # the second part of the run that was stopped slept
+    made_by = json.loads((one.folder / "run.json").read_text())["provenance"]
+    began, ended = (datetime.fromisoformat(made_by[at]) for at in ("started", "ended"))
+    assert facts["earlier seconds"] >= 0.5
+    assert made_by["seconds"] == pytest.approx(
+        (ended - began).total_seconds() + facts["earlier seconds"], abs=1.1
+    )
+    assert "of these" in footer(made_by)
+    assert "(2 parts, commit unknown)" in footer(made_by)
     assert {path.name for path in one.folder.glob("[!.]*")} == {
         "all.json",
         "facts.json",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from amortgap.cli import main
+from recompute import differences
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,3 +54,9 @@ def test_claims_hold_the_bounds_that_no_size_can_break(report: Path) -> None:
     assert claims["T.4"]["ours"] > 0  # solving beats the ceiling of every pointwise encoder
     for decoder in (1, 4):  # least squares on the encoder's own support cannot explain less
         assert claims[f"E16.{decoder}"]["ours"] > 0
+
+
+def test_claims_are_found_again_from_their_tables(report: Path) -> None:
+    count, wrong = differences(report)
+    assert wrong == []
+    assert count >= 3

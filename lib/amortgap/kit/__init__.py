@@ -43,6 +43,13 @@ A claim gets values, one a dictionary or seed, and the kit finds interval and ve
         cause="", incomparable="",          # see `Record.claim`
         figure="mcc_by_method", note="")                # and data="…" where it is not the figure's table
 
+The cells of a grid are rows of a table; claims are about the grid as a whole (`amortgap.kit.grids`):
+
+    here = whole(paper, lambda number: ..., slope)      # our values for a published number, by dictionary
+    rec.claim("E9.120", says, here.values, published=(here.published, "computed from ..."), against=..., ...)
+
+A run smaller than the full-size one makes no claim that it cannot decide; a sentence stands in its place.
+
 No helper stands in two notebooks, no top-level block has more than 25 lines and no cell more than 60: what two
 pages need belongs into the library, drawing into `amortgap.kit.draw`. Names of tables and figures are lower-case
 letters, digits and underscores, unique in a notebook; claim ids (`E2.1`, `T.1`) are unique over all notebooks. Bad
@@ -52,6 +59,7 @@ number is.
 
 from amortgap._errors import Refused
 from amortgap.kit.draw import CHANCE, PAPER, band, dots, heat_map, log_ticks, marks, style
+from amortgap.kit.grids import chance_winner, distance, mean, one_more, same_winner, slope, whole
 from amortgap.kit.intervals import interval
 from amortgap.kit.published import beside, published
 from amortgap.kit.record import Record
@@ -65,13 +73,20 @@ __all__ = [
     "Refused",
     "band",
     "beside",
+    "chance_winner",
+    "distance",
     "dots",
     "heat_map",
     "interval",
     "log_ticks",
     "marks",
+    "mean",
+    "one_more",
     "published",
+    "same_winner",
     "show_html",
+    "slope",
     "style",
     "summarise",
+    "whole",
 ]

@@ -1,9 +1,15 @@
-"""Parts of a long run, kept until it has succeeded, so that a run that was killed goes on from them."""
+"""Parts of a long run, kept until it has succeeded, so that a run that was killed goes on from them.
+
+Beside each part stand its digest, the seconds that it took and the commit that made it: the page's footer says what
+earlier runs have spent.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +32,18 @@ class Parts(dict[str, Rows]):
         self._folder = parts_folder(out, key) if key else None
         found = sorted(self._folder.glob("*.json")) if self._folder else []
         super().__init__({file.stem: rows for file in found if (rows := _intact(file)) is not None})
+        self._since = time.perf_counter()
+
+    def earlier(self) -> dict[str, str | float | int]:
+        """What earlier runs have left: the number of parts, their seconds, the commits that made them."""
+        if not self or not self._folder:
+            return {}
+        seals = [
+            json.loads(_seal(self._folder / f"{name}.json").read_text(encoding="utf-8")) for name in self
+        ]
+        seconds = round(sum(seal["seconds"] for seal in seals), 1)
+        commits = "; ".join(sorted({seal["commit"] for seal in seals}))
+        return {"earlier parts": len(seals), "earlier seconds": seconds, "earlier commits": commits}
 
     def __setitem__(self, name: str, rows: Rows) -> None:
         if self._folder:
@@ -33,20 +51,24 @@ class Parts(dict[str, Rows]):
             write_table(self._folder / f"{name}.json", rows, may_be_empty=True)
             # to the digits that a run going on would read
             rows = read_rows(self._folder / f"{name}.json")
-            write_text(_seal(self._folder / f"{name}.json"), digest(self._folder / f"{name}.json"))
+            # all that was done since the part before counts as this one's time
+            now = time.perf_counter()
+            seal = {"digest": digest(self._folder / f"{name}.json"), "seconds": round(now - self._since, 1)}
+            seal["commit"], self._since = os.environ.get("AMORTGAP_COMMIT", "unknown"), now
+            write_text(_seal(self._folder / f"{name}.json"), json.dumps(seal))
         super().__setitem__(name, rows)
 
 
 def _seal(file: Path) -> Path:
-    return file.with_suffix(".sha256")
+    return file.with_suffix(".seal")
 
 
 def _intact(file: Path) -> Rows | None:
     """The rows of a part; None, and a sentence on stderr, where it is not as it was written."""
     try:
-        if _seal(file).read_text(encoding="utf-8") == digest(file):
+        if json.loads(_seal(file).read_text(encoding="utf-8"))["digest"] == digest(file):
             return read_rows(file)
-    except OSError:
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     print(f"part {file.stem} is damaged, so it is computed again", file=sys.stderr)
     return None

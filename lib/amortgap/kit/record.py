@@ -69,8 +69,8 @@ class Record:
         else:
             earlier.unlink(missing_ok=True)
         # the page's duration is then not all that it took
-        if self.parts:
-            self.provenance(**{"parts of a run before": len(self.parts)})
+        if earlier_runs := self.parts.earlier():
+            self.provenance(**earlier_runs)
         if facts:
             self.provenance(**facts)
         use_style()
@@ -201,6 +201,9 @@ class Record:
 
         `figure` must have been shown and `data` written by this record; without `data` it is the figure's table. A
         claim made again replaces the first, so that a cell can be run again.
+
+        A run smaller than the full-size one is too weak for some claims: what it finds inconclusive is said, not
+        claimed.
         """
         stated, where = _published(published, f"claim {id}")
         if cause and incomparable:
@@ -211,6 +214,10 @@ class Record:
             found = judge(values, stated, level, scale, cause_shown=bool(cause), comparable=not incomparable)
         except Refused as error:
             raise Refused(f"claim {id}: {error}") from None
+        if found.verdict == "inconclusive" and self._setting.smaller:
+            self._claims.pop(id, None)
+            _note(f"Claim {id} is not made, because {found.n} values cannot decide it: {says}")
+            return
         if found.verdict == "corrected" or incomparable:
             note = f"{cause or incomparable} {note}".strip()
         self._keep(

@@ -45,6 +45,11 @@ class Setting:
             names = [name for name in notebook.parameters if name not in ELSEWHERE]
             self.now = {name: shell.user_ns[name] for name in names if name in shell.user_ns}
 
+    @property
+    def smaller(self) -> bool:
+        """Whether parameters differ from those of the full-size run."""
+        return bool(differing(self.now, self.paper))
+
     def note(self) -> str:
         """Which parameters differ from those of the full-size run; empty where none does."""
         said = differing(self.now, self.paper)

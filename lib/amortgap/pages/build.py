@@ -9,11 +9,13 @@ from typing import Any
 
 from amortgap._files import digest, write_json
 from amortgap.kit.claims import merge
+from amortgap.kit.tables import write_table
 from amortgap.pages.about import about_body, read_about
 from amortgap.pages.compare import claims_beside
 from amortgap.pages.downloads import write_archive
 from amortgap.pages.findings import answers, read_words
 from amortgap.pages.manifest import write_manifest
+from amortgap.pages.power import power
 from amortgap.pages.rendered import Rendered
 from amortgap.pages.report import Report
 from amortgap.pages.robustness import found, robustness
@@ -27,8 +29,8 @@ def build(project: Project, folder: Path, names: Sequence[str]) -> Path:
     """Render what has run of the notebooks `names` into the folder of a report; returns `index.html`.
 
     Writes `<name>.html` for each notebook that has ended and `data/<name>.zip` with its tables,
-    `data/claims.json`, `claims.html`, `about.html`, `index.html` and last `manifest.json`, and leaves pages
-    alone whose sources are as they were.
+    `data/claims.json`, `data/power.json`, `claims.html`, `about.html`, `index.html` and last `manifest.json`, and
+    leaves pages alone whose sources are as they were.
 
     Raises `Refused` when two pages use one claim id or a formula cannot be read.
     """
@@ -52,6 +54,7 @@ def build(project: Project, folder: Path, names: Sequence[str]) -> Path:
         rendered.forget(f"{name}.html")
     pages = {name: _page(rendered, report, run) for name, run in runs.items()}
     write_json(folder / "data" / "claims.json", list(report.claims))
+    write_table(folder / "data" / "power.json", power(report.claims))
     _shared(rendered, report, list(names), pages, runs, absent)
     write_manifest(folder)
     return folder / "index.html"

@@ -15,6 +15,7 @@ from amortgap.kit.text import interval, number, typeset
 from amortgap.kit.verdict import RULE, VERDICTS
 from amortgap.pages import withdrawn
 from amortgap.pages.findings import paper_number
+from amortgap.pages.power import power_table
 from amortgap.pages.shapes import scatter
 
 SYMBOLS = VERDICTS | {withdrawn.VERDICT: withdrawn.SYMBOL}
@@ -38,8 +39,8 @@ def claims_body(
     groups = "\n".join(_group(page, claims, titles.get(page, page)) for page in _pages(claims))
     return (
         f"<h1>Do the paper’s numbers hold?</h1>\n{tally(claims, '')}\n{scatter(claims)}"
-        f'<h2 id="rule">The rule</h2>\n<ol class="rule">{rule}</ol>\n<h2 id="all">All claims</h2>\n'
-        f"{_controls(claims, profile, others)}"
+        f'<h2 id="rule">The rule</h2>\n<ol class="rule">{rule}</ol>\n'
+        f'{power_table(claims, titles)}<h2 id="all">All claims</h2>\n{_controls(claims, profile, others)}'
         '<div class="claims-box"><table class="claims">\n<caption>Each claim with the paper’s number, ours, the '
         "interval that decides, the alternative, and the verdict.</caption>\n"
         f"<thead><tr>{HEAD}</tr></thead>\n"

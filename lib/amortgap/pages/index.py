@@ -105,6 +105,10 @@ def common(profile: str, ended: list[dict[str, Any]]) -> dict[str, Any]:
         values = sorted({str(run[name]) for run in ended if name in run})
         if values:
             shared[name] = "; ".join(values)
+    if earlier := {
+        one for run in ended if "earlier commits" in run for one in run["earlier commits"].split("; ")
+    }:
+        shared["commit"] = "; ".join(sorted({*shared["commit"].split("; "), *earlier}))
     shared["started"] = min(run["started"] for run in ended)
     shared["ended"] = max(run["ended"] for run in ended)
     if known := [run["memory"] for run in ended if "memory" in run]:

@@ -197,8 +197,14 @@ def failure(run: dict[str, Any]) -> str:
 
 def footer(provenance: dict[str, Any]) -> str:
     """The provenance as a list of terms."""
-    facts = {name: value for name, value in provenance.items() if name != "seconds"}
+    hidden = {"seconds", "earlier parts", "earlier seconds", "earlier commits"}
+    facts = {name: value for name, value in provenance.items() if name not in hidden}
     facts["duration"] = duration(provenance["seconds"])
+    if "earlier seconds" in provenance:
+        facts["duration"] += (
+            f", of these {duration(provenance['earlier seconds'])} in runs that were stopped "
+            f"({provenance['earlier parts']} parts, commit {provenance['earlier commits']})"
+        )
     if "memory" in facts:
         facts["memory"] = memory(provenance)
     terms = "\n".join(

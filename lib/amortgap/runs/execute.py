@@ -66,7 +66,7 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
     source_state, started = commit(job.project.root), datetime.now(UTC)
     partial, error = job.folder / "partial.ipynb", None
     try:
-        with _environment(job, run_key(inputs)), stop_when_idle(job.folder, 60 * job.minutes):
+        with _environment(job, run_key(inputs), source_state), stop_when_idle(job.folder, 60 * job.minutes):
             _papermill(job, partial)
     except Exception as problem:
         error = describe(problem, partial)
@@ -141,10 +141,11 @@ def describe(problem: Exception, partial: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _environment(job: Job, key: str) -> Iterator[None]:
+def _environment(job: Job, key: str, source_state: str) -> Iterator[None]:
     """Tell the kernel which run it is, and how many threads to use: parallel kernels must not fight for cores."""
     wanted = {
         "AMORTGAP_RUN": key,
+        "AMORTGAP_COMMIT": source_state,
         "AMORTGAP_REDRAW": "1" if job.redraw else "",
         "OMP_NUM_THREADS": str(job.threads),
         "MKL_NUM_THREADS": str(job.threads),

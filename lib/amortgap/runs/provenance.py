@@ -56,7 +56,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Everything the page's footer states.
 
-    `commit` is that of the start of the run; `facts` come from the notebook (`Record.provenance`).
+    `commit` is that of the start of the run; `facts` come from the notebook (`Record.provenance`). `seconds` is all
+    that the results took, with the `earlier seconds` of parts that a stopped run has left.
     """
     parameters = inputs["parameters"]
     known: dict[str, Any] = {
@@ -70,7 +71,7 @@ def provenance(
         **inputs["packages"],
         "started": started.astimezone(UTC).isoformat(timespec="seconds"),
         "ended": ended.astimezone(UTC).isoformat(timespec="seconds"),
-        "seconds": round((ended - started).total_seconds(), 1),
+        "seconds": round((ended - started).total_seconds() + facts.get("earlier seconds", 0), 1),
     }
 
 

@@ -1,0 +1,671 @@
+"""Claims found again from a report's data files alone: `python -m tests.recompute reports/paper`.
+
+Nothing of amortgap is imported. A recipe says which numbers of which tables a claim is about; the rule of the
+claims page is written down once more here, with scipy. What differs from the stored claim is printed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+ROOT = Path(__file__).parents[1]
+Rows = list[dict[str, Any]]
+Vector = dict[int, float]  # dictionary -> value
+SAE, FED, ITO, L1 = "SAE", "SAE, 32768 samples", "ITO (paper's Adam)", "converged L1"
+
+
+class Found(NamedTuple):
+    """What a claim is about, found from tables."""
+
+    values: Any  # independent values, or one exact number
+    paper: float | str | None = None
+    against: float | None = None
+    scale: str = "plain"
+    cause: bool = False  # the page shows why the paper's number is off
+    mean_only: bool = False  # the values are no dictionaries, so that the interval is that of their mean
+
+
+Recipe = Callable[["Tables"], Found]
+RECIPES: dict[str, tuple[str, Recipe]] = {}
+
+
+def recipe(page: str, name: str) -> Callable[[Recipe], Recipe]:
+    def keep(how: Recipe) -> Recipe:
+        RECIPES[name] = page, how
+        return how
+
+    return keep
+
+
+class Tables:
+    """The tables of one page by name, each a list of rows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[str, Rows] = {}
+
+    def __getitem__(self, name: str) -> Rows:
+        if name not in self.known:
+            table = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+            self.known[name] = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        return self.known[name]
+
+    def pick(self, table: str, column: str, **where: Any) -> Vector:
+        """The values of a column, by dictionary, in the rows in which other columns have these values."""
+        rows = [row for row in self[table] if all(row[name] == value for name, value in where.items())]
+        found = {row["dictionary"]: row[column] for row in rows if row[column] is not None}
+        assert len(found) == len(rows), f"{table}: {where} is not one row a dictionary"
+        return found
+
+
+@cache
+def published() -> dict[str, dict[str, str]]:
+    with (ROOT / "notebooks" / "published.csv").open(encoding="utf-8") as file:
+        return {row["key"]: row for row in csv.DictReader(line for line in file if not line.startswith("#"))}
+
+
+def number(key: str) -> float:
+    return float(published()[key]["value"])
+
+
+def numbers(**which: Any) -> list[dict[str, str]]:
+    rows = published().values()
+    return [row for row in rows if all(row[column] == value for column, value in which.items())]
+
+
+def minus(a: Vector, b: Vector) -> list[float]:
+    assert a.keys() == b.keys(), (a.keys(), b.keys())
+    return [a[d] - b[d] for d in a]
+
+
+def mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+# --- the rule -----------------------------------------------------------------------------------------------
+
+TO = {"plain": np.asarray, "score": lambda v: np.arctanh(np.clip(v, -0.999, 0.999)), "log": np.log}
+BACK = {"plain": np.asarray, "score": np.tanh, "log": np.exp}
+
+
+def judged(found: Found) -> dict[str, Any]:
+    """ours, low, high, n and verdict of a claim."""
+    to, back, paper = TO[found.scale], BACK[found.scale], found.paper
+    values = np.atleast_1d(np.asarray(found.values, dtype=float))
+    n, exact = len(values), np.ndim(found.values) == 0
+    one_more = isinstance(paper, float) and not found.mean_only
+    z = to(values)
+    half = 0.0 if exact else stats.t.ppf(0.975, n - 1) * z.std(ddof=1) * math.sqrt(one_more + 1 / n)
+    ours = float(back(z.mean())) if found.scale == "log" and not exact else float(values.mean())
+    low = ours if exact else min(float(back(z.mean() - half)), ours)
+    high = ours if exact else max(float(back(z.mean() + half)), ours)
+    return {"ours": ours, "low": low, "high": high, "n": n, "verdict": _verdict(found, ours, low, high)}
+
+
+def _verdict(found: Found, ours: float, low: float, high: float) -> str:
+    paper, other = found.paper, found.against
+    if paper is None:
+        return "inconclusive" if other is not None and low <= other <= high else "beyond"
+    if isinstance(paper, str):
+        if low <= other <= high:
+            return "inconclusive"
+        agrees = (ours > other) == (paper == "above")
+    else:
+        to, room = TO[found.scale], 1e-3 * abs(paper) if low == high else 0.0
+        holds = [to(low - room) - 1e-9 <= to(one) <= to(high + room) + 1e-9 for one in (paper, other)]
+        if all(holds):
+            return "inconclusive"
+        agrees = holds[0]
+    return "reproduced" if agrees else "corrected" if found.cause else "not reproduced"
+
+
+def differences(report: Path) -> tuple[int, list[str]]:
+    """How many stored claims were found again, and where they differ."""
+    count, wrong = 0, []
+    for page in sorted({page for page, _ in RECIPES.values()}):
+        folder = report / "data" / page
+        if not (folder / "claims.json").exists():
+            continue
+        tables = Tables(folder)
+        for claim in json.loads((folder / "claims.json").read_text(encoding="utf-8")):
+            if claim["id"] in RECIPES:
+                count += 1
+                wrong += _compared(claim, RECIPES[claim["id"]][1](tables))
+    return count, wrong
+
+
+def _compared(claim: dict[str, Any], found: Found) -> Iterator[str]:
+    expected = judged(found) | {"paper": found.paper, "against": found.against}
+    for field, value in expected.items():
+        stored = claim[field]
+        if isinstance(value, float) and isinstance(stored, int | float):
+            # tables have nine digits
+            same = math.isclose(stored, value, rel_tol=1e-6, abs_tol=1e-8)
+        else:
+            same = stored == value
+        if not same:
+            yield f"{claim['id']}: {field} is {stored}, from the tables {value}"
+
+
+# --- 02: known codes ----------------------------------------------------------------------------------------
+
+
+def final_of(t: Tables, method: str, column: str = "mcc") -> Vector:
+    last = max(row["step"] for row in t["curves"] if row["method"] == method)
+    return t.pick("curves", column, method=method, step=last)
+
+
+def of_curves(key: str, method: str) -> None:
+    @recipe("02_known_codes", key)
+    def level(t: Tables) -> Found:
+        against = 0.0 if method == SAE else number("E1.1")
+        return Found([*final_of(t, method).values()], number(key), against, "score")
+
+
+for one in numbers(experiment="E1"):
+    of_curves(one["key"], one["method"])
+
+
+@recipe("02_known_codes", "E1.5")
+def well_fed(t: Tables) -> Found:
+    return Found([*final_of(t, FED).values()], number("E1.1"), 0.0, "score", cause=True)
+
+
+@recipe("02_known_codes", "E4.1")
+def crossover(t: Tables) -> Found:
+    where = [*t.pick("crossover", "crossover", axis="paper_flops").values()]
+    return Found(where, number("E4.1"), next(iter(final_of(t, "MLP 32", "paper_flops").values())), "log")
+
+
+# --- 03: known dictionary -----------------------------------------------------------------------------------
+
+
+def method(t: Tables, name: str, column: str = "mcc") -> Vector:
+    return t.pick("results", column, method=name)
+
+
+def of_known(key: str, name: str) -> None:
+    @recipe("03_known_dictionary", key)
+    def level(t: Tables) -> Found:
+        against = mean(method(t, SAE, "chance").values()) if name == SAE else number("E2.1")
+        return Found([*method(t, name).values()], number(key), against, "score")
+
+
+for key, name in {"E2.1": SAE, "E2.3": ITO, "E2.4": "MLP 32", "E2.5": "MLP 256"}.items():
+    of_known(key, name)
+
+
+@recipe("03_known_dictionary", "E2.2")
+def peak(t: Tables) -> Found:
+    curves: dict[int, list[float]] = {}
+    for row in t["training"]:
+        if row["method"] == SAE:
+            curves.setdefault(row["dictionary"], []).append(row["mcc"])
+    chance = mean(method(t, SAE, "chance").values())
+    return Found([max(curve) for curve in curves.values()], number("E2.2"), chance, "score")
+
+
+@recipe("03_known_dictionary", "E2.6")
+def solved(t: Tables) -> Found:
+    return Found([*method(t, L1).values()], number("E2.3"), number("E2.1"), "score", cause=True)
+
+
+@recipe("03_known_dictionary", "E2.7")
+def training_helps(t: Tables) -> Found:
+    return Found(minus(method(t, SAE), method(t, "untrained, pinv(D) x")), "above", 0.0)
+
+
+@recipe("03_known_dictionary", "E2.8")
+def warm_start(t: Tables) -> Found:
+    adds = mean(minus(method(t, L1), method(t, ITO)))
+    return Found(minus(method(t, "ITO, warm start"), method(t, ITO)), 0.0, adds, cause=True)
+
+
+# --- 04: both unknown ---------------------------------------------------------------------------------------
+
+
+def unknown(t: Tables, name: str, inference: str, column: str = "mcc") -> Vector:
+    return t.pick("results", column, dictionary_from=name, inference=inference)
+
+
+def of_unknown(row: dict[str, str]) -> None:
+    @recipe("04_both_unknown", row["key"])
+    def level(t: Tables) -> Found:
+        where = row["method"], row["setting"]
+        if row["quantity"] == "mcc":
+            chance = mean(unknown(t, *where, "chance").values())
+            return Found(
+                [*unknown(t, *where).values()],
+                number(row["key"]),
+                chance if where[0] == SAE else number("E3.1"),
+                "score",
+            )
+        return Found(
+            [*unknown(t, *where, "dict_mcc").values()], number(row["key"]), chance_dictionary(t), "score"
+        )
+
+
+def chance_dictionary(t: Tables) -> float:
+    """Of two random dictionaries: it stands in the summary, in (m - c) / (1 - c)."""
+    row = max(t["summary"], key=lambda one: abs(1 - one["dict_corrected"]))
+    return float((row["dict_mcc"] - row["dict_corrected"]) / (1 - row["dict_corrected"]))
+
+
+for one in numbers(experiment="E3"):
+    if one["key"] != "E3.7":
+        of_unknown(one)
+
+
+@recipe("04_both_unknown", "E3.7")
+def same_dictionary(t: Tables) -> Found:
+    change = minus(unknown(t, SAE, ITO, "dict_mcc"), unknown(t, SAE, "encoder", "dict_mcc"))
+    return Found(change, number("E3.7") - number("E3.6"), number("E3.8") - number("E3.6"))
+
+
+@recipe("04_both_unknown", "E3.11")
+def coding_leads(t: Tables) -> Found:
+    lead = minus(unknown(t, "sparse coding", ITO), unknown(t, SAE, "encoder"))
+    return Found(lead, number("E3.3") - number("E3.1"), 0.0)
+
+
+@recipe("04_both_unknown", "E3.12")
+def given_back(t: Tables) -> Found:
+    lost = mean(minus(unknown(t, "true dictionary", L1), unknown(t, SAE, L1)))
+    return Found(minus(unknown(t, SAE, L1), unknown(t, SAE, "encoder")), "above", lost / 2, cause=True)
+
+
+# --- 06: the ladder -----------------------------------------------------------------------------------------
+
+FIRST, SQUARE = "N=16, M=8, K=3", "N=16, M=16, K=3"
+
+
+def rung(t: Tables, name: str, column: str = "mcc", setting: str = FIRST) -> Vector:
+    return t.pick("rungs", column, setting=setting, rung=name)
+
+
+def ladder(t: Tables) -> list[str]:
+    """The rungs from the oracle down; the paper's Adam stands beside them."""
+    names = dict.fromkeys(row["rung"] for row in t["rungs"] if row["setting"] == FIRST)
+    return [name for name in names if not name.startswith("paper's Adam")]
+
+
+def of_step(i: int) -> None:
+    @recipe("06_gap_taken_apart", f"G.{i}")
+    def step(t: Tables) -> Found:
+        above, below = ladder(t)[i - 1 : i + 1]
+        lost = minus(rung(t, above), rung(t, below))
+        return Found([-v for v in lost] if i == 6 else lost, None, 0.0)
+
+
+for i in range(1, 7):
+    of_step(i)
+
+
+def of_solver(key: str, adam: str, exact: int) -> None:
+    @recipe("06_gap_taken_apart", key)
+    def term(t: Tables) -> Found:
+        ends, best = rung(t, adam, "objective"), rung(t, ladder(t)[exact], "objective")
+        return Found([ends[d] / best[d] - 1 for d in ends], None, 0.0)
+
+
+of_solver("G.7", "paper's Adam", 1)
+of_solver("G.8", "paper's Adam, learned dictionary", 6)
+
+
+@recipe("06_gap_taken_apart", "G.9")
+def control(t: Tables) -> Found:
+    return Found([1 - v for v in rung(t, "L-NL ceiling", setting=SQUARE).values()], None, 0.0)
+
+
+@recipe("06_gap_taken_apart", "G.10")
+def control_encoder(t: Tables) -> Found:
+    known = rung(t, ladder(t)[4], setting=SQUARE)
+    return Found(minus(rung(t, "L-NL ceiling", setting=SQUARE), known), None, 0.0)
+
+
+# --- 07: choosing sparsity ----------------------------------------------------------------------------------
+
+MLP, CODING, ACTIVE = "MLP 32", "sparse coding", "l0_0.001"
+CUT, HALF_BEST = "post hoc (paper)", "best validation MCC"
+
+
+def best_lambda(t: Tables, name: str) -> Vector:
+    """Test MCC at the lambda with the best validation MCC, one a dictionary."""
+    rows = [row for row in t["sweep"] if row["method"] == name and row["setting"] is not None]
+    found = {}
+    for d in sorted({row["dictionary"] for row in rows}):
+        mine = [row for row in rows if row["dictionary"] == d]
+        best = max((row for row in mine if row["split"] == "validation"), key=lambda row: row["mcc"])[
+            "setting"
+        ]
+        (found[d],) = (row["mcc"] for row in mine if row["split"] == "test" and row["setting"] == best)
+    return found
+
+
+def highest(name: str) -> float:
+    return max(float(row["value"]) for row in numbers(experiment="E5", quantity="mcc", method=name))
+
+
+def of_sweep(key: str, name: str) -> None:
+    @recipe("07_choosing_sparsity", key)
+    def level(t: Tables) -> Found:
+        blank = mean(t.pick("sweep", "mcc", method="untrained SAE").values())
+        return Found(
+            [*best_lambda(t, name).values()], highest(name), blank if name == SAE else highest(SAE), "score"
+        )
+
+
+for key, name in {"E5.32": SAE, "E5.33": MLP, "E5.34": CODING}.items():
+    of_sweep(key, name)
+
+
+@recipe("07_choosing_sparsity", "E5.28")
+def coding_ahead(t: Tables) -> Found:
+    return Found(minus(best_lambda(t, CODING), best_lambda(t, SAE)), highest(CODING) - highest(SAE), 0.0)
+
+
+@recipe("07_choosing_sparsity", "E5.29")
+def mlp_ahead(t: Tables) -> Found:
+    return Found(minus(best_lambda(t, MLP), best_lambda(t, SAE)), highest(MLP) - highest(SAE), 0.0)
+
+
+@recipe("07_choosing_sparsity", "E5.31")
+def below_truth(t: Tables) -> Found:
+    true, learned = "true dictionary, converged codes", "converged learning and codes"
+    return Found(minus(best_lambda(t, true), best_lambda(t, learned)), None, 0.0)
+
+
+@recipe("07_choosing_sparsity", "E6.26")
+def optimised_worse(t: Tables) -> Found:
+    def error(name: str) -> Vector:
+        rows = [row for row in t["cut_to_k"] if row["method"] == name and row["split"] == "test"]
+        rows = [row for row in rows if row["setting"] <= 8]
+        return {
+            d: mean(row["mse"] for row in rows if row["dictionary"] == d)
+            for d in sorted({row["dictionary"] for row in rows})
+        }
+
+    return Found(minus(error("optimised (paper)"), error("OMP")), None, 0.0)
+
+
+def bias_of(t: Tables, name: str, bias: bool) -> Vector:
+    return t.pick("bias", "mcc", method=name, setting=bias)
+
+
+def bias_number(name: str, bias: bool) -> float:
+    (row,) = numbers(experiment="E7", quantity="mcc", method=name, bias=str(bias))
+    return float(row["value"])
+
+
+@recipe("07_choosing_sparsity", "E7.13")
+def without_bias(t: Tables) -> Found:
+    theirs = mean(bias_number(m, False) - bias_number(m, True) for m in (SAE, CODING, "MLP 64"))
+    methods = dict.fromkeys(row["method"] for row in t["bias"])
+    gains = [minus(bias_of(t, name, False), bias_of(t, name, True)) for name in methods]
+    return Found(np.mean(gains, axis=0), theirs, 0.0)
+
+
+def over_bias(t: Tables, name: str) -> tuple[Vector, float]:
+    a, b = bias_of(t, name, True), bias_of(t, name, False)
+    return {d: (a[d] + b[d]) / 2 for d in a}, (bias_number(name, True) + bias_number(name, False)) / 2
+
+
+@recipe("07_choosing_sparsity", "E7.14")
+def sae_over_bias(t: Tables) -> Found:
+    ours, theirs = over_bias(t, SAE)
+    return Found(
+        [*ours.values()], theirs, mean(t.pick("sweep", "mcc", method="untrained SAE").values()), "score"
+    )
+
+
+@recipe("07_choosing_sparsity", "E7.15")
+def coding_over_bias(t: Tables) -> Found:
+    (coding, their_coding), (sae, their_sae) = over_bias(t, CODING), over_bias(t, SAE)
+    return Found(minus(coding, sae), their_coding - their_sae, 0.0)
+
+
+def one_more(
+    ours: np.ndarray, theirs: np.ndarray, statistic: Callable[[Any, Any], float]
+) -> tuple[list[float], float]:
+    """Of grids (dictionaries, cells): each against the mean of the others, the paper against the mean."""
+    values = [statistic(one, np.delete(ours, d, axis=0).mean(0)) for d, one in enumerate(ours)]
+    return values, statistic(theirs, ours.mean(0))
+
+
+def distance(one: Any, rest: Any) -> float:
+    return float(np.sqrt(np.mean((one - rest) ** 2)))
+
+
+def slope(one: Any, rest: Any) -> float:
+    return float(np.polyfit(rest, one, 1)[0])
+
+
+def of_curves_of_lambda(key: str, quantity: str) -> None:
+    @recipe("07_choosing_sparsity", key)
+    def curves(t: Tables) -> Found:
+        rows = numbers(experiment="E5", quantity=quantity)
+        where = [{"method": row["method"], "setting": float(row["lambda"]), "split": "test"} for row in rows]
+        found = [t.pick("sweep", quantity, **one) for one in where]
+        ours = np.array([[*one.values()] for one in found if one]).T
+        theirs = np.array([float(row["value"]) for row, one in zip(rows, found, strict=True) if one])
+        if quantity == "mse":
+            ours, theirs = (np.log10(np.maximum(v, 1e-8)) for v in (ours, theirs))
+        values, paper = one_more(ours, theirs, distance)
+        return Found(values, paper, distance(theirs, theirs.mean()), "log")
+
+
+for key, quantity in {"E5.35": "mcc", "E5.36": ACTIVE, "E5.37": "l1", "E5.38": "mse"}.items():
+    of_curves_of_lambda(key, quantity)
+
+
+# --- 08: size and width -------------------------------------------------------------------------------------
+
+SIZE = ("N", "M", "K")
+
+
+def in_grid(
+    t: Tables, name: str, quantity: str = "mcc"
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, ...]]]:
+    """Ours (dictionaries, cells), the paper's cells, and their sizes."""
+    found, theirs, sizes = [], [], []
+    for row in numbers(experiment="E9", quantity=quantity, method=name):
+        size = {column: int(row[column]) for column in SIZE}
+        here = t.pick("grid", quantity, method=name, rule="λ = 0.01 on means", **size)
+        if here:
+            found.append([*here.values()])
+            theirs.append(float(row["value"]))
+            sizes.append(tuple(size.values()))
+    return np.array(found).T, np.array(theirs), sizes
+
+
+def blank(t: Tables, keep: Callable[[dict[str, Any]], bool]) -> float:
+    rows = [row for row in t["grid"] if row["method"] == "untrained SAE" and row["rule"].startswith("λ")]
+    return mean(row["mcc"] for row in rows if keep(row))
+
+
+def of_grid(i: int, name: str) -> None:
+    @recipe("08_size_and_width", f"E9.{120 + i}")
+    def level(t: Tables) -> Found:
+        ours, theirs, _ = in_grid(t, name)
+        against = blank(t, lambda _: True) if name == SAE else float(in_grid(t, SAE)[1].mean())
+        return Found(ours.mean(1), float(theirs.mean()), against, "score")
+
+    @recipe("08_size_and_width", f"E9.{123 + i}")
+    def dependence(t: Tables) -> Found:
+        values, paper = one_more(*in_grid(t, name)[:2], slope)
+        return Found(values, paper, 0.0)
+
+
+for i, name in enumerate((SAE, MLP, CODING)):
+    of_grid(i, name)
+
+
+def of_side(key: str, low: bool) -> None:
+    @recipe("08_size_and_width", key)
+    def side(t: Tables) -> Found:
+        ours, theirs, sizes = in_grid(t, SAE)
+        there = np.array([(M < N / 2) == low for N, M, _ in sizes])
+        against = blank(t, lambda row: (row["M"] < row["N"] / 2) == low)
+        return Found(ours[:, there].mean(1), float(theirs[there].mean()), against, "score")
+
+
+of_side("E9.128", True)
+of_side("E9.129", False)
+
+
+@recipe("08_size_and_width", "E9.2")
+def mean_lead(t: Tables) -> Found:
+    (coding, their_coding, _), (sae, their_sae, _) = in_grid(t, CODING), in_grid(t, SAE)
+    return Found((coding - sae).mean(1), float((their_coding - their_sae).mean()), 0.0)
+
+
+@recipe("08_size_and_width", "E9.1")
+def cells_ahead(t: Tables) -> Found:
+    (coding, their_coding, _), (sae, their_sae, _) = in_grid(t, CODING), in_grid(t, SAE)
+    return Found((coding > sae).mean(1), float((their_coding > their_sae).mean()), 0.5)
+
+
+# --- 12: dictionary learning --------------------------------------------------------------------------------
+
+SIGNED, BEST = "scikit-learn, signed", "block descent, continued"
+
+
+def cell(t: Tables, name: str, column: str) -> Vector:
+    return t.pick("cells", column, method=name, N=16, M=8, K=3)
+
+
+def learner(t: Tables, name: str, column: str = "mcc") -> Vector:
+    return t.pick("learners", column, method=name)
+
+
+@recipe("12_dictionary_learning", "E10.1")
+def control_codes(t: Tables) -> Found:
+    return Found(
+        [*cell(t, SIGNED, "mcc").values()], number("E10.1"), mean(cell(t, SIGNED, "chance").values()), "score"
+    )
+
+
+@recipe("12_dictionary_learning", "E10.3")
+def nonnegative(t: Tables) -> Found:
+    return Found(minus(cell(t, "scikit-learn, nonnegative", "mcc"), cell(t, SIGNED, "mcc")), None, 0.0)
+
+
+def signed_cells(t: Tables) -> Rows:
+    return [row for row in t["cell_means"] if row["method"] == SIGNED and row["paper"] is not None]
+
+
+@recipe("12_dictionary_learning", "E10.4")
+def control_over_cells(t: Tables) -> Found:
+    rows = signed_cells(t)
+    against = mean(row["chance"] - row["paper"] for row in rows)
+    return Found([row["mcc"] - row["paper"] for row in rows], 0.0, against, mean_only=True)
+
+
+@recipe("12_dictionary_learning", "E10.10")
+def control_dictionaries(t: Tables) -> Found:
+    rows = signed_cells(t)
+    against = mean(row["chance_dict"] - row["paper_dict"] for row in rows)
+    return Found([row["dict_mcc"] - row["paper_dict"] for row in rows], 0.0, against, mean_only=True)
+
+
+@recipe("12_dictionary_learning", "E10.6")
+def gain_over_control(t: Tables) -> Found:
+    rows = [row for row in t["cell_means"] if row["method"] == "ours" and row["paper"] is not None]
+    return Found([row["mcc"] - row["paper"] for row in rows], None, 0.0)
+
+
+@recipe("12_dictionary_learning", "E10.7")
+def codes_found(t: Tables) -> Found:
+    return Found([*learner(t, BEST).values()], None, number("E3.3"), "score")
+
+
+@recipe("12_dictionary_learning", "E10.8")
+def dictionary_found(t: Tables) -> Found:
+    return Found([*learner(t, BEST, "dict_mcc").values()], None, number("E3.8"), "score")
+
+
+# --- 13: architectures --------------------------------------------------------------------------------------
+
+
+def architecture(t: Tables, name: str, column: str = "mcc") -> Vector:
+    return t.pick("results", column, architecture=name, chosen=True)
+
+
+def best_of(t: Tables, names: Iterable[str]) -> Vector:
+    each = [architecture(t, name) for name in names]
+    return {d: max(one[d] for one in each) for d in each[0]}
+
+
+def every_encoder(t: Tables) -> list[str]:
+    return [name for name in dict.fromkeys(row["architecture"] for row in t["results"]) if name != CODING]
+
+
+@recipe("13_architectures", "E12.5")
+def coding_beats_three(t: Tables) -> Found:
+    lead = minus(architecture(t, CODING), best_of(t, ("Gated", "ReLU (SAE)", "TopK")))
+    return Found(lead, number("E12.1") - number("E12.2"), 0.0)
+
+
+@recipe("13_architectures", "E12.6")
+def coding_beats_all(t: Tables) -> Found:
+    return Found(minus(architecture(t, CODING), best_of(t, every_encoder(t))), None, 0.0)
+
+
+@recipe("13_architectures", "E12.7")
+def pursuit_adds(t: Tables) -> Found:
+    each = [minus(architecture(t, name, "pursuit"), architecture(t, name)) for name in every_encoder(t)]
+    return Found(np.mean(each, axis=0), None, 0.0)
+
+
+# --- 16: shrunken amplitudes --------------------------------------------------------------------------------
+
+
+def of_shift(key: str, where: str, name: str) -> None:
+    @recipe("16_shrunken_amplitudes", key)
+    def shrunk(t: Tables) -> Found:
+        shift = t.pick("shift", "mean", dictionary_from=where, method=name, setting=0.01)
+        return Found([*shift.values()], "above" if key != "E15.8" else None, 0.0)
+
+
+def of_refit(key: str, where: str, name: str) -> None:
+    @recipe("16_shrunken_amplitudes", key)
+    def gain(t: Tables) -> Found:
+        what = {"dictionary_from": where, "method": name, "setting": 0.01}
+        after, before = (
+            t.pick("results", "mcc", stage=stage, **what) for stage in ("amplitudes refitted", "as found")
+        )
+        return Found(minus(after, before), "above" if key != "E15.9" else None, 0.0)
+
+
+of_shift("E15.1", "learned dictionary", SAE)
+of_shift("E15.2", "learned dictionary", MLP)
+of_shift("E15.3", "true dictionary", SAE)
+of_shift("E15.4", "true dictionary", MLP)
+of_shift("E15.8", "true dictionary", L1)
+of_refit("E15.5", "learned dictionary", SAE)
+of_refit("E15.6", "true dictionary", SAE)
+of_refit("E15.9", "true dictionary", L1)
+
+
+def main(report: str) -> int:
+    count, wrong = differences(Path(report))
+    print(
+        "\n".join(
+            [*wrong, f"{count} claims found again from the tables of {report}, {len(wrong)} differences"]
+        )
+    )
+    return 1 if wrong or not count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
