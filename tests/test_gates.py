@@ -100,7 +100,10 @@ def test_values_are_read_out_by_keys_and_legends_hide_series(tab: Browser, repor
     svg = "const svg = document.querySelector('#fig-curve > svg:not(.narrow)');"
     said = tab.ask(f"(() => {{ {svg} {press}; return document.querySelector('.tip').textContent; }})()")
     assert said == "a panel, SAE: seed 0, 0.6"
-    hide = "svg.querySelector('[data-name=SAE]').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    # in the corner of its letters' box, where no stroke is
+    corner = "const box = svg.querySelector('[data-name=SAE]').getBoundingClientRect()"
+    at = "{bubbles: true, clientX: box.left, clientY: box.top}"
+    hide = f"{corner}; svg.dispatchEvent(new MouseEvent('click', {at}))"
     shown = "[...svg.querySelectorAll('[data-series=\"0\"]')].filter(e => e.style.display !== 'none').length"
     before, after = tab.ask(f"(() => {{ {svg} const b = {shown}; {hide}; return [b, {shown}]; }})()")
     assert before > 0

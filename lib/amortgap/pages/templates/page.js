@@ -52,27 +52,37 @@
       do next = (next + step + points.length) % points.length; while (off.has(points[next][4]) && next !== at);
       show(next);
     });
-    svg.addEventListener("click", () => { if (at >= 0 && !tip.hidden && points[at][3]) location.hash = points[at][3]; });
-    for (const entry of svg.querySelectorAll("[data-legend]")) {
-      const s = +entry.dataset.legend;
+    const entries = [...svg.querySelectorAll("[data-legend]")];
+    const toggle = s => {
+      const gone = !off.has(s);
+      gone ? off.add(s) : off.delete(s);
+      for (const part of svg.querySelectorAll(`[data-series="${s}"]`)) part.style.display = gone ? "none" : "";
+      for (const part of svg.querySelectorAll(`[data-legend="${s}"]`)) {
+        part.style.opacity = gone ? ".35" : "";
+        part.setAttribute("aria-pressed", String(!gone));
+      }
+      hide();
+    };
+    // between the strokes of its letters, too
+    const under = ({ clientX: x, clientY: y }) => entries.find(entry => {
+      const box = entry.getBoundingClientRect();
+      return x >= box.left - 2 && x <= box.right + 2 && y >= box.top - 2 && y <= box.bottom + 2;
+    });
+    svg.addEventListener("click", event => {
+      const entry = event.target.closest("[data-legend]") ?? under(event);
+      if (entry) toggle(+entry.dataset.legend);
+      else if (at >= 0 && !tip.hidden && points[at][3]) location.hash = points[at][3];
+    });
+    for (const entry of entries) {
       entry.setAttribute("role", "button");
       entry.setAttribute("aria-pressed", "true");
       entry.setAttribute("aria-label", (entry.dataset.name || "series") + ": shown");
       if (entry.dataset.name) entry.setAttribute("tabindex", "0");
-      const toggle = event => {
-        if (event.type === "keydown" && event.key !== "Enter" && event.key !== " ") return;
+      entry.addEventListener("keydown", event => {
+        if (event.key !== "Enter" && event.key !== " ") return;
         event.preventDefault();
-        const gone = !off.has(s);
-        gone ? off.add(s) : off.delete(s);
-        for (const part of svg.querySelectorAll(`[data-series="${s}"]`)) part.style.display = gone ? "none" : "";
-        for (const part of svg.querySelectorAll(`[data-legend="${s}"]`)) {
-          part.style.opacity = gone ? ".35" : "";
-          part.setAttribute("aria-pressed", String(!gone));
-        }
-        hide();
-      };
-      entry.addEventListener("click", toggle);
-      entry.addEventListener("keydown", toggle);
+        toggle(+entry.dataset.legend);
+      });
     }
   }
   for (const code of document.querySelectorAll("[data-copy]")) {
