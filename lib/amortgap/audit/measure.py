@@ -188,8 +188,7 @@ def _random(
     alpha = _alpha(D, z_first - b, sparsity)
     if isinstance(alpha, str):
         missing["L1 on the random decoder"] = alpha
-        alpha = None
-    ways = Ways(other, D, alpha, k if k <= sae.M else None, tol)
+    ways = Ways(other, D, None if isinstance(alpha, str) else alpha, k if k <= sae.M else None, tol)
     decoder = Decoder("random", D.D, b)
     found = measure(decoder, ways.encode, partial(ways, wanted=RANDOM), z)
     found["own support"].seconds += found["encoder"].seconds

@@ -22,23 +22,25 @@ SETTINGS, WEIGHTS = "head.json", "weights.safetensors"
 BLOCK = 2048  # activations at a time: their pre-activations should stay in the caches
 
 
-def proposal_of(sae: SAE, z: Tensor, ratio: float) -> Proposal:
+def proposal_of(sae: SAE, z: Tensor, ratio: float, norms: Tensor | None = None) -> Proposal:
     """What the SAE's encoder proposes for z (n, M), as `sae.prepare` returns it; amplitudes for unit columns.
 
     ratio: candidates for each latent that the encoder uses. Of a matching pursuit the next are those that match z
-    best. A latent whose decoder row is zero is proposed last and never looked at.
+    best. A latent whose decoder row is zero is proposed last and never looked at. norms: of the decoder rows,
+    where known; to compute them takes as long as to encode some activations.
     """
-    live = sae.live
+    norms = sae.norms if norms is None else norms
+    live = norms > 0
     if sae.architecture == "matching_pursuit":
         h, codes = (z - sae.b_dec) @ sae.D, sae.encode(z)
     else:
         h, amplitude = sae.preactivations(z)
         if sae.architecture == "topk" and sae.k is not None and bool(live.all()):
             found = propose_top(h, int(sae.k), ratio)
-            scale = 1 if sae.rescaled else sae.norms[found.candidates]
+            scale = 1 if sae.rescaled else norms[found.candidates]
             return found._replace(amplitude=found.amplitude * scale)
         codes = sae.kind.select(h, amplitude, sae.k, sae.threshold)
-        codes = codes if sae.rescaled else codes * sae.norms
+        codes = codes if sae.rescaled else codes * norms
     found = propose(torch.where(live, h, h.amin() - 1) if len(h) else h, codes, ratio)
     return found._replace(width=found.width.clamp_max(int(live.sum())))
 
@@ -64,7 +66,7 @@ class Improved(nn.Module):
         for name, value in vars(sae).items():
             if isinstance(value, Tensor):
                 self.register_parameter(name, nn.Parameter(value.detach().float(), requires_grad=False))
-        self._ready: tuple[SAE, Prepared] | None = None
+        self._ready: tuple[SAE, Prepared, Tensor] | None = None
         self._undo: Callable[[Tensor], Tensor] = lambda z: z
         try:  # on the smallest problem there is
             one = torch.ones(1, 1, dtype=torch.long)
@@ -96,7 +98,7 @@ class Improved(nn.Module):
         """Its dictionary, prepared."""
         return self._prepared()[1]
 
-    def _prepared(self) -> tuple[SAE, Prepared]:
+    def _prepared(self) -> tuple[SAE, Prepared, Tensor]:
         if self._ready is None:
             tensors: dict[str, Any] = {
                 name: value.detach().float() for name, value in self.named_parameters()
@@ -104,21 +106,21 @@ class Improved(nn.Module):
             sae = SAE(**tensors, **self._rest)
             D = sae.D.clone()
             D[:, ~sae.live] = 1 / sae.M**0.5  # which no proposal holds
-            self._ready = sae, prepare(D)
+            self._ready = sae, prepare(D), sae.norms
         return self._ready
 
     def values(self, z: Tensor) -> tuple[Proposal, Found]:
         """The encoder's proposal for z (n, M), as `sae.prepare` returns it, and what the head makes of it."""
-        sae, given = self._prepared()
-        proposal = proposal_of(sae, z, self.ratio)
+        sae, given, norms = self._prepared()
+        proposal = proposal_of(sae, z, self.ratio, norms)
         return proposal, HEADS[self.head](given, z - sae.b_dec, proposal, **self.options)
 
     @torch.no_grad()
     def codes(self, z: Tensor) -> Tensor:
         """Codes (n, N) of W_dec's own scale for z (n, M), as `sae.prepare` returns it."""
-        sae = self.sae
+        sae, _, norms = self._prepared()
         codes = z.new_zeros(len(z), sae.N)
-        length = sae.norms.clamp_min(torch.finfo(z.dtype).tiny)
+        length = norms.clamp_min(torch.finfo(z.dtype).tiny)
         for first in range(0, len(z), BLOCK):
             proposal, found = self.values(z[first : first + BLOCK])
             part = codes[first : first + BLOCK]
