@@ -32,7 +32,7 @@ def write(folder: Path) -> list[Path]:
     import pdoc
 
     folder.mkdir(parents=True, exist_ok=True)
-    # the sources are in the repository; here they would be three quarters of 26 MB
+    # the sources are in the repository; here they would be half of 26 MB
     pdoc.render.configure(show_source=False)
     with warnings.catch_warnings():
         # annotations of named tuples that only a type checker imports
