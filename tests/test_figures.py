@@ -150,3 +150,14 @@ def test_a_phone_drawing_folds_long_names_and_a_scatter_keeps_its_edges(plain_st
     assert ax.get_window_extent().width > fig.bbox.width / 2
     assert max(len(line) for label in ax.get_yticklabels() for line in label.get_text().split("\n")) <= 20
     assert to_svg(fig, "edges", "three dots").count("stroke:#123456") == 3
+
+
+def test_ticks_of_counts_are_whole_numbers(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(4.4, 3))
+    ax.plot(range(1, 17), range(16))
+    assert any(tick % 1 for tick in ax.get_xticks())
+    settle(fig)
+    assert not any(tick % 1 for tick in ax.get_xticks())
+    plt.close(fig)

@@ -31,6 +31,7 @@ def settle(fig: Figure) -> None:
         text.set_fontsize(max(SMALLEST, text.get_fontsize()))
     for ax in fig.axes:
         _mark_outside(ax)
+        _whole(ax)
     fig.draw_without_rendering()
     changed = [_wrap(ax) for ax in fig.axes] + [
         _thin(axis) for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)
@@ -42,6 +43,17 @@ def settle(fig: Figure) -> None:
         fig.draw_without_rendering()
         still = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis) if _overlap(_shown(axis))]
         changed = [_drop_every_second(axis) for axis in still]
+
+
+def _whole(ax: Axes) -> None:
+    """Whole numbers along the horizontal axis where its lines have no others: there is no latent 2.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    places = [line.get_xdata(orig=False) for line in ax.lines if line.get_transform() is ax.transData]
+    values = np.concatenate(places).astype(float) if places else np.zeros(0)
+    locator = ax.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator) and len(values) and np.ptp(values) > 2 and not np.any(values % 1):
+        locator.set_params(integer=True)
 
 
 def overlaps(fig: Figure) -> list[tuple[str, str]]:
