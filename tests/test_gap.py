@@ -234,3 +234,10 @@ def test_a_ladder_of_misfits_is_refused():
             decompose(p, 0.01, **(good | wrong))
     with pytest.raises(ValueError, match="made for nonnegative codes"):
         decompose(SparseProblem(n=10, amplitude="signed-normal"), 0.01, **good)
+
+
+def test_a_signal_that_is_zero_has_no_excess():
+    D, x = torch.eye(3), torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0]])
+    found = excess_objective(D, x, torch.tensor([[0.0, 0.5, 0.0], [1.0, 1.0, 0.0]]), 0.5)
+    assert found[0] == 0
+    assert found[1] > 0

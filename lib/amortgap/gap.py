@@ -241,4 +241,5 @@ def excess_objective(
     gain = (x_hat * x).sum(1) - alpha * codes.sum(1)
     power = x_hat.square().sum(1).clamp_min(torch.finfo(torch.float64).tiny)
     value = 0.5 * x.double().square().sum(1) - 0.5 * gain.clamp_min(0).square() / power
-    return value / best - 1
+    # x = 0 has the code 0, rescaled or solved
+    return torch.where(best > 0, value / best.clamp_min(torch.finfo(best.dtype).tiny) - 1, 0.0)
