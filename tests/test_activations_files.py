@@ -163,6 +163,70 @@ def test_bad_files_are_one_sentence(tmp_path):
         from_path(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty")
 
 
+def test_what_is_known_of_rows_is_whole_numbers_or_refused(tmp_path):
+    refused = {
+        "fractions": {"document": DOCUMENT / 10},
+        "nan": {"document": torch.where(DOCUMENT == 0, torch.nan, 1.0)},
+        "half masked": {"mask": torch.full((n,), 0.5)},
+        "names": {"document": [f"page {i}" for i in DOCUMENT]},
+        "text": {"document": "page"},
+    }
+    for name, known in refused.items():
+        torch.save({"activations": X, **known}, tmp_path / f"{name}.pt")
+        np.savez(tmp_path / f"{name}.npz", activations=X, **{k: np.asarray(v) for k, v in known.items()})
+        for kind in ("pt", "npz"):
+            with pytest.raises(ValueError, match=rf"{name}\.{kind}: .* must hold whole numbers"):
+                from_path(tmp_path / f"{name}.{kind}")
+    for known in (DOCUMENT.double(), DOCUMENT.tolist()):
+        torch.save({"activations": X, "document": known}, tmp_path / "good.pt")
+        assert torch.equal(from_path(tmp_path / "good.pt").document, DOCUMENT)
+    # as many documents as activations
+    assert torch.equal(Inputs(X, DOCUMENT.tolist()).document, DOCUMENT)
+    for known in (DOCUMENT[:-1], DOCUMENT[:, None]):
+        with pytest.raises(ValueError, match="one document for each of 90 activations"):
+            Inputs(X, known)
+
+
+def test_damage_that_reading_meets_is_one_sentence(tmp_path):
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "x.npz", activations=X)
+        content = bytearray((tmp_path / "x.npz").read_bytes())
+        content[1000:1010] = bytes(byte ^ 255 for byte in content[1000:1010])
+        (tmp_path / "x.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"x\.npz is damaged"):
+            from_path(tmp_path / "x.npz")
+    np.save(tmp_path / "one.npy", np.float32(1))
+    np.savez(tmp_path / "one.npz", activations=np.float32(1))
+    save_file({"activations": torch.tensor(1.0)}, tmp_path / "one.safetensors")
+    torch.save({"activations": X.to_sparse()}, tmp_path / "sparse.pt")
+    torch.save({1: X}, tmp_path / "numbered.pt")
+    for name, message in {
+        "one.npy": "must have shape",
+        "one.npz": "must have shape",
+        "one.safetensors": "must have shape",
+        "sparse.pt": "must be dense",
+        "numbered.pt": "no tensor named activations or x; it has 1",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            from_path(tmp_path / name)
+
+
+def test_lists_in_parquet_are_of_one_length(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    lists = X.tolist()
+    longer = [lists[0][:-1], [*lists[1], 1.0], *lists[2:]]  # as many numbers in all
+    none = [lists[0], None, [*lists[2], *lists[2]], *lists[3:]]
+    for rows in (longer, none, [None, *lists[1:]]):
+        parquet.write_table(pyarrow.table({"activations": rows}), tmp_path / "x.parquet")
+        with pytest.raises(ValueError, match=r"are not all \d long|must have shape"):
+            from_path(tmp_path / "x.parquet")
+    parquet.write_table(pyarrow.table({"counts": [[1, 2]] * n}), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="floating-point numbers, not int64"):
+        from_path(tmp_path / "x.parquet")
+
+
 def five_gigabytes(path, width, draw):
     """A .npy file with `draw(count)` in 256 rows of each of 40 places; the rest is a hole, which reads as zeros."""
     rows = 5 * 2**30 // (4 * width)

@@ -332,11 +332,25 @@ def test_several_saes_make_a_page_that_compares_them(tmp_path, monkeypatch, caps
         assert f"{written['rows'][0]['fvu']:.4f}" in page
         assert f'href="./{name}/index.html"' in page
     assert main(["audit", "a", "b", "--activations", "x.npy", "--tokens", "64"]) == 0  # its own folder, again
+    # one that was stopped between the two may be run again
+    again = ["audit", "a", "b", "--activations", "x.npy", "--tokens", "64", "--out", "stopped"]
+    configuration = Path("b/cfg.json").read_text()
+    Path("b/cfg.json").write_text("{")
+    assert main(again) == 2
+    assert Path("stopped/1_a/index.html").is_file()
+    Path("b/cfg.json").write_text(configuration)
+    assert main(again) == 0
     Path("full").mkdir()
     Path("full/mine.txt").write_text("")
     capsys.readouterr()
     assert main(["audit", "a", "b", "--activations", "x.npy", "--out", "full"]) == 2
     assert "holds other files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tokens", [-5, 0, 1, 2.5, "9"])
+def test_two_tokens_are_the_fewest(tokens):
+    with pytest.raises(ValueError, match="tokens must be"):
+        audit(reading(P.D), Inputs(P.x), tokens=tokens)
 
 
 def test_the_command_with_the_model_that_the_configuration_names(gpt2, tmp_path, monkeypatch, capsys):

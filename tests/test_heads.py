@@ -299,6 +299,19 @@ def test_the_module_takes_the_place_of_the_sae(sae, tmp_path):
     assert (again.head, again.ratio, again.options) == ("pursuit", 3, {})
 
 
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("sort", ["topk", "jumprelu"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_activation_that_is_not_finite_has_no_codes_and_changes_no_other(head, sort, value):
+    module = Improved(SAES[sort], head)
+    x = P.x[:6].clone()
+    x[2, 3] = value
+    codes, others = module.encode(x), [0, 1, 3, 4, 5]
+    assert codes[2].isnan().all()
+    assert torch.allclose(codes[others], module.encode(P.x[:6])[others], atol=1e-6)
+    assert module.decode(codes).isnan().any(1).tolist() == [i == 2 for i in range(6)]
+
+
 def test_the_module_keeps_its_head_and_options(tmp_path):
     module = Improved(SAES["topk"], "adaptive", 2, gate=0.1)
     module.save(tmp_path)
@@ -330,6 +343,8 @@ def test_bad_use_is_one_sentence(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             Improved(sae, *arguments, **options)
+    with pytest.raises(ValueError, match=r"must have shape \(\.\., 32\) for this SAE, not \(32, 2\)"):
+        Improved(sae).encode(torch.ones(32, 2))
     with pytest.raises(FileNotFoundError, match=r"holds no improved SAE: it has no head\.json"):
         load(tmp_path)
     Improved(sae).save(tmp_path)

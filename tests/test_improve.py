@@ -158,6 +158,10 @@ def test_with_a_model_the_loss_recovered_is_that_of_the_module(tmp_path, monkeyp
     assert f"{found.loss.recovered[found.chosen]:.1%}" in page
 
 
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 def test_the_command_writes_a_module_that_loads(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write(TOPK, tmp_path / "sae")
@@ -170,6 +174,13 @@ def test_the_command_writes_a_module_that_loads(tmp_path, monkeypatch, capsys):
     written = json.loads((folder / "improve.json").read_text())
     assert written["sentence"] in printed
     module = heads.load(folder)
+    # one that was stopped while it wrote may be run again
+    arguments += ["--share", ".3", "--baseline-seconds", ".1", "--out", "stopped"]
+    with monkeypatch.context() as patch:
+        patch.setattr(heads.Improved, "save", stop)
+        assert main(arguments) == 130
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert torch.isfinite(heads.load(tmp_path / "stopped")(P.x)).all()
     assert torch.isfinite(module(P.x)).all()
     assert (P.x - module(P.x)).square().sum() < (P.x - TOPK.encode(P.x) @ TOPK.D.T).square().sum()
 
@@ -180,6 +191,7 @@ def test_the_command_writes_a_module_that_loads(tmp_path, monkeypatch, capsys):
         (P.x, {"share": 0.5, "cost": 2}, "not both"),
         (P.x, {"share": 1.5}, "share must be above 0"),
         (P.x, {"cost": 1}, "cost above 1"),
+        (P.x, {"tokens": 1}, "tokens must be at least 2"),
         (P.x[:, :10], {}, "this SAE takes"),
         (P.x[:100], {}, "needs at least 256 activations, not 100"),
         (torch.ones(300, 24), {}, "all the same"),

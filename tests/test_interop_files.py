@@ -189,12 +189,57 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
         "its class 'IdentityDict' is not one of",
         trainer={"dict_class": "IdentityDict"},
     )
+    refused(
+        "saelens topk",
+        "its configuration says k = 5, and k = 3 in activation_fn_kwargs",
+        k=5,
+        activation_fn_kwargs={"k": 3},
+    )
+    refused("saelens topk", "activation_fn_kwargs must be a JSON object", activation_fn_kwargs="k")
+    refused("saelens topk", "amortgap_input_scale must be above 0", amortgap_input_scale=0)
     place, _, _ = FILES["saelens topk"](tmp_path / "topk")
     with pytest.raises(ValueError, match=r"k = 4.0 was asked for, but the file says 3.0"):
         read(place, k=4)
     (place / "sae.safetensors").write_bytes((place / "sae_weights.safetensors").read_bytes())
     with pytest.raises(ValueError, match="holds several SAEs"):
         read(place)
+
+
+def test_answers_in_python_are_read_as_in_files(tmp_path):
+    pair(tmp_path, None, None, "plain.npz", PLAIN)
+    for no in (False, "false", "False", 0):
+        assert read(tmp_path / "plain.npz", "topk", K, no, "none").subtract_b_dec is False
+    assert read(tmp_path / "plain.npz", "topk", str(K), "true", "none").subtract_b_dec is True
+    with pytest.raises(ValueError, match="subtract_b_dec must be true or false, not 'no'"):
+        read(tmp_path / "plain.npz", "topk", K, "no", "none")
+    with pytest.raises(ValueError, match="k must be a number, not True"):
+        read(tmp_path / "plain.npz", "topk", True, True, "none")
+
+
+def test_arrays_of_every_kind_are_read_right_or_refused(tmp_path):
+    arrays = {name: value.numpy() for name, value in PLAIN.items()}
+    file = tmp_path / "x.npz"
+    told = ("topk", K, True, "none")
+    right = {"note": np.array("mine")} | {name: value.astype(">f4") for name, value in arrays.items()}
+    np.savez(file, **(arrays | right))
+    assert torch.equal(read(file, *told).W_dec, PLAIN["W_dec"])
+    for W_dec, message in (
+        (arrays["W_dec"].astype(np.longdouble), "W_dec must hold numbers of at most 64 bits"),
+        (arrays["W_dec"].astype(object), "W_dec is damaged, or holds objects"),
+        (arrays["W_dec"].astype(str), "W_dec must hold numbers"),
+    ):
+        np.savez(file, **(arrays | {"W_dec": W_dec}))
+        with pytest.raises(ValueError, match=message):
+            read(file, *told)
+    file.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="it is damaged, or not the kind of file that its name says"):
+        read(file, *told)
+    torch.save(PLAIN | {"W_dec": PLAIN["W_dec"].to_sparse()}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="W_dec must be dense"):
+        read(tmp_path / "x.pt", *told)
+    torch.save(PLAIN | {1: B_DEC}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="it holds 1, which no rule for such an SAE uses"):
+        read(tmp_path / "x.pt", *told)
 
 
 def test_pickles_run_no_code(tmp_path):

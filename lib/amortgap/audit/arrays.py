@@ -6,10 +6,12 @@ A file is mapped or read through once; only the rows asked for are kept. .npy, .
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +59,7 @@ class Rows:
                 value = value[:, None].expand(self.shape[:2])
             if value.shape not in (self.shape[:-1], (self.n,)):
                 raise ValueError(f"{name} must have shape {self.shape[:-1]}, not {tuple(value.shape)}")
-            self.extras[name] = value.reshape(-1).long()
+            self.extras[name] = _whole(value, name).reshape(-1)
 
     @property
     def n(self) -> int:
@@ -92,9 +94,24 @@ def open_rows(path: Path) -> list[Rows]:
 
 def _open(file: Path) -> Rows:
     readers = {".npy": _npy, ".npz": _npz, ".parquet": _parquet, ".pt": _torch, ".pth": _torch}
+    with _told(file):
+        rows = readers.get(file.suffix, _safetensors)(file)
+    taken = rows.take
+
+    def take(numbers: np.ndarray) -> Tensor:
+        with _told(file):
+            return taken(numbers)
+
+    rows.take = take
+    return rows
+
+
+@contextlib.contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """What goes wrong with a file as a ValueError that names it."""
     try:
-        return readers.get(file.suffix, _safetensors)(file)
-    except (EOFError, SafetensorError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        yield
+    except (EOFError, SafetensorError, zipfile.BadZipFile, zlib.error, json.JSONDecodeError) as error:
         raise ValueError(f"{file} is damaged, or not one of {', '.join(KINDS)}") from error
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
@@ -102,7 +119,7 @@ def _open(file: Path) -> Rows:
 
 def _mapped(file: Path, dtype: str, shape: tuple[int, ...], offset: int) -> Callable[[np.ndarray], Tensor]:
     """Rows of an array in C order that starts at `offset`; each chunk is mapped anew, so pages are given back."""
-    M, kind = shape[-1], np.dtype(dtype)
+    M, kind = shape[-1] if shape else 0, np.dtype(dtype)
 
     def take(rows: np.ndarray) -> Tensor:
         def chunk(part: np.ndarray) -> np.ndarray:
@@ -174,14 +191,15 @@ def _npz(file: Path) -> Rows:
     if fortran:
         raise ValueError("the array is stored column by column; save numpy.ascontiguousarray of it")
 
+    width = shape[-1] if shape else 0
+
     def blocks() -> Iterator[np.ndarray]:
-        width = shape[-1]
         with zipfile.ZipFile(file) as archive, archive.open(members[name]) as stream:
             _header(stream)
             while data := stream.read(CHUNK * width * dtype.itemsize):
                 yield np.frombuffer(data, dtype).reshape(-1, width)
 
-    return Rows(shape, _through(blocks, shape[-1]), _extras(list(members), member))
+    return Rows(shape, _through(blocks, width), _extras(list(members), member))
 
 
 def _through(blocks: Callable[[], Iterator[np.ndarray]], M: int) -> Callable[[np.ndarray], Tensor]:
@@ -226,8 +244,10 @@ def _torch(file: Path) -> Rows:
     tensors = {NAMES[0]: content} if isinstance(content, Tensor) else content
     if not isinstance(tensors, dict):
         raise ValueError("it must hold a tensor, or a dictionary of tensors")
-    names = [key for key, value in tensors.items() if isinstance(value, Tensor)]
-    x = tensors[_name(names)]
+    tensors = {str(key): value for key, value in tensors.items()}
+    x = tensors[_name([key for key, value in tensors.items() if isinstance(value, Tensor)])]
+    if x.layout != torch.strided or x.is_meta:
+        raise ValueError(f"the activations must be dense, not {'without numbers' if x.is_meta else x.layout}")
     if not x.is_floating_point():
         raise ValueError(f"the activations must be floating-point numbers, not {x.dtype}")
 
@@ -238,12 +258,12 @@ def _torch(file: Path) -> Rows:
             out[start : start + CHUNK] = flat[torch.from_numpy(rows[start : start + CHUNK])].float()
         return out
 
-    return Rows(tuple(x.shape), take, _extras(names, lambda key: tensors[key]))
+    return Rows(tuple(x.shape), take, _extras(list(tensors), lambda key: tensors[key]))
 
 
 def _parquet(file: Path) -> Rows:
     try:
-        from pyarrow import parquet
+        from pyarrow import compute, parquet
     except ImportError as error:
         raise ValueError("reading .parquet needs pyarrow: pip install pyarrow") from error
     opened = parquet.ParquetFile(file)
@@ -251,13 +271,15 @@ def _parquet(file: Path) -> Rows:
     lists = [column.name for column in opened.schema_arrow if hasattr(column.type, "value_type")]
     name = lists[0] if len(lists) == 1 else _name(lists)
     first = next(opened.iter_batches(batch_size=1, columns=[name]), None)
-    M = 0 if first is None else len(first.column(0)[0])
+    M = 0 if first is None else compute.list_value_length(first.column(0))[0].as_py() or 0
 
     def blocks() -> Iterator[np.ndarray]:
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=CHUNK, columns=[name]):
             values = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-            if len(values) != len(batch) * M:
-                raise ValueError(f"{file}: the lists of {name} are not all {M} long")
+            lengths = compute.list_value_length(batch.column(0))
+            if lengths.null_count or (lengths.to_numpy() != M).any() or len(values) != len(batch) * M:
+                raise ValueError(f"the lists of {name} are not all {M} long")
+            _check_floats(values.dtype)
             yield values.reshape(-1, M)
 
     def extra(key: str) -> np.ndarray:
@@ -278,5 +300,15 @@ def _extras(names: list[str], read: Callable[[str], Any]) -> dict[str, Tensor]:
     found = {}
     for extra, known in EXTRAS.items():
         if (name := next((one for one in known if one in names), None)) is not None:
-            found[extra] = torch.as_tensor(read(name))
+            try:
+                found[extra] = torch.as_tensor(read(name))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name} must hold whole numbers, one for each row") from error
     return found
+
+
+def _whole(value: Tensor, name: str) -> Tensor:
+    """As int64. Fractions and NaN are refused: cut off, they would make documents or masks that nobody meant."""
+    if value.is_complex() or (value.is_floating_point() and not (value == value.round()).all()):
+        raise ValueError(f"{name} must hold whole numbers, one for each row")
+    return value.long()

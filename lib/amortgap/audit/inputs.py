@@ -43,6 +43,17 @@ class Inputs:
     #: rows of the files that are not in x
     left_out: LeftOut | None = None
 
+    def __post_init__(self) -> None:
+        if self.document is None:
+            return
+        document = torch.as_tensor(self.document)
+        if document.shape != (len(self.x),):
+            raise ValueError(
+                f"document must name one document for each of {len(self.x)} activations, but its shape is "
+                f"{tuple(document.shape)}"
+            )
+        object.__setattr__(self, "document", document)
+
     def to(self, device: str) -> Inputs:
         """The same with the activations on `device`."""
         return replace(self, x=self.x.to(device))

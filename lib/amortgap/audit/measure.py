@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor
+from amortgap._check import as_tensor, check_count
 from amortgap.audit.agreement import agreements, jaccard, proved, shaken
 from amortgap.audit.groups import groups
 from amortgap.audit.inputs import Inputs
@@ -50,6 +50,7 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     Raises ValueError for activations that do not fit the SAE, are too few or all the same, and for an encoder that
     uses no latent.
     """
+    tokens = check_count(tokens, "tokens", 2)
     x = as_tensor(given.x, "the activations").float()
     if x.ndim != 2 or x.shape[1] != sae.M:
         raise ValueError(f"the activations are {tuple(x.shape)}, but this SAE takes (n, {sae.M})")

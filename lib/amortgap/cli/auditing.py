@@ -173,7 +173,7 @@ def audit(options: argparse.Namespace) -> int:
         folder = check_own(options.out or Path(f"audit_{folder_name(options.sae[0])}"), "audit.json")
         from amortgap.pages.audit import findings
 
-        for sentence in findings(_audit_one(options, options.sae[0], folder)):
+        for sentence in findings(_written(folder, options.sae[0], _audit_one(options, options.sae[0]))):
             print(sentence)
         print(folder / "index.html")
         return 0
@@ -181,24 +181,31 @@ def audit(options: argparse.Namespace) -> int:
     from amortgap.pages.audit import advice, compare
 
     names = [f"{i}_{folder_name(sae)}" for i, sae in enumerate(options.sae, 1)]
-    results = {}
+    results: dict[str, AuditResult] = {}
     for name, sae in zip(names, options.sae, strict=True):
-        results[name] = _audit_one(options, sae, folder / name)
-        print(f"{name}: {advice(results[name])}")
-    write_json(folder / "audits.json", dict(zip(names, options.sae, strict=True)))
+        result = _audit_one(options, sae)
+        if not results:  # the mark comes first, so that a stopped run's folder is known as ours
+            write_json(folder / "audits.json", dict(zip(names, options.sae, strict=True)))
+        results[name] = _written(folder / name, sae, result)
+        print(f"{name}: {advice(result)}")
     write_text(folder / "index.html", compare(results))
     print(folder / "index.html")
     return 0
 
 
-def _audit_one(options: argparse.Namespace, sae: str, folder: Path) -> AuditResult:
+def _audit_one(options: argparse.Namespace, sae: str) -> AuditResult:
     from amortgap import audit as auditing
-    from amortgap.pages.audit import render
 
     alone = argparse.Namespace(**{**vars(options), "sae": sae})
     read = read_sae(alone)
     given = read_inputs(alone, read)
-    result = auditing.audit(read, given, tokens=options.tokens, seed=options.seed)
+    return auditing.audit(read, given, tokens=options.tokens, seed=options.seed)
+
+
+def _written(folder: Path, sae: str, result: AuditResult) -> AuditResult:
+    """The result, and its numbers and its page in `folder`."""
+    from amortgap.pages.audit import render
+
     write_json(folder / "audit.json", asdict(result))
     write_text(folder / "index.html", render(folder_name(sae), result))
     return result

@@ -72,8 +72,9 @@ def improve(options: argparse.Namespace) -> int:
         baseline_seconds=options.baseline_seconds,
         seed=options.seed,
     )
-    result.save(folder)
+    # the mark comes first, so that a stopped run's folder is known as ours
     write_json(folder / "improve.json", result.as_json())
+    result.save(folder)
     write_text(folder / "index.html", render(name, result))
     print(result.sentence)
     print(folder / "index.html")

@@ -52,7 +52,8 @@ class Improved(nn.Module):
     the encoder uses on an activation. It stands where the SAE stands: `encode` (.., M) -> (.., N), codes of W_dec's
     own scale, `decode` back, `forward` both, for activations of any leading shape and type; W_enc, b_enc, W_dec and
     b_dec are there, frozen. Where the SAE normalises its input, `decode` undoes that of the last `encode`, as
-    SAELens does. Raises ValueError for an unknown head, ratio < 1, options the head does not have.
+    SAELens does. The codes of an activation that is not finite are NaN. Raises ValueError for an unknown head,
+    ratio < 1, options the head does not have.
     """
 
     def __init__(self, sae: SAE, head: str = "pursuit", ratio: float = 2.0, **options: Any) -> None:
@@ -128,8 +129,16 @@ class Improved(nn.Module):
         return codes
 
     def encode(self, x: Tensor) -> Tensor:
-        z, self._undo = self.sae.prepare(x.detach().reshape(-1, self.sae.M).float())
-        return self.codes(z).reshape(*x.shape[:-1], self.sae.N).to(x.dtype)
+        M = self.sae.M
+        if x.shape[-1:] != (M,):
+            raise ValueError(f"activations must have shape (.., {M}) for this SAE, not {tuple(x.shape)}")
+        z, self._undo = self.sae.prepare(x.detach().reshape(-1, M).float())
+        finite = z.isfinite().all(1)
+        if finite.all():
+            codes = self.codes(z)
+        else:  # no head can choose there, and in a batch the other rows' choice must not change
+            codes = self.codes(torch.where(finite[:, None], z, 0)).masked_fill(~finite[:, None], torch.nan)
+        return codes.reshape(*x.shape[:-1], self.sae.N).to(x.dtype)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:

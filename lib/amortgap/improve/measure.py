@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor
+from amortgap._check import as_tensor, check_count
 from amortgap.audit import Inputs, Loss
 from amortgap.audit.groups import groups
 from amortgap.audit.loss import model_loss
@@ -70,6 +70,7 @@ def improve(
     wanted = {"cost": float(cost)} if cost is not None else {"share": 0.75 if share is None else float(share)}
     if not (0 < wanted.get("share", 1) <= 1 and wanted.get("cost", 2) > 1):
         raise ValueError("share must be above 0 and at most 1, and cost above 1, that of the encoder")
+    tokens = check_count(tokens, "tokens", 2)
     x = as_tensor(given.x, "the activations").float()
     if x.ndim != 2 or x.shape[1] != sae.M:
         raise ValueError(f"the activations are {tuple(x.shape)}, but this SAE takes (n, {sae.M})")

@@ -24,8 +24,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                content: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+            content = _arrays(path)
         elif path.suffix in TORCH:
             content = _state(path)
         else:
@@ -38,10 +37,37 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(
             f"it is damaged, or no safetensors file; pickles are named {', '.join(TORCH)}"
         ) from error
+    content = {str(name): value for name, value in content.items()}
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_meta:
+            kind = "no numbers" if value.is_meta else f"the layout {value.layout}"
+            raise ValueError(f"{name} must be dense, but it has {kind}")
         tensors[name] = value.float() if value.is_floating_point() else value
     return tensors, {name: value for name, value in content.items() if not isinstance(value, Tensor)}
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    """The arrays of numbers as tensors, and single texts as such."""
+    with zipfile.ZipFile(path):  # numpy takes what is no archive for a pickle, and advises to load it
+        pass
+    content: dict[str, Any] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            try:
+                value = arrays[name]
+            except ValueError as error:
+                raise ValueError(f"{name} is damaged, or holds objects, which are not loaded") from error
+            content[name] = (
+                str(value) if value.dtype.kind == "U" and value.ndim == 0 else _numbers(value, name)
+            )
+    return content
+
+
+def _numbers(value: np.ndarray, name: str) -> Tensor:
+    if value.dtype.kind not in "fiubc" or value.dtype.itemsize > 16 or value.dtype.char == "g":
+        raise ValueError(f"{name} must hold numbers of at most 64 bits, not {value.dtype}")
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder("="), copy=False))
 
 
 def _state(path: Path) -> dict[str, Any]:

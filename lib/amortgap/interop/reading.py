@@ -25,7 +25,7 @@ from amortgap.interop import (
 )
 from amortgap.interop.files import read_config, read_tensors
 from amortgap.interop.sae import SAE
-from amortgap.interop.settle import Answers, Parts
+from amortgap.interop.settle import Answers, Parts, flag, number
 
 Assemble = Callable[[dict[str, Any], Parts], SAE]
 
@@ -65,7 +65,12 @@ def read(
     Raises FileNotFoundError for what is not there, and ValueError, in one sentence, for a damaged file, a tensor
     that no rule uses, a question that nobody answered, and an answer that contradicts the files.
     """
-    answers = Answers(architecture, None if k is None else float(k), subtract_b_dec, normalise)
+    answers = Answers(
+        architecture,
+        None if k is None else number(k, "k"),
+        None if subtract_b_dec is None else flag(subtract_b_dec, "subtract_b_dec"),
+        normalise,
+    )
     place = Path(path)
     if not place.exists():
         release, colon, name = str(path).partition(":")

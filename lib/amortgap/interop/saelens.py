@@ -72,6 +72,8 @@ def assemble(config: dict[str, Any], parts: Parts, **rule: Any) -> SAE:
     sae = parts.build(said, rule, **given)
     if config.get(FOLDED) is not None:
         scale = number(config[FOLDED], FOLDED)
+        if scale <= 0:
+            raise ValueError(f"{FOLDED} must be above 0, not {scale:g}")
         return folded(sae, 1 / scale, normalise="expected_average_only_in", input_scale=scale)
     return sae
 
@@ -80,7 +82,12 @@ def _architecture(config: dict[str, Any]) -> tuple[str | None, Any]:
     """Its name and k, if the configuration says them. Versions 2 to 5 put both into the activation function."""
     name, options = config.get("architecture"), config.get("activation_fn_kwargs") or {}
     function = config.get("activation_fn_str") or config.get("activation_fn")
-    k = config["k"] if config.get("k") is not None else options.get("k")
+    if not isinstance(options, dict):
+        raise ValueError(f"activation_fn_kwargs must be a JSON object, not {options!r}")
+    k, other = config.get("k"), options.get("k")
+    if k is not None and other is not None and number(k, "k") != number(other, "k"):
+        raise ValueError(f"its configuration says k = {k}, and k = {other} in activation_fn_kwargs")
+    k = other if k is None else k
     if function not in (None, "relu", "topk"):
         raise ValueError(f"activation function {function!r} is not known; relu and topk are")
     if function is not None and name in (None, "standard"):
