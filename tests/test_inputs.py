@@ -48,7 +48,7 @@ ELSEWHERE = {
     ),
     # laws that SparseProblem draws from, given a generator
     *("gaussian", "simplex", "partial_dct", "exactly_k", "bernoulli", "zipf", "half_normal", "signed_normal"),
-    *("uniform", "log_normal", "zipf_half_normal"),
+    *("uniform", "log_normal", "zipf_half_normal", "floored_zipf_half_normal"),
     # parts of duality_gap, for solvers that have checked their input
     *("objective", "dual_point", "best_dual", "measure", "relative_gap", "kkt_residual", "mean_loss"),
     # the paper's gradient descent: test_dictionaries tries it

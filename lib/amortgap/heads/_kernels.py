@@ -32,7 +32,7 @@ class Columns(NamedTuple):
 
 class Work(NamedTuple):
     """Scratch for one token: the letters of the module's head; e (k,), c of the active; d, u, w; A, order (k,);
-    state (m,)."""
+    state (m,); low (1,): the smallest Schur complement of those that became active."""
 
     b: Any
     c: Any
@@ -46,6 +46,7 @@ class Work(NamedTuple):
     A: Any
     order: Any
     state: Any
+    low: Any
 
 
 class Task(NamedTuple):
@@ -95,7 +96,7 @@ def _workspace(T: int, most: int, like: Any) -> Any:
         np.empty((most, T), dtype),
     )
     H, A, order = np.empty((most, most), dtype), np.empty(most, np.int64), np.arange(most)
-    return Work(b, c, s, e, d, u, w, R, H, A, order, np.zeros(T, np.int8))
+    return Work(b, c, s, e, d, u, w, R, H, A, order, np.zeros(T, np.int8), np.ones(1, dtype))
 
 
 @fused
@@ -124,6 +125,7 @@ def _enter(j: int, k: int, m: int, here: Any, columns: Any, singular: float, wor
         schur -= w[p] * u[p]
     if schur <= singular:
         return k
+    work.low[0] = min(work.low[0], schur)
     grow(H, u, schur, k)
     work.state[j] = ACTIVE
     A[k], work.s[k], work.e[k] = j, 0, work.c[j]
@@ -179,7 +181,7 @@ def _remove(k: int, m: int, work: Any) -> int:
 
 @jit
 def code_rows(
-    x: Any, candidates: Any, amplitude: Any, columns: Any, task: Any, values: Any, left: Any
+    x: Any, candidates: Any, amplitude: Any, columns: Any, task: Any, values: Any, left: Any, low: Any
 ) -> None:
     """values (n, T): least squares with s >= 0 on supports found forwards, then backwards, among the candidates.
 
@@ -187,6 +189,7 @@ def code_rows(
     matches the residual best enters and all are fitted anew, up to `limit` of them (orthogonal matching pursuit).
     Then the one whose absence costs least leaves, down to `count`.
     left (n,): the largest c^2 / |residual|^2 of a candidate that is not active, at the end.
+    low (n,): the smallest Schur complement that was met; where it is small, float32 has lost the code.
     """
     n, T = candidates.shape
     work = _workspace(T, task.limit.max() + 1, x)
@@ -197,6 +200,7 @@ def code_rows(
         for i in range(x.shape[1]):
             xx += x[row, i] * x[row, i]
         floor = task.floor * np.sqrt(xx)
+        work.low[0] = 1
         for t in range(m):
             state[t], c[t] = FREE, 0
         for j in range(task.start[row]):
@@ -234,4 +238,5 @@ def code_rows(
         for t in range(m):
             if state[t] != ACTIVE and c[t] > top:
                 top = c[t]
-        left[row] = top * top / xx if xx > 0 else 0.0
+        left[row] = min(top * top / xx, 1.0) if xx > 0 else 0.0
+        low[row] = work.low[0]

@@ -16,6 +16,7 @@ from torch import Tensor
 from amortgap.heads._proposal import Proposal
 from amortgap.solvers._pivot import suits_chip
 from amortgap.solvers._threads import share
+from amortgap.solvers.batched_omp import SHARP
 from amortgap.solvers.prepared import Prepared
 
 MEMORY = 2**30  # bytes of small Gram matrices at a time
@@ -49,17 +50,8 @@ def restricted(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> Fo
     """What the plan leads to on x (n, M)."""
     if not len(x):
         return Found(torch.zeros_like(proposal.amplitude), x.new_zeros(0), 0)
-    if _kernel_serves(given, x):
-        values, left = _by_kernel(given, x, proposal, plan)
-    else:
-
-        def part(x: Tensor, proposal: Proposal, rows: slice) -> tuple[Tensor, Tensor]:
-            here = Plan(*(n[rows] for n in plan))
-            place = torch.arange(proposal.candidates.shape[1], device=x.device)
-            role = (place < here.start[:, None]).to(torch.int8) + (place < here.reach[:, None])
-            return _settle(small_problem(given, x, proposal), x, proposal, role, here)
-
-        values, left = in_blocks(part, x, proposal)
+    way = _by_kernel if _kernel_serves(given, x) else _together
+    values, left = way(given, x, proposal, plan)
     return Found(values, left, operations(given.shape[0], proposal.width, plan))
 
 
@@ -109,24 +101,39 @@ def _kernel_serves(given: Prepared, x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and given.shape[1] <= LOOKED_UP
 
 
-def _by_kernel(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, Tensor]:
+def _together(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, ...]:
+    def part(x: Tensor, proposal: Proposal, rows: slice) -> tuple[Tensor, Tensor]:
+        here = Plan(*(n[rows] for n in plan))
+        place = torch.arange(proposal.candidates.shape[1], device=x.device)
+        role = (place < here.start[:, None]).to(torch.int8) + (place < here.reach[:, None])
+        return _settle(small_problem(given, x, proposal), x, proposal, role, here)
+
+    return in_blocks(part, x, proposal)
+
+
+def _by_kernel(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, ...]:
+    """In float32; in float64 again where candidates that became active are nearly dependent."""
     from amortgap.heads._kernels import Columns, Task, code_rows
 
     n, eps = len(x), torch.finfo(x.dtype).eps
-    values, left = torch.zeros(proposal.candidates.shape), torch.zeros(n)
+    values, left, low = torch.zeros(proposal.candidates.shape), torch.zeros(n), torch.zeros(n)
     gram = given.gram(x.dtype)
     columns = Columns(given.rows(x.dtype).numpy(), gram.G, np.float32(gram.scale))
-    parts = (proposal.candidates, proposal.amplitude.contiguous(), values, left)
+    parts = (proposal.candidates, proposal.amplitude.contiguous(), values, left, low)
     counts = [part.numpy() for part in (plan.start, plan.reach, proposal.width, plan.limit, plan.keep)]
 
     def work(blocks: Iterator[slice]) -> None:
         for rows in blocks:
-            candidates, amplitude, found, over = (part[rows].numpy() for part in parts)
+            candidates, amplitude, *found = (part[rows].numpy() for part in parts)
             start, reach, width, limit, keep = (part[rows] for part in counts)
             task = Task(start, reach, width, limit, keep, 10 * eps, 100 * eps + 2 * gram.fuzz)
-            code_rows(x[rows].contiguous().numpy(), candidates, amplitude, columns, task, found, over)
+            code_rows(x[rows].contiguous().numpy(), candidates, amplitude, columns, task, *found)
 
     share(n, work, block=128)
+    again = (low < SHARP).nonzero()[:, 0]
+    if len(again):
+        there = Plan(*(n[again] for n in plan))
+        values[again], left[again] = _together(given, x[again], proposal.rows(again), there)
     return values, left
 
 
@@ -231,7 +238,8 @@ def _tableau(small: Small, x: Tensor, proposal: Proposal, role: Tensor, plan: Pl
         _fit(sweeps, s)
     rest = (power - (s * b).sum(1)).clamp_min(torch.finfo(b.dtype).tiny)
     top = torch.where(looked_at & ~sweeps.active, sweeps.sides[:, :, 0], 0.0).clamp_min(0).amax(1)
-    return s.to(x.dtype), (top.square() / rest).to(x.dtype)
+    # at most one, but for the rounding of a residual that is next to nothing
+    return s.to(x.dtype), (top.square() / rest).clamp_max(1).to(x.dtype)
 
 
 def _fit(sweeps: Sweeps, s: Tensor) -> None:
