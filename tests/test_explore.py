@@ -47,7 +47,9 @@ def test_the_rungs_are_in_order_and_solvers_end_below_the_optimum(solver: str) -
 def test_every_law_of_amplitudes_has_its_ladder(amplitude: str) -> None:
     found = ladder(**SETTING, amplitude=amplitude, encoder="pseudo-inverse", solver="OMP")
     assert all(0 < row["mcc"] <= 1 + 1e-6 for name, row in found.items() if name != "L-NL ceiling")
-    assert (found["L-NL ceiling"]["mcc"] is None) == (amplitude in ("log-normal", "zipf-half-normal"))
+    assert (found["L-NL ceiling"]["mcc"] is None) == (
+        amplitude in ("log-normal", "zipf-half-normal", "floored-zipf-half-normal")
+    )
 
 
 def test_the_ceiling_closes_where_the_dictionary_is_a_basis() -> None:
