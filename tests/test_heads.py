@@ -394,3 +394,17 @@ def test_with_more_latents_than_measurements_no_head_fits_worse_than_nothing(nam
         assert (found[-1] <= 1 + 1e-6).all()
     # float32 may take other steps where candidates tie, but explains as much
     assert found[0].mean() <= found[1].mean() + 0.01
+
+
+def test_what_others_have_saved_is_not_overwritten(tmp_path):
+    improved = Improved(SAES["topk"], "refit", 1)
+    improved.save(tmp_path)
+    improved.save(tmp_path)
+    for name in ("head.json", "weights.safetensors"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(FileExistsError, match="another kind"):
+            improved.save(folder)
+        assert [path.name for path in folder.iterdir()] == [name]
+        assert (folder / name).read_text() == "mine"

@@ -150,18 +150,32 @@ class Improved(nn.Module):
         return self.decode(self.encode(x))
 
     def save(self, folder: str | Path) -> None:
-        """The SAE's parameters in weights.safetensors, all else in head.json: both or neither."""
+        """The SAE's parameters in weights.safetensors, all else in head.json: both or neither.
+
+        Raises FileExistsError where the folder holds a file of these names that no improved SAE wrote.
+        """
         folder = Path(folder)
+        if any((folder / name).exists() for name in (SETTINGS, WEIGHTS)) and not _written_here(folder):
+            raise FileExistsError(
+                f"{folder} holds files of another kind, {SETTINGS} or {WEIGHTS}; name another"
+            )
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.named_parameters()}
         said = {"head": self.head, "ratio": self.ratio, "options": self.options, "sae": self._rest}
-        # where one cannot be written, neither is
-        with whole(folder / SETTINGS) as settings, whole(folder / WEIGHTS) as weights:
+        # where one cannot be written, neither is; the settings, which say whose folder it is, come first
+        with whole(folder / WEIGHTS) as weights, whole(folder / SETTINGS) as settings:
             write_json(settings, said)
             save_file(tensors, weights)
 
     def extra_repr(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.options.items())
         return f"{self._rest['architecture']}, head={self.head}, ratio={self.ratio:g}{options}"
+
+
+def _written_here(folder: Path) -> bool:
+    try:
+        return read_json(folder / SETTINGS)["head"] in HEADS
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load(folder: str | Path) -> Improved:
