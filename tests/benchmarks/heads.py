@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -84,7 +83,9 @@ def one_audit(M: int, N: int, K: int, n: int) -> dict[str, Any]:
     before = time.process_time()
     audit(sae, Inputs(x), tokens=n)
     seconds = time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    # Linux; ru_maxrss would be that of the process that started this one
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e9
     return {"M": M, "N": N, "L0": K, "tokens": n, "CPU seconds": seconds, "peak GB": peak}
 
 
@@ -118,8 +119,8 @@ def text(result: dict[str, Any]) -> str:
     took = [[str(v) if isinstance(v, int) else f"{v:.1f}" for v in row.values()] for row in result["audits"]]
     return (
         f"{made}\n## Heads\n\nShare of what a pursuit among all latents gains over the encoder at equal L0, and "
-        f"measured time in encoders, on {SCORED} tokens of documents that no SAE has seen. The last column's "
-        "signals are drawn.\n\n"
+        f"measured time in encoders, on {SCORED} tokens of documents that no SAE has seen; the signals of "
+        "the SAE of 16 384 latents are drawn.\n\n"
         + markdown(["head", *names], gains)
         + "\n## What `improve --share .75` reports\n\nOn further documents; baselines trained for 10 s.\n\n"
         + markdown(["SAE", "codes", "FVU", "L0", "share"], held)
