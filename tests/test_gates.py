@@ -154,7 +154,7 @@ def test_another_run_stands_beside_this_one(tab: Browser, report: Path, tmp_path
     tab.look(1280)
     tab.open(page)
     shown = "[...document.querySelectorAll('[id=\"claim-E2.1\"] td')].map(cell => cell.textContent)"
-    heads = "[...document.querySelectorAll('thead th')].map(cell => cell.textContent)"
+    heads = "[...document.querySelectorAll('.claims thead th')].map(cell => cell.textContent)"
     said = "document.querySelector('.controls output').textContent"
     choose = (
         "(f => {{ f.beside.value = {}; f.beside.dispatchEvent(new Event('change')); }})(document.forms[0])"
