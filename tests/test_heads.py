@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import nnls
 
 from amortgap.gap import HEAD_ROWS
-from amortgap.heads import HEADS, Improved, load, proposal_of, propose, propose_top
+from amortgap.heads import HEADS, Improved, _restricted, load, proposal_of, propose, propose_top
 from amortgap.heads._select import select_rows
 from amortgap.interop import SAE
 from amortgap.problem import SparseProblem
@@ -408,3 +408,20 @@ def test_what_others_have_saved_is_not_overwritten(tmp_path):
             improved.save(folder)
         assert [path.name for path in folder.iterdir()] == [name]
         assert (folder / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_blocks_hold_the_candidates_columns_too(monkeypatch, dtype):
+    monkeypatch.setattr(_restricted, "MEMORY", 2_000_000)
+    taken, plain = [], _restricted.small_problem
+    monkeypatch.setattr(
+        _restricted, "small_problem", lambda *given: taken.append(len(given[1])) or plain(*given)
+    )
+    proposal = propose(H, CODES, 4)
+    HEADS["lasso"](
+        prepare(P.D.to(dtype)), P.x.to(dtype), proposal._replace(amplitude=proposal.amplitude.to(dtype))
+    )
+    T, M = proposal.candidates.shape[1], P.x.shape[1]
+    assert len(taken) > 1
+    # the Gram matrix and the columns in float64
+    assert max(taken) * 8 * (T * T + T * M) <= 2_000_000

@@ -19,7 +19,7 @@ from amortgap.solvers._threads import share
 from amortgap.solvers.batched_omp import SHARP
 from amortgap.solvers.prepared import Prepared
 
-MEMORY = 2**30  # bytes of small Gram matrices at a time
+MEMORY = 2**30  # bytes of small Gram matrices, and of the candidates' columns, at a time
 #: columns up to which inner products of candidates are looked up in D'D; it then takes at most 2 GiB
 LOOKED_UP = 32_768
 #: candidates up to which, on CUDA in float32, a program an activation holds its small problem in registers
@@ -102,6 +102,8 @@ def _kernel_serves(given: Prepared, x: Tensor) -> bool:
 
 
 def _together(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tuple[Tensor, ...]:
+    """All activations of a block at once: in float64, or on chip."""
+
     def part(x: Tensor, proposal: Proposal, rows: slice) -> tuple[Tensor, Tensor]:
         here = Plan(*(n[rows] for n in plan))
         place = torch.arange(proposal.candidates.shape[1], device=x.device)
@@ -139,7 +141,10 @@ def _by_kernel(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> tu
 
 def in_blocks(part: Callable[..., tuple[Tensor, ...]], x: Tensor, proposal: Proposal) -> tuple[Tensor, ...]:
     """part(x, proposal, rows), block by block of the activations, so that their small matrices fit in memory."""
-    size = max(1, MEMORY // (24 * (proposal.candidates.shape[1] + 1) ** 2))
+    T = proposal.candidates.shape[1]
+    # gathered in float32 and then in float64; the programs on chip read them where they are
+    columns = 0 if suits_chip(x) else 12 * T * x.shape[1]
+    size = max(1, MEMORY // (24 * (T + 1) ** 2 + columns))
     blocks = [slice(first, first + size) for first in range(0, len(x), size)]
     found = [part(x[rows], proposal.rows(rows), rows) for rows in blocks]
     return found[0] if len(found) == 1 else tuple(torch.cat(parts) for parts in zip(*found, strict=True))
