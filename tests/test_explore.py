@@ -1,4 +1,4 @@
-"""What page 20 lets a reader play with: right numbers, drawn again faster than a slider moves."""
+"""What page 23 lets a reader play with: right numbers, drawn again faster than a slider moves."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_pictures_are_drawn_again_in_under_a_third_of_a_second() -> None:
 def test_the_notebook_has_sliders_where_there_are_widgets(tmp_path: Path, monkeypatch) -> None:
     nbclient = pytest.importorskip("nbclient")
     monkeypatch.delenv("AMORTGAP_RUN", raising=False)
-    notebook = nbformat.read(ROOT / "notebooks/20_explore.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks/23_explore.ipynb", as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += f"\nout = {str(tmp_path)!r}"

@@ -1,4 +1,4 @@
-"""What page 20 lets a reader play with: one signal, a solver step by step, the plane, latents, SAE files.
+"""What page 23 lets a reader play with: one signal, a solver step by step, the plane, latents, SAE files.
 
 All return plain rows; `amortgap.kit.explore` draws them.
 """

@@ -1,4 +1,4 @@
-"""Drawings of page 20, from the rows or tables of `amortgap.explore`, fast enough to be drawn at each move."""
+"""Drawings of page 23, from the rows or tables of `amortgap.explore`, fast enough to be drawn at each move."""
 
 from __future__ import annotations
 
