@@ -263,6 +263,8 @@ def test_the_objective_latents_and_losses(result, codes, x):
     assert result.dead == (every == 0).all(0).mean()
     errors = [((x - codes[name] @ D.T) ** 2).sum(1) for name in ("encoder", "OMP, own count")]
     assert result.lost.beaten == pytest.approx((errors[1] < errors[0]).mean(), abs=1.5 / TOKENS)
+    refitted = ((x - codes["own support"] @ D.T) ** 2).sum(1)
+    assert result.lost.short == pytest.approx((errors[1] < refitted * (1 - 1e-6)).mean(), abs=1.5 / TOKENS)
     mean = ((x - x.mean(0)) ** 2).sum(1).mean()
     gains = np.sort(errors[0] - errors[1])[::-1][: len(result.lost.tokens)] / mean
     shown = [one["encoder"] - one["pursuit"] for one in result.lost.tokens]

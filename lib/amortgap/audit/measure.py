@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from amortgap._check import as_tensor, check_count
-from amortgap.audit.agreement import agreements, jaccard, proved, shaken
+from amortgap.agreement import jaccard, shaken
+from amortgap.audit.agreement import agreements, proved
 from amortgap.audit.groups import groups
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
@@ -238,8 +239,10 @@ def _lost(
         | where(int(compared[i]))
         for j, i in zip(most.tolist(), example, strict=True)
     ]
-    beaten = float((other.error < first.error * (1 - 1e-6)).double().mean())
-    return Lost(tokens, latents, beaten)
+    beaten, short = (
+        float((other.error < one.error * (1 - 1e-6)).double().mean()) for one in (first, found["own support"])
+    )
+    return Lost(tokens, latents, beaten, short)
 
 
 def reconstructions(sae: SAE, ways: Ways, x: Tensor) -> dict[str, Tensor]:

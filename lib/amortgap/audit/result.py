@@ -71,6 +71,9 @@ class Lost:
     latents: list[dict[str, Any]]
     #: share of tokens on which the other code, with no more latents, has the smaller error
     beaten: float
+    #: and on which it has the smaller one even where the encoder's latents get their best amplitudes: there the
+    #: encoder's support is proved not to be the best of its size
+    short: float
 
 
 @dataclass(frozen=True)

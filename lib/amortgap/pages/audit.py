@@ -34,6 +34,12 @@ MEANING = {
 ENOUGH = 0.75
 #: times the encoder's L0 up to which a way counts as equally sparse
 EQUAL = 1.02
+#: what page 21 of the report finds
+ADVICE = (
+    "Which code to use: at equal L0 take the one that explains more, and of a single token trust the latents that "
+    "both codes have; where the true code is known, nearly all of these are true, and hardly any of those that "
+    "the encoder alone has."
+)
 
 
 def render(name: str, result: AuditResult) -> str:
@@ -262,8 +268,16 @@ def _which(result: AuditResult) -> str:
             f"no algorithm has failed; {open_:.0%} are undecided. Greedy codes carry no such proof; what can be "
             "said of them is on how many tokens they have the smaller error. "
         )
+    short = ""
+    if result.lost:
+        short = (
+            f"<p>On {result.lost.short:.0%} of the tokens the greedy code, with no more latents, explains more "
+            "than the encoder’s latents do with their best amplitudes: there the encoder’s support is proved not "
+            f"to be the best of its size. {ADVICE}</p>"
+        )
     return f"""<h2>Which code?</h2>
 {grid(head, [own, *others])}
+{short}
 <p class="soft">Same latents: mean over tokens of the two supports' intersection over their union (Jaccard), with
 the encoder. Linear R²: of these codes, predicted by ridge regression from the encoder's on tokens that the
 regression has not seen. Chance: with the codes of other tokens. Stable: Jaccard of a way's own supports before and
