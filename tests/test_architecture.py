@@ -15,7 +15,17 @@ SOURCES = {
 
 # each part and the parts it may know; _check, _largest and _subsets are tools of all of the science
 FILES = {"_files", "_errors", "_progress"}  # whole writes and locks, the error for bad use, progress bars
-BASE = FILES | {"_check", "_largest", "_subsets", "problem", "objectives", "metrics", "flops"}
+BASE = FILES | {
+    "_check",
+    "_largest",
+    "_subsets",
+    "problem",
+    "objectives",
+    "metrics",
+    "flops",
+    "worlds",
+    "detection",
+}
 MIDDLE = {"sensing", "theory", "solvers", "encoders"}
 UPPER = {"training", "dictionaries", "gap", "agreement", "supports"}
 OUTER = {"llm", "interop"}
