@@ -17,6 +17,10 @@ from torch import Tensor
 from amortgap._check import as_tensor, check_choice, check_count, generator
 
 
+#: Of a probe's sigmoid at its start, for one standard deviation of its score.
+SLOPE = {"logistic": 4.0, "f1": 16.0}
+
+
 class Detection(NamedTuple):
     """Of each latent, (N,) float64; what is undefined is 0."""
 
@@ -95,16 +99,16 @@ def train_probe(
     logistic: cross-entropy, the linear probe of the benchmark.  f1: the mean of 1 - 2 sum a p / sum (a + p) over a
     batch, p = sigmoid(w.x + b), which is F1 itself where the sigmoid is steep: a search for the best direction
     that a thresholded read-out can have.
-    Adam on random batches, its rate falling linearly to zero, from sigmoid(4 (start.x - t) / sd), where t is the
+    Adam on random batches, its rate falling linearly to zero, from sigmoid(c (start.x - t) / sd), c in SLOPE, where t is the
     threshold of largest F1.
     Raises ValueError for an unknown loss and counts below 1.
     """
-    check_choice(loss, "loss", ("logistic", "f1"))
+    check_choice(loss, "loss", SLOPE)
     steps, batch_size = check_count(steps, "steps"), check_count(batch_size, "batch_size")
     g = generator(seed)
     rows = torch.randperm(len(x), generator=g)[:20_000]
     scores = x[rows] @ start
-    scale = 4 / scores.std(0).clamp_min(1e-9)
+    scale = SLOPE[loss] / scores.std(0).clamp_min(1e-9)
     t = best_thresholds(scores, active[rows])
     w = (start * scale).requires_grad_()
     b = (-torch.where(t.isfinite(), t, scores.amax(0)) * scale).requires_grad_()
