@@ -16,7 +16,6 @@ from torch import Tensor
 
 from amortgap._check import as_tensor, check_choice, check_count, generator
 
-
 #: Of a probe's sigmoid at its start, for one standard deviation of its score.
 SLOPE = {"logistic": 4.0, "f1": 16.0}
 
@@ -99,8 +98,8 @@ def train_probe(
     logistic: cross-entropy, the linear probe of the benchmark.  f1: the mean of 1 - 2 sum a p / sum (a + p) over a
     batch, p = sigmoid(w.x + b), which is F1 itself where the sigmoid is steep: a search for the best direction
     that a thresholded read-out can have.
-    Adam on random batches, its rate falling linearly to zero, from sigmoid(c (start.x - t) / sd), c in SLOPE, where t is the
-    threshold of largest F1.
+    Adam on random batches, its rate falling linearly to zero, from sigmoid(c (start.x - t) / sd) with c in SLOPE
+    and t the threshold of largest F1.
     Raises ValueError for an unknown loss and counts below 1.
     """
     check_choice(loss, "loss", SLOPE)
