@@ -73,8 +73,8 @@ class Measured:
 
     @property
     def codes(self) -> Tensor:
-        """Of the tokens in `sample`."""
-        return torch.cat(self.kept)
+        """Of the tokens in `sample`, (samples, N): kept sparse, as a few ways' take more memory than D."""
+        return torch.cat(self.kept).to_dense()
 
 
 def measure(
@@ -104,7 +104,8 @@ def measure(
             one = found.setdefault(method, Measured(z, codes.shape[1]))
             one.put(rows, z[rows], decode(s, decoder.D) + decoder.b, s)
             if method in keep and sample is not None:
-                one.kept.append(s[sample[(sample >= rows.start) & (sample < rows.stop)] - rows.start])
+                kept = s[sample[(sample >= rows.start) & (sample < rows.stop)] - rows.start]
+                one.kept.append(kept.to_sparse())
             one.work, one.seconds = one.work + work, one.seconds + spent
             began = now()
     if "L1" in found:  # without which its support is not known

@@ -19,7 +19,8 @@ from amortgap.solvers._threads import share
 from amortgap.solvers.batched_omp import SHARP
 from amortgap.solvers.prepared import Prepared
 
-MEMORY = 2**30  # bytes of small Gram matrices, and of the candidates' columns, at a time
+#: bytes of small Gram matrices, and of the candidates' columns, at a time: on chip large ones keep all of it busy
+MEMORY, ON_CHIP_MEMORY = 2**27, 2**30
 #: columns up to which inner products of candidates are looked up in D'D; it then takes at most 2 GiB
 LOOKED_UP = 32_768
 #: candidates up to which, on CUDA in float32, a program an activation holds its small problem in registers
@@ -143,8 +144,8 @@ def in_blocks(part: Callable[..., tuple[Tensor, ...]], x: Tensor, proposal: Prop
     """part(x, proposal, rows), block by block of the activations, so that their small matrices fit in memory."""
     T = proposal.candidates.shape[1]
     # gathered in float32 and then in float64; the programs on chip read them where they are
-    columns = 0 if suits_chip(x) else 12 * T * x.shape[1]
-    size = max(1, MEMORY // (24 * (T + 1) ** 2 + columns))
+    memory, columns = (ON_CHIP_MEMORY, 0) if suits_chip(x) else (MEMORY, 12 * T * x.shape[1])
+    size = max(1, memory // (24 * (T + 1) ** 2 + columns))
     blocks = [slice(first, first + size) for first in range(0, len(x), size)]
     found = [part(x[rows], proposal.rows(rows), rows) for rows in blocks]
     return found[0] if len(found) == 1 else tuple(torch.cat(parts) for parts in zip(*found, strict=True))
