@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help report test soak lint lab bench peers gpu reference proofs clean
+.PHONY: help report test soak lint lab bench peers cluster gpu reference proofs clean
 
 help: ## this list
 	@echo "make TARGET:"
@@ -35,6 +35,9 @@ peers: $(READY) ## read others' SAEs, and use improved ones, with SAELens, spars
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' && \
 	 $(BIN)/pip install --quiet --no-deps dictionary-learning==0.1.0 && \
 	 $(BIN)/python -m pytest -m peers tests/test_peers.py && $(BIN)/python -m pytest tests/test_activations_files.py
+
+cluster: $(READY) ## sweeps on a local Ray cluster and a local Dask cluster, with killed workers (installs both first)
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[ray,dask]' && $(BIN)/python -m pytest -m cluster tests/test_sweep.py
 
 gpu: $(READY) ## on a CUDA device, in 12 minutes: the GPU tests and timings, to reports/bench/gpu.md
 	@$(BIN)/python -m tests.benchmarks.gpu

@@ -54,7 +54,7 @@ def test_a_value_of_any_kind_is_refused_in_one_sentence(
     # a profile without notebooks, so that a value that happens to fit runs nothing
     make_project(tmp_path / "project", "[quick]\n", a=["P: n: int = 1  # n", "1 / 0"])
     monkeypatch.chdir(tmp_path / "project")
-    monkeypatch.setattr("amortgap.runs.schedule.run_all", lambda jobs, parallel, force=False: [])
+    monkeypatch.setattr("amortgap.runs.schedule.run_all", lambda jobs, parallel, force=False, on=None: [])
     for value in VALUES:
         given = [command, *([option] if option else []), value]
         if command in ("audit", "improve", "run") and option:

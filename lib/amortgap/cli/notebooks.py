@@ -38,11 +38,35 @@ def report_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="notebooks run at the same time; they share the cores (default: %(default)s)",
     )
+    backend_options(parser, "notebooks")
+
+
+def backend_options(parser: argparse.ArgumentParser, what: str) -> None:
+    from amortgap.runs.sweep import BACKENDS
+
+    parser.add_argument(
+        "--backend",
+        choices=list(BACKENDS),
+        help=f"run the {what} by joblib: loky on this machine, ray or dask on a cluster that sees the same files",
+    )
+    parser.add_argument(
+        "--address", default="", help="of the running Ray or Dask cluster (default: one made here)"
+    )
+
+
+def read_backend(options: argparse.Namespace) -> Any:
+    """The backend that the options name, or None. `Refused` where it cannot be used."""
+    from amortgap.runs.sweep import Backend
+
+    if options.address and not options.backend:
+        raise Refused("--address says where a cluster is; say --backend ray or dask, too")
+    workers = getattr(options, "jobs", -1) if options.backend == "loky" else -1
+    return Backend(options.backend, options.address, workers) if options.backend else None
 
 
 def report(options: argparse.Namespace) -> int:
     """`amortgap report`: run what is due of a profile, render it, print where the index lies."""
-    project = find_project()
+    project, backend = find_project(), read_backend(options)
     jobs = profile_jobs(project, options.profile)
     if not jobs:
         raise Refused(f"profile {options.profile!r} has no notebook")
@@ -58,7 +82,7 @@ def report(options: argparse.Namespace) -> int:
         if all(read_state(job.folder)[0] is None for job in chosen):
             raise Refused(f"nothing of profile {options.profile!r} was run, so nothing can be drawn again")
         chosen = [replace(job, redraw=True) for job in chosen]
-    return _run_and_build(project, chosen, sorted(jobs), options.jobs, options.force)
+    return _run_and_build(project, chosen, sorted(jobs), options.jobs, options.force, backend)
 
 
 def profile_jobs(project: Project, profile: str) -> dict[str, Any]:
@@ -90,6 +114,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
         help="folder for the page and its data (default: reports/interactive)",
     )
     parser.add_argument("--force", action="store_true", help="run even when this very run is already done")
+    backend_options(parser, "parts of the notebook's steps")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -97,7 +122,9 @@ def run(options: argparse.Namespace) -> int:
     from amortgap.runs.jobs import make_job
     from amortgap.runs.notebook import Notebook
 
-    project = find_project()
+    project, backend = find_project(), read_backend(options)
+    if backend:
+        backend.announce()
     notebook = Notebook(project.notebook(options.name))
     given = dict(_assignment(text, notebook) for text in options.parameters)
     folder = check_folder(options.out.resolve() if options.out else project.reports / "interactive")
@@ -108,12 +135,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_and_build(
-    project: Project, jobs: Sequence[Any], names: list[str], parallel: int, force: bool
+    project: Project, jobs: Sequence[Any], names: list[str], parallel: int, force: bool, on: Any = None
 ) -> int:
     from amortgap.pages import build
     from amortgap.runs.schedule import run_all
 
-    ended = run_all(jobs, parallel, force)
+    ended = run_all(jobs, parallel, force, on)
     if not ended:
         print("nothing to run: all notebooks are done (--force runs them again)")
     print(build(project, jobs[0].report, names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from html import escape
@@ -24,6 +24,7 @@ from amortgap.kit.text import interval, number, show_html, typeset
 from amortgap.kit.tidy import use_tables
 from amortgap.kit.verdict import VERDICTS, judge
 from amortgap.runs.project import find_project
+from amortgap.runs.sweep import announced, sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,16 +119,21 @@ class Record:
         self, names: tuple[str, ...], compute: Callable[..., Any], over: Iterable[Any] | None
     ) -> list[list[dict[str, Any]]]:
         """The rows of each table of a step, from the parts of a killed run and from calls of `compute`."""
-        made: list[list[dict[str, Any]]] = [[] for _ in names]
-        for call, part in _calls(names[0], compute, over):
-            wanted = [f"{part}.{name}" if len(names) > 1 else part for name in names]
-            if any(one_part not in self.parts for one_part in wanted):
-                result = call()
-                for one_part, rows in zip(wanted, (result,) if len(names) == 1 else result, strict=True):
-                    self.parts[one_part] = rows
-            for rows, one_part in zip(made, wanted, strict=True):
-                rows += self.parts[one_part]
-        return made
+        calls = [
+            ([f"{part}.{name}" if len(names) > 1 else part for name in names], call)
+            for call, part in _calls(names[0], compute, over)
+        ]
+        due = [each for each in calls if any(one_part not in self.parts for one_part in each[0])]
+        ended = sweep(_result, [call for _, call in due], announced() if len(due) > 1 else None)
+        bar = progress(
+            ended, desc=names[0], total=len(calls), initial=len(calls) - len(due), disable=over is None
+        )
+        for i, result in bar:
+            for one_part, rows in zip(due[i][0], (result,) if len(names) == 1 else result, strict=True):
+                self.parts[one_part] = rows
+        return [
+            [row for wanted, _ in calls for row in self.parts[wanted[place]]] for place in range(len(names))
+        ]
 
     def as_in_paper(self, **parameters: tuple[Any, Any]) -> bool:
         """Whether each parameter has the paper's value: `if rec.as_in_paper(steps=(steps, 20000)):` before claims.
@@ -259,14 +265,18 @@ class Record:
 
 def _calls(
     name: str, compute: Callable[..., Any], over: Iterable[Any] | None
-) -> Iterable[tuple[Callable[[], Any], str]]:
-    """Each call of a step with the name of its part; a loop of some seconds shows its progress."""
+) -> Iterator[tuple[Callable[[], Any], str]]:
+    """Each call of a step with the name of its part."""
     if over is None:
         yield compute, name
         return
-    for item in progress(list(over), desc=name):
+    for item in over:
         parts = item if isinstance(item, tuple | list) else [item]
         yield partial(compute, item), re.sub(r"\W", "_", "_".join(map(str, [name, *parts])))
+
+
+def _result(call: Callable[[], Any]) -> Any:
+    return call()
 
 
 def _note(sentence: str) -> None:

@@ -32,7 +32,16 @@ Inputs = dict[str, Any]
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 #: Parts of the library and packages that neither make nor draw a result.
 PAPERWORK = {"runs", "pages", "cli", "_files", "_errors", "kit.parts"}
-PAPERWORK_PACKAGES = {"IPython", "tqdm", "filelock", "papermill"}
+PAPERWORK_PACKAGES = {
+    "IPython",
+    "tqdm",
+    "filelock",
+    "papermill",
+    "joblib",
+    "threadpoolctl",
+    "ray",
+    "distributed",
+}
 #: What `kit` holds beside the drawing of figures and claims.
 RESULTS_OF_KIT = {"tables", "summary", "intervals"}
 DRAWING_PACKAGES = {"matplotlib", "cycler"}

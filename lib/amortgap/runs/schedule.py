@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Any
@@ -11,14 +11,18 @@ from typing import Any
 from amortgap._errors import Refused
 from amortgap._files import lock
 from amortgap._progress import progress, say
+from amortgap.runs.apart import run_apart
 from amortgap.runs.backup import copy_of, put_back
 from amortgap.runs.jobs import Job, changes
 from amortgap.runs.provenance import cores
+from amortgap.runs.sweep import Backend, sweep
 from amortgap.runs.worker import Worker
 
 
-def run_all(jobs: Sequence[Job], parallel: int, force: bool = False) -> list[dict[str, Any]]:
-    """Run the jobs that are not done yet, `parallel` at a time, and return how each of those ended.
+def run_all(
+    jobs: Sequence[Job], parallel: int, force: bool = False, on: Backend | None = None
+) -> list[dict[str, Any]]:
+    """Run the jobs that are not done yet, `parallel` at a time or by a backend, and return how each of those ended.
 
     A notebook that fails or cannot begin does not stop the others. With `force`, notebooks that are done run
     again; jobs to redraw are drawn again, whether or not they are due.
@@ -29,7 +33,16 @@ def run_all(jobs: Sequence[Job], parallel: int, force: bool = False) -> list[dic
             with contextlib.suppress(Refused), lock(job.folder):
                 put_back(job.folder)
     due = [job for job in jobs if force or job.redraw or _is_due(job)]
-    return _run(due, max(1, min(parallel, len(due)))) if due else []
+    # The order of sums in products of matrices may depend on the number of threads, so that does not depend on
+    # `parallel`: half of the cores, for the two jobs that a report runs at a time unless told otherwise.
+    threads = max(1, cores() // 2)
+    due = [replace(job, threads=threads) for job in due]
+    if not due:
+        return []
+    if on is not None:
+        return _reported((result for _, result in sweep(run_apart, due, on)), len(due))
+    with contextlib.closing(_run(due, max(1, min(parallel, len(due))))) as ended:
+        return _reported(ended, len(due))
 
 
 def _is_due(job: Job) -> bool:
@@ -49,24 +62,28 @@ def standing(job: Job) -> tuple[bool, str]:
     return False, "current"
 
 
-def _run(jobs: list[Job], parallel: int) -> list[dict[str, Any]]:
-    # The order of sums in products of matrices may depend on the number of threads, so that does not depend on
-    # `parallel`: half of the cores, for the two jobs that a report runs at a time unless told otherwise.
-    threads = max(1, cores() // 2)
-    waiting, running, results = list(jobs), dict[Any, Worker](), []
+def _run(jobs: list[Job], parallel: int) -> Iterator[dict[str, Any]]:
+    """How each ended, as they end."""
+    waiting, running = list(jobs), dict[Any, Worker]()
     try:
-        with progress(total=len(jobs), unit="notebook", delay=0, disable=None) as bar:
-            while waiting or running:
-                while waiting and len(running) < parallel:
-                    worker = Worker(replace(waiting.pop(0), threads=threads))
-                    running[worker.receiver] = worker
-                for receiver in wait(list(running)):
-                    results.append(running.pop(receiver).result())
-                    bar.update()
-                    say(sentence(results[-1]))
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                worker = Worker(waiting.pop(0))
+                running[worker.receiver] = worker
+            for receiver in wait(list(running)):
+                yield running.pop(receiver).result()
     finally:
         for worker in running.values():
             worker.stop()
+
+
+def _reported(ended: Iterable[dict[str, Any]], total: int) -> list[dict[str, Any]]:
+    results = []
+    with progress(total=total, unit="notebook", delay=0, disable=None) as bar:
+        for result in ended:
+            results.append(result)
+            bar.update()
+            say(sentence(result))
     return results
 
 

@@ -32,7 +32,7 @@ class Worker:
         try:
             result: dict[str, Any] = self.receiver.recv()
         except EOFError:
-            result = _refused(self.job, "its process was killed")
+            result = refused(self.job, "its process was killed")
         self._process.join()
         return result
 
@@ -42,28 +42,30 @@ class Worker:
         self._process.join()
 
 
-def _refused(job: Job, why: str) -> dict[str, Any]:
+def refused(job: Job, why: str) -> dict[str, Any]:
+    """The result of a job that could not begin, or whose process was killed."""
     return {"notebook": job.name, "status": "refused", "why": why}
 
 
 def _work(job: Job, sender: Connection) -> None:
     # The keyboard stops the parent, which stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: _end())
+    signal.signal(signal.SIGTERM, lambda *_: end())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         sender.send(execute(job))
     except (Refused, OSError) as error:
-        sender.send(_refused(job, str(error)))
+        sender.send(refused(job, str(error)))
 
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()
-        _end()
+        end()
 
 
-def _end() -> None:
+def end() -> None:
+    """End this process and its kernels at once."""
     end_kernels()
     os._exit(1)

@@ -1,0 +1,137 @@
+"""One function on many arguments: here, on processes of this machine, or on a Ray or Dask cluster, by joblib.
+
+    backend   who runs the calls                           a call of a worker that was killed is made again
+    loky      processes of this machine                    by us: joblib gives up with the worker
+    ray       actors of a Ray cluster, spread over it      by Ray, in an actor started again
+    dask      workers of a Dask cluster                    by its scheduler, on another worker
+
+The machines of a cluster need this package in the same environment and the project's folder at the same place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from amortgap._errors import Refused
+
+#: backend -> the package it needs, which is also the name of our extra
+BACKENDS = {"loky": "joblib", "ray": "ray", "dask": "distributed"}
+#: How often a call is made that kills its worker, before the sweep gives up.
+ATTEMPTS = 3
+BACKEND, ADDRESS = "AMORTGAP_BACKEND", "AMORTGAP_ADDRESS"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where calls run. address: of a running cluster; without one, Ray and Dask start on this machine.
+
+    workers: calls at a time; -1 for as many as there are processors.
+    Raises `Refused` for an unknown name, an address that is not used, a package that is not installed.
+    """
+
+    name: str
+    address: str = ""
+    workers: int = -1
+
+    def __post_init__(self) -> None:
+        if self.name not in BACKENDS:
+            raise Refused(f"unknown backend {self.name!r}; use one of {', '.join(BACKENDS)}")
+        if self.name == "loky" and self.address:
+            raise Refused("loky runs on this machine and takes no address; use --backend ray or dask")
+        if find_spec(BACKENDS[self.name]) is None:
+            raise Refused(f"--backend {self.name} needs a package: pip install 'amortgap[{self.name}]'")
+
+    def announce(self) -> None:
+        """For the kernels that this process starts: the parts of their pages go to this backend."""
+        os.environ[BACKEND], os.environ[ADDRESS] = self.name, self.address
+
+
+def announced() -> Backend | None:
+    """What the environment says about parts of a page."""
+    name = os.environ.get(BACKEND)
+    return Backend(name, os.environ.get(ADDRESS, "")) if name else None
+
+
+def sweep(
+    function: Callable[[Any], Any], items: Sequence[Any], on: Backend | None = None
+) -> Iterator[tuple[int, Any]]:
+    """(i, function(items[i])) for each i, as calls end, each exactly once; in order where `on` is None.
+
+    Calls have as many threads as OMP_NUM_THREADS says here, so that sums are made in the same order everywhere.
+    What a call raises ends the sweep; RuntimeError where a call has killed its worker `ATTEMPTS` times.
+    """
+    if on is None:
+        yield from ((i, function(item)) for i, item in enumerate(items))
+        return
+    from joblib import delayed
+
+    threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or None
+    left, attempts = dict(enumerate(items)), 0
+    with _engine(on):
+        while left:
+            attempts += 1
+            before = len(left)
+            calls = [delayed(_call)(function, i, item, threads) for i, item in left.items()]
+            try:
+                for i, result in _parallel(on)(calls):
+                    del left[i]
+                    yield i, result
+            except BrokenProcessPool as error:
+                # calls that have ended were not the ones that kill
+                attempts = 0 if len(left) < before else attempts
+                if attempts >= ATTEMPTS:
+                    raise RuntimeError(f"a call killed its worker {ATTEMPTS} times") from error
+
+
+def _call(function: Callable[[Any], Any], i: int, item: Any, threads: int | None) -> tuple[int, Any]:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(threads):
+        return i, function(item)
+
+
+def _parallel(on: Backend) -> Any:
+    from joblib import Parallel
+
+    # Ray's pool hands results over together
+    order = "list" if on.name == "ray" else "generator_unordered"
+    return Parallel(n_jobs=on.workers, batch_size=1, pre_dispatch="n_jobs", return_as=order)
+
+
+@contextlib.contextmanager
+def _engine(on: Backend) -> Iterator[None]:
+    """Calls of `joblib.Parallel` in the block run there."""
+    from joblib import parallel_config
+
+    with contextlib.ExitStack() as open_now:
+        options: dict[str, Any] = {}
+        if on.name == "ray":
+            # it tells its makers about each run otherwise
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            import ray
+            from ray.util.joblib import register_ray
+
+            register_ray()
+            if not ray.is_initialized():
+                here = {} if on.address else {"include_dashboard": False}
+                ray.init(address=on.address or "local", log_to_driver=False, **here)
+                open_now.callback(ray.shutdown)
+            options["ray_remote_args"] = {
+                "num_cpus": 1,
+                "scheduling_strategy": "SPREAD",
+                "max_restarts": ATTEMPTS,
+                "max_task_retries": ATTEMPTS,
+            }
+        elif on.name == "dask":
+            from distributed import Client
+
+            here = {} if on.address else {"dashboard_address": None, "threads_per_worker": 1}
+            open_now.enter_context(Client(on.address or None, **here))
+        open_now.enter_context(parallel_config(on.name, **options))
+        yield

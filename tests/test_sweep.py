@@ -1,0 +1,201 @@
+"""Sweeps through joblib's backends: as in one process, and nothing lost or twice when a worker is killed.
+
+Ray and Dask: `make cluster`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from amortgap.cli import main
+from amortgap.runs import sweep as sweeps
+from amortgap.runs.jobs import make_job, read_state
+from amortgap.runs.project import Project
+from amortgap.runs.schedule import run_all
+from amortgap.runs.sweep import Backend, sweep
+from demo_project import make_project
+
+OTHERS = [
+    pytest.param(name, marks=[pytest.mark.cluster, pytest.mark.filterwarnings("ignore")])
+    for name in ("ray", "dask")
+]
+every_backend = pytest.mark.parametrize("backend", ["loky", *OTHERS], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Two workers: processes here, a Ray cluster of two nodes, or a Dask cluster, all on loopback."""
+    if request.param == "loky":
+        yield Backend("loky", workers=2)
+    elif request.param == "ray":
+        cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: make cluster")
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        cluster.add_node(num_cpus=1)
+        yield Backend("ray", cluster.address)
+        cluster.shutdown()
+    else:
+        distributed = pytest.importorskip("distributed", reason="Dask is not installed: make cluster")
+        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+            yield Backend("dask", cluster.scheduler_address)
+
+
+def cell(folder: Path, kills: tuple[int, ...] = (), always: bool = False) -> Callable[[int], dict[str, Any]]:
+    """seed -> a row; a call in `kills` takes its worker with it, the first time or always."""
+
+    def rows(seed: int) -> dict[str, Any]:
+        import numpy as np
+
+        tried = folder / f"tried_{seed}"
+        if seed in kills and (always or not tried.exists()):
+            tried.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        D = np.random.default_rng(seed).normal(size=(40, 300))
+        # so that two workers share the calls
+        time.sleep(0.1)
+        return {"seed": seed, "value": float(np.linalg.inv(D @ D.T).sum()), "process": os.getpid()}
+
+    return rows
+
+
+def without_process(found: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in found[i].items() if name != "process"} for i in sorted(found)]
+
+
+@every_backend
+def test_a_sweep_is_that_of_one_process_when_a_worker_is_killed(backend: Backend, tmp_path: Path) -> None:
+    alone = without_process(dict(sweep(cell(tmp_path), range(8))))
+    found = list(sweep(cell(tmp_path, kills=(2, 5)), range(8), backend))
+    assert sorted(i for i, _ in found) == list(range(8))  # each once
+    assert without_process(dict(found)) == alone
+    processes = {row["process"] for _, row in found}
+    assert os.getpid() not in processes
+    assert len(processes) > 1
+    assert {file.name for file in tmp_path.iterdir()} == {"tried_2", "tried_5"}
+
+
+def test_a_call_that_always_kills_its_worker_ends_the_sweep(tmp_path: Path) -> None:
+    found = []
+    with pytest.raises(RuntimeError, match="killed its worker 3 times"):
+        found += sweep(cell(tmp_path, kills=(1,), always=True), range(3), Backend("loky", workers=2))
+    assert len({i for i, _ in found}) == len(found) < 3
+
+
+def test_what_a_call_raises_comes_out() -> None:
+    def fails(i: int) -> None:
+        raise ValueError(f"number {i}")
+
+    with pytest.raises(ValueError, match="number 0"):
+        list(sweep(fails, [0], Backend("loky", workers=2)))
+
+
+PAGE = [
+    "P: seed: int = 0  # seed",
+    "P: slow: bool = False  # waits for the test",
+    "import time\nimport numpy as np\nfrom amortgap.kit import Record\nrec = Record(out)\n",
+    "def one(i):\n    x = np.random.default_rng([seed, i]).normal(size=(60, 60))\n"
+    "    return [dict(i=i, value=np.linalg.inv(x @ x.T).sum())]\n",
+    "while slow and not (rec.out.parent / 'go_on').exists():\n    time.sleep(.05)\n",
+    "rec.step('values', one, over=range(4));",
+]
+
+
+def data(project: Project, report: str) -> dict[str, bytes]:
+    """The tables of a report."""
+    tables = (project.reports / report).glob("data/*/values.json")
+    return {file.parent.name: file.read_bytes() for file in tables}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = make_project(tmp_path, "", a=PAGE, b=PAGE, c=PAGE)
+    jobs = [make_job(made, name, made.reports / "alone", {"seed": i}, 5) for i, name in enumerate("abc")]
+    run_all(jobs, parallel=1)
+    return made
+
+
+@every_backend
+def test_a_report_is_that_of_one_process_when_a_worker_is_killed(
+    project: Project, backend: Backend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = project.reports / "swept"
+    given = [{"seed": i, "slow": name == "b"} for i, name in enumerate("abc")]
+    jobs = [make_job(project, name, report, one, 5) for name, one in zip("abc", given, strict=True)]
+    killed: list[int] = []
+
+    def kill_the_worker_of_b() -> None:
+        partial = report / "data" / "b" / "partial.ipynb"
+        while not partial.exists():
+            time.sleep(0.05)
+        for process in psutil.process_iter(["cmdline", "cwd", "environ"]):
+            if "amortgap.runs.apart" in (process.info["cmdline"] or []) and b_is_held_by(process, report):
+                killed.append(process.ppid())
+                os.kill(process.ppid(), signal.SIGKILL)
+        (report / "data" / "go_on").touch()
+
+    killer = threading.Thread(target=kill_the_worker_of_b)
+    killer.start()
+    capfd.readouterr()
+    results = run_all(jobs, parallel=1, on=backend)
+    killer.join()
+    assert len(killed) == 1
+    assert sorted((one["notebook"], one["status"]) for one in results) == [(name, "done") for name in "abc"]
+    said = capfd.readouterr().err
+    assert all(said.count(f"{name}: done in") == 1 for name in "abc")
+    assert data(project, "swept") == data(project, "alone")
+    assert all(read_state(job.folder)[0] for job in jobs)
+    assert run_all(jobs, parallel=1, on=backend) == []
+
+
+def b_is_held_by(process: psutil.Process, report: Path) -> bool:
+    """Whether it has the lock of the page b."""
+    return any(file.path == str(report / "data" / "b" / ".lock") for file in process.open_files())
+
+
+@every_backend
+def test_parts_of_a_page_run_there_too(
+    project: Project, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(sweeps.BACKEND, backend.name)
+    monkeypatch.setenv(sweeps.ADDRESS, backend.address)
+    job = make_job(project, "b", project.reports / "parts", {"seed": 1}, 5)
+    (result,) = run_all([job], parallel=1)
+    assert result["status"] == "done", result
+    assert data(project, "parts")["b"] == data(project, "alone")["b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--backend", "ray"], "--backend ray needs a package: pip install 'amortgap[ray]'"),
+        (["--backend", "dask"], "--backend dask needs a package: pip install 'amortgap[dask]'"),
+        (["--backend", "loky", "--address", "x:1"], "loky runs on this machine and takes no address"),
+        (["--address", "x:1"], "--address says where a cluster is; say --backend ray or dask, too"),
+    ],
+)
+@pytest.mark.parametrize("command", ["report", "run"])
+def test_what_cannot_be_used_is_said_in_one_sentence(
+    command: str,
+    options: list[str],
+    sentence: str,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    monkeypatch.chdir(project.root)
+    found = sweeps.find_spec
+    monkeypatch.setattr(sweeps, "find_spec", lambda name: found(name) if name == "joblib" else None)
+    monkeypatch.delenv(sweeps.BACKEND, raising=False)
+    assert main([command, *(["a"] if command == "run" else []), *options]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert len(said.splitlines()) == 1
