@@ -182,6 +182,10 @@ FIGURES = """(() => {
 })()"""
 
 
+#: A rule of style, as a string of JavaScript.
+SHOW = "'* { content-visibility: visible !important }'"
+
+
 def html_errors(page: Path) -> list[str]:
     """What html5lib finds, and what validators reject beside: empty paths, ids that stand twice or nowhere."""
     import html5lib
@@ -231,6 +235,12 @@ def faults(tab: Browser, page: Path) -> list[str]:
                 found.append(f"asks for {url[:100]}")
         if event.get("method") == "Runtime.exceptionThrown":
             found.append(f"script: {event['params']['exceptionDetails']['text']}")
+    # what a browser leaves out until it is scrolled to is looked at, too
+    tab.ask(
+        "document.head.append(Object.assign(document.createElement('style'), {textContent: SHOW})), 0".replace(
+            "SHOW", SHOW
+        )
+    )
     tab.ask(AXE.read_text(encoding="utf-8") + ";0")
     for scheme in ("light", "dark"):
         tab.look(1280, scheme)

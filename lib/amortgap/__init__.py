@@ -62,12 +62,30 @@ What a dictionary allows:
 >>> 0 < coherence(p.D) < 1, rip_constant(p.D, order=2) < rip_constant(p.D, order=4)
 (True, True)
 
-Other people's SAEs are read by `amortgap.interop.read`, and audited by `amortgap.audit.audit`:
+Other people's SAEs are read by `amortgap.interop.read`:
 
->>> from amortgap.interop import read
+>>> from amortgap.interop import SAE, read
 >>> read("nowhere.safetensors")
 Traceback (most recent call last):
 FileNotFoundError: ...
+
+What better inference on an SAE's own decoder would buy. This one keeps the three largest entries of D'x; `fvu` is
+the share of the variance that is left unexplained. Activations are `Inputs(x)`, or read by `from_path`:
+
+>>> import torch
+>>> from amortgap.audit import Inputs, audit
+>>> sae = SAE("topk", p.D, torch.zeros(16), p.D.T.contiguous(), torch.zeros(8), k=3)
+>>> rows = {row.method: row for row in audit(sae, Inputs(p.x), tokens=64).rows if row.decoder == "SAE"}
+>>> rows["OMP"].fvu < rows["encoder"].fvu, rows["OMP"].l0 <= rows["encoder"].l0
+(True, True)
+
+A head for that SAE that gives half of this gain back, as a module with `encode` and `decode`. On signals that had
+no part in the choice, `test` has the encoder first and the head second:
+
+>>> from amortgap.improve import improve
+>>> found = improve(sae, Inputs(p.x), share=0.5, tokens=64, baseline_seconds=0.1)
+>>> found.test[1].fvu < found.test[0].fvu, found.module.encode(p.x).shape
+(True, torch.Size([256, 16]))
 """
 
 __version__ = "0.1.0"

@@ -32,6 +32,8 @@ def settle(fig: Figure) -> None:
     for ax in fig.axes:
         _mark_outside(ax)
         _whole(ax)
+        _plain(ax.xaxis)
+        _plain(ax.yaxis)
     fig.draw_without_rendering()
     changed = [_wrap(ax) for ax in fig.axes] + [
         _thin(axis) for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)
@@ -54,6 +56,20 @@ def _whole(ax: Axes) -> None:
     locator = ax.xaxis.get_major_locator()
     if isinstance(locator, MaxNLocator) and len(values) and np.ptp(values) > 2 and not np.any(values % 1):
         locator.set_params(integer=True)
+
+
+def _plain(axis: Any) -> None:
+    """Plain numbers along a logarithmic axis of less than two decades: `20` and `50`, not `2 × 10¹`."""
+    from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation
+
+    low, high = sorted(axis.get_view_interval())
+    named = isinstance(axis.get_major_formatter(), LogFormatterSciNotation)
+    if axis.get_scale() == "log" and named and low >= 1e-3 and high <= 1e4 and high < 100 * low:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        some = "25" if high < 30 * low else ""
+        axis.set_minor_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in some else "")
+        )
 
 
 def overlaps(fig: Figure) -> list[tuple[str, str]]:

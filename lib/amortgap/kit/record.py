@@ -282,7 +282,7 @@ def _result(call: Callable[[], Any]) -> Any:
 def _note(sentence: str) -> None:
     """Show a remark on this run, where there is one."""
     if sentence:
-        show_html(f'<p class="note">{escape(sentence)}</p>')
+        show_html(f'<p class="note">{typeset(sentence)}</p>')
 
 
 def _published(said: Any, who: str) -> tuple[float | str | None, str]:

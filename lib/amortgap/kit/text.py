@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html import escape, unescape
 from typing import Any
 
@@ -17,11 +18,13 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | None) -> str:
-    """Three decimals, four digits for large and small values, a power of ten beyond; a dash for no number."""
+    """Three decimals, four digits for large values, a power of ten beyond and below .001; a dash for no number."""
     if value is None:
         return "–"
     text = f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
-    digits, _, power = (f"{value:.3g}" if "e" in text else text).partition("e")
+    if "e" in text or 0 < abs(value) < 0.001:
+        text = re.sub(r"\.?0*e", "e", f"{value:.2e}")
+    digits, _, power = text.partition("e")
     return (_times(digits, f"<sup>{int(power)}</sup>") if power else digits).replace("-", "−")
 
 
@@ -36,11 +39,8 @@ def typeset(sentence: str) -> str:
     text = GROUPED.sub(lambda found: found[0].replace(",", THIN), text)
     text = LONG.sub(lambda found: f"{int(found[0]):,}".replace(",", THIN), text)
     text = re.sub(r"(?<=\d) ?%", f"{THIN}%", text)
-    return re.sub(
-        POWER,
-        lambda found: _times(found[1], f"<sup>{int(found[2])}</sup>").replace("-", "−"),
-        text,
-    )
+    raised = "<sup>{}</sup>".format
+    return re.sub(POWER, lambda found: _power(found, raised).replace("-", "−"), text)
 
 
 def show_html(html: str, **about: Any) -> None:
@@ -58,7 +58,13 @@ def show_html(html: str, **about: Any) -> None:
 def spelled(sentence: str) -> str:
     """A sentence without markup: minus signs, and `3.3·10⁴` instead of `3.3e+04`."""
     text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", sentence)
-    return re.sub(POWER, lambda found: _times(found[1], str(int(found[2])).translate(RAISED)), text)
+    return re.sub(POWER, lambda found: _power(found, lambda power: power.translate(RAISED)), text)
+
+
+def _power(found: re.Match[str], raised: Callable[[str], str]) -> str:
+    """`3.3e+04` with its power of ten `raised`; what is neither large nor small as it is, `2.6e+02` as 260."""
+    value = float(found[0])
+    return f"{value:g}" if 1 <= value < 10_000 else _times(found[1], raised(str(int(found[2]))))
 
 
 def _times(digits: str, power: str) -> str:

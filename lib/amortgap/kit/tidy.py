@@ -11,6 +11,8 @@ NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*%?|–|-?i
 #: A cell in Jupyter, which puts every cell to the right where nothing else is said.
 TO_THE_LEFT = '<td style="text-align: left">'
 MISSING, ABSENT = "–", {"NaN", "nan", "None", "<NA>"}
+#: Columns from which on the heads of several words break.
+MANY = 7
 #: Parts of column names -> how they are written elsewhere on the page.
 WORDS = {
     **{"mcc": "MCC", "mse": "MSE", "fvu": "FVU", "flops": "FLOPs", "omp": "OMP", "sae": "SAE", "mlp": "MLP"},
@@ -26,16 +28,22 @@ def tidy_html(html: str) -> str:
 
 
 def use_tables() -> None:
-    """From here on Jupyter shows tables of pandas as the page will, beside their plain text."""
+    """From here on Jupyter shows tables and columns of pandas as the page will, beside their plain text."""
     from IPython import get_ipython
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
     if (shell := get_ipython()) is not None:
-        shell.display_formatter.formatters["text/html"].for_type(DataFrame, _in_jupyter)
+        html = shell.display_formatter.formatters["text/html"]
+        html.for_type(DataFrame, _in_jupyter)
+        html.for_type(Series, lambda column: _in_jupyter(column.to_frame()))
 
 
 def _in_jupyter(table: Any) -> str | None:
-    shown = table._repr_html_()
+    from pandas import option_context
+
+    # a sentence in a cell is shown to its end
+    with option_context("display.max_colwidth", None):
+        shown = table._repr_html_()
     return shown and tidy_html(shown).replace("<td>", TO_THE_LEFT)
 
 
@@ -58,6 +66,8 @@ def align(table: str) -> str:
         if label := cell.get_text(strip=True):
             cell.string = heading(label)
     rows = _rows(root)
+    if max((len(row) for row in rows), default=0) > MANY:
+        _break_heads(root, soup)
     body = [row for row in rows if any(cell.name == "td" for cell in row)]
     for back in range(1, 1 + max((len(row) for row in rows), default=0)):
         # Counted from the right, because a row index with merged cells shortens rows on the left.
@@ -82,9 +92,10 @@ def align(table: str) -> str:
 
 
 def heading(label: str) -> str:
-    """A column's name in words: `dict_mcc` -> `dictionary MCC`, `0.000001` -> `10⁻⁶`; other names stay."""
-    if re.fullmatch(r"0\.000\d+|\d(\.\d+)?e[-+]\d+", label):
-        return spelled(f"{float(label):g}")
+    """A column's name in words: `dict_mcc` -> `dictionary MCC`, `0.0001` -> `10⁻⁴`, `0.010000` -> `0.01`."""
+    if re.fullmatch(r"\d+\.\d+|\d(\.\d+)?e[-+]\d+", label):
+        small = 0 < float(label) < 1e-3
+        return spelled(re.sub(r"\.?0*e", "e", f"{float(label):.2e}") if small else f"{float(label):g}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", label):
         return label
     return " ".join(WORDS.get(part, part) for part in label.split("_"))
@@ -110,8 +121,23 @@ def _rows(root: Any) -> list[list[Any]]:
     return [list(line.find_all(["th", "td"])) for line in root.find_all("tr")]
 
 
+def _break_heads(root: Any, soup: Any) -> None:
+    """Heads of several words on two lines, so that they do not take the room of the cells."""
+    for cell in root.select("thead th"):
+        words = cell.get_text(strip=True).split(" ")
+        if len(words) > 1:
+            ahead = [sum(map(len, words[:i])) for i in range(len(words) + 1)]
+            at = min(range(1, len(words)), key=lambda i: abs(2 * ahead[i] - ahead[-1]))
+            cell.string = " ".join(words[:at])
+            cell.append(soup.new_tag("br"))
+            cell.append(" ".join(words[at:]))
+
+
 def _join_header(root: Any) -> None:
-    """Names of the row index, which pandas puts on a line of their own, move up beside the columns' names."""
+    """Names of the row index, which pandas puts on a line of their own, move up beside the columns' names.
+
+    What the columns are by stands beside the last of them: `method, by tol →`.
+    """
     lines = root.select("thead tr")
     if len(lines) < 2:
         return
@@ -121,10 +147,13 @@ def _join_header(root: Any) -> None:
     spanning = any(cell.has_attr("colspan") for cell in above)
     if len(above) != len(below) or spanning or below[: len(names)] != names:
         return
-    if any(cell.get_text(strip=True) for cell in free):
+    if not free or any(cell.get_text(strip=True) for cell in free[:-1]):
         return
+    by = heading(free[-1].get_text(strip=True))
     for cell, name in zip(free, names, strict=True):
         cell.string = name.get_text(strip=True)
+    if by:
+        free[-1].string = f"{heading(free[-1].get_text(strip=True))}, by {by} →"
     lines[-1].decompose()
 
 

@@ -93,11 +93,16 @@ class _Renderer(IPythonRenderer):
             text, asked = re.sub(r"</?a\b[^>]*>", "", answer), f'<p class="asked">{text}</p>\n'
         self.headings.append((level, identifier, text))
         link = (
-            f' <a class="here" href="#{identifier}" aria-label="link to this section">#</a>'
+            f'\u00a0<a class="here" href="#{identifier}" aria-label="link to this section">#</a>'
             if level > 1
             else ""
         )
         return f'<h{level} id="{identifier}">{text}{link}</h{level}>\n{asked}'
+
+
+def joined(html: str) -> str:
+    """`html` with the code of cells that follow one another, and show nothing, behind one mark."""
+    return re.sub(r'</details>\s*<details class="code"><summary>code</summary>\s*', "\n", html)
 
 
 class Cells:
@@ -119,7 +124,7 @@ class Cells:
         html, _ = exporter.from_notebook_node(notebook, {"parameters": parameters})
         # a text of the corpus may look like a marker
         there = {str(number): figure for number, figure in enumerate(figures)}
-        self.html = FIGURE.sub(lambda found: there.get(found[1], found[0]), inline(html))
+        self.html = FIGURE.sub(lambda found: there.get(found[1], found[0]), inline(joined(html)))
 
     def markdown(self, text: str) -> str:
         """Markdown as HTML."""

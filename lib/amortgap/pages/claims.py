@@ -91,12 +91,9 @@ def _controls(
 def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
     """How many claims have which verdict, each a link to those claims on `page`."""
     counts = Counter(claim["verdict"] for claim in claims)
-    published = [
-        claim
-        for claim in claims
-        if isinstance(claim["paper"], int | float) and claim["verdict"] != "not comparable"
-    ]
-    among = Counter(claim["verdict"] for claim in published)
+    said_by_paper = [c for c in claims if c["paper"] is not None and c["verdict"] != "not comparable"]
+    numbers = sum(isinstance(claim["paper"], int | float) for claim in said_by_paper)
+    among = Counter(claim["verdict"] for claim in said_by_paper)
     chips = "".join(
         f'<li id="verdict-{slug(verdict)}" class="v-{slug(verdict)}">'
         f'<a href="{page}#verdict-{slug(verdict)}"><b>{counts[verdict]}</b> '
@@ -106,7 +103,9 @@ def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
     )
     why = {"inconclusive": " (our interval holds the alternative, too)"}
     split = ", ".join(f"{among[one]} {one}{why.get(one, '')}" for one in SYMBOLS if among[one])
-    said = f"Of {len(published)} published numbers that can be compared: {split}. " if published else ""
+    only = f" ({numbers} numbers, {len(said_by_paper) - numbers} directions)"
+    what = f"Of {len(said_by_paper)} published results{only} that can be compared"
+    said = f"{what}: {split}. " if said_by_paper else ""
     count = f"All {len(claims)} claims, those beyond the paper included, by verdict:"
     return f'<p>{said}{count}</p>\n<ul class="tally">{chips}</ul>'
 
@@ -117,7 +116,7 @@ def slug(verdict: str) -> str:
 
 
 def _pages(claims: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(claim["page"] for claim in claims))
+    return sorted({claim["page"] for claim in claims})
 
 
 def _group(page: str, claims: Sequence[dict[str, Any]], title: str) -> str:

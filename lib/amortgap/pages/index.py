@@ -55,10 +55,11 @@ def _findings(words: Words, known: dict[str, dict[str, Any]]) -> str:
         topic = f"<h3>{escape(finding['topic'])}</h3>" if finding.get("topic") else ""
         stated = isinstance(claim["paper"], str)
         than = f" {number(claim['against'])}" if stated else ""
+        range_ = interval(claim["low"], claim["high"])
         paper = f", the paper: {paper_number(claim)}{than}" if claim["paper"] is not None else ""
         items.append(
-            f'<li>{topic}<p>{says or typeset(claim["says"])}</p>\n<p class="number"><b>{number(claim["ours"])}</b> '
-            f"{interval(claim['low'], claim['high'])}{paper}. {verdict(claim)}</p>\n{strip(claim)}\n"
+            f'<li>{topic}<p>{says or typeset(claim["says"])}</p>\n<p class="number"><b>{number(claim["ours"])}</b>'
+            f"{f' {range_}' if range_ else ''}{paper}. {verdict(claim)}</p>\n{strip(claim)}\n"
             f'<p><a href="{claim["page"]}.html#fig-{claim["figure"]}">{claim["id"]}: figure and data</a></p></li>'
         )
     if not items:
@@ -91,7 +92,7 @@ def _table(
             f'<td class="n">{duration(run["provenance"]["seconds"])}<br>{memory(run["provenance"])}</td></tr>'
         )
     return (
-        '<h2 id="pages">Every question, its answer</h2>\n<div class="scroll wide"><table class="questions">\n'
+        '<h2 id="pages">Every question, its answer</h2>\n<div class="wide"><table class="questions">\n'
         '<thead><tr><th scope="col">question</th><th scope="col">answer</th><th scope="col">status</th>'
         '<th scope="col" class="n">time, memory</th></tr></thead>\n'
         f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"

@@ -115,11 +115,17 @@ def verdict_box(claims: list[dict[str, Any]], wanted: list[str] | None) -> str:
         where = f" ({escape(claim['where'])})" if claim.get("where") else ""
         than = f" {number(claim['against'])}" if isinstance(claim["paper"], str) else ""
         says = "no number" if claim["paper"] is None else f"{paper_number(claim)}{than}{where}"
-        why = f"<dt>why</dt><dd>{typeset(claim['note'])}</dd>" if claim["note"] else ""
+        differ = claim["verdict"] in ("corrected", "not reproduced", "not comparable")
+        note = (
+            f"<dt>{'why' if differ else 'note'}</dt><dd>{typeset(claim['note'])}</dd>"
+            if claim["note"]
+            else ""
+        )
         ours = f"{number(claim['ours'])} {interval(claim['low'], claim['high'])}"
         items.append(
             f'<div><p><a href="claims.html#claim-{claim["id"]}">{claim["id"]}</a> {typeset(claim["says"])}</p>\n'
-            f"<dl><dt>the paper</dt><dd>{says}</dd><dt>we find</dt><dd>{ours} {verdict(claim)}</dd>{why}</dl></div>"
+            f"<dl><dt>the paper</dt><dd>{says}</dd>"
+            f"<dt>we find</dt><dd>{ours} {verdict(claim)}</dd>{note}</dl></div>"
         )
     if not items:
         return ""
@@ -208,9 +214,13 @@ def footer(provenance: dict[str, Any]) -> str:
     if "memory" in facts:
         facts["memory"] = memory(provenance)
     terms = "\n".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{_fact(value)}</dd>" for name, value in facts.items()
     )
     return f"<p>How this page was made</p>\n<dl>\n{terms}\n</dl>"
+
+
+def _fact(value: Any) -> str:
+    return number(value) if isinstance(value, float) else escape(str(value))
 
 
 def memory(provenance: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ def power(claims: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     A claim that cannot be compared with the paper, or is being made again, is neither decided nor inconclusive.
     """
-    pages = list(dict.fromkeys(claim["page"] for claim in claims))
+    pages = sorted({claim["page"] for claim in claims})
     groups = [(page, [claim for claim in claims if claim["page"] == page]) for page in pages]
     return [{"page": page} | _counts(group) for page, group in [*groups, ("all", list(claims))]]
 
@@ -48,7 +48,8 @@ def power_table(claims: Sequence[dict[str, Any]], titles: dict[str, str]) -> str
         f'<h2 id="power">How much could this report tell?</h2>\n<p>{found} of {numbers} published numbers that can '
         f"be compared are decided{share}: the interval does not hold both the paper’s number and the alternative. "
         "A run smaller than the full-size one makes no claim that it cannot decide.</p>\n"
-        f'<div class="scroll wide"><table>\n<thead><tr><th scope="col">page</th>{head}</tr></thead>\n'
-        f"<tbody>\n{lines}\n</tbody></table></div>\n"
+        '<details class="print"><summary>page by page</summary>\n<div class="scroll wide"><table>\n'
+        f'<thead><tr><th scope="col">page</th>{head}</tr></thead>\n'
+        f"<tbody>\n{lines}\n</tbody></table></div></details>\n"
         '<p class="soft">As data: <a href="data/power.json">power.json</a>.</p>\n'
     )

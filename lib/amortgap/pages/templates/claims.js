@@ -6,7 +6,8 @@
   form.addEventListener("submit", event => event.preventDefault());
   const said = form.querySelector("output"), groups = [...table.tBodies];
   const rows = [...table.querySelectorAll("tr[data-verdict]")];
-  const text = new Map(rows.map(row => [row, row.textContent.toLowerCase()]));
+  const texts = new Map();
+  const text = row => texts.get(row) ?? (texts.set(row, row.textContent.toLowerCase()), texts.get(row));
   const place = new Map(rows.map(row => [row, row.parentNode]));
   const option = (list, value, words) => list.append(new Option(words, value));
   for (const verdict of new Set(rows.map(row => row.dataset.verdict)))
@@ -25,7 +26,7 @@
     for (const row of rows) {
       const group = place.get(row);
       const folded = !narrowed && group.dataset.many && !opened.has(group);
-      const fits = words.every(word => text.get(row).includes(word))
+      const fits = words.every(word => text(row).includes(word))
         && (!form.verdict.value || row.dataset.verdict === form.verdict.value)
         && (!form.page.value || group.dataset.page === form.page.value);
       row.hidden = folded || !fits;
@@ -76,6 +77,7 @@
   const beside = (name, others) => {
     table.querySelectorAll(".other").forEach(cell => cell.remove());
     numbers.textContent = others ? `ours A: ${own}` : "ours";
+    table.classList.toggle("compared", Boolean(others));
     for (const group of groups) group.rows[0].cells[0].colSpan = others ? 8 : 6;
     for (const row of rows) delete row.dataset.change;
     said.textContent = "";
