@@ -93,6 +93,9 @@ def test_documents_are_in_one_part_only():
     group, name = groups(torch.zeros(900), 900)
     assert name == "blocks"
     assert (group.unique(return_counts=True)[1] <= 32).all()
+    # enough documents are known, but too few of them are in one of the parts that are scored
+    assert groups(DOCUMENTS, 900)[1] == groups(DOCUMENTS, 900, *parts[:1])[1] == "documents"
+    assert groups(DOCUMENTS, 900, *parts)[1] == "blocks"
 
 
 def test_baselines_train_the_encoder_alone_and_get_better_by_their_own_loss():

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from amortgap.interop import read
+from amortgap.interop import SAE, read, write
 from sae_files import B_DEC, FILES, LINEAR, PLAIN, THRESHOLD, K, M, N, pair, relu, state, topk
 from sae_files import draw as tensor
 
@@ -240,6 +241,41 @@ def test_arrays_of_every_kind_are_read_right_or_refused(tmp_path):
     torch.save(PLAIN | {1: B_DEC}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="it holds 1, which no rule for such an SAE uses"):
         read(tmp_path / "x.pt", *told)
+
+
+def test_a_changed_byte_in_a_torch_file_is_seen(tmp_path):
+    weights = PLAIN | {"b_dec": B_DEC}
+    file = tmp_path / "sae.pt"
+    torch.save(weights, file)
+    answers = {"architecture": "standard", "subtract_b_dec": True, "normalise": "none"}
+    read(file, **answers)
+    content = bytearray(file.read_bytes())
+    place = content.index(weights["W_dec"].numpy().tobytes()) + 6
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        read(file, **answers)
+
+
+def test_metadata_are_what_json_holds(tmp_path):
+    """Python writes and reads NaN in what it calls JSON; it must not stop an audit at its end."""
+    sae = SAE("standard", torch.ones(2, 3), torch.ones(3), torch.ones(3, 2), torch.ones(2))
+    for value in (float("nan"), float("inf"), torch.ones(1), {1}):
+        with pytest.raises(ValueError, match="metadata"):
+            replace(sae, metadata={"loss": value})
+    write(sae, tmp_path / "one")
+    config = json.loads((tmp_path / "one" / "cfg.json").read_text())
+    for place, value in ((config["metadata"], float("nan")), (config, float("-inf"))):
+        place["loss"] = value
+    (tmp_path / "one" / "cfg.json").write_text(json.dumps(config))
+    found = read(tmp_path / "one")
+    assert found.metadata == {"loss": "NaN"}
+    write(found, tmp_path / "two")
+    assert read(tmp_path / "two").metadata == {"loss": "NaN"}
+    config["d_sae"] = float("nan")
+    (tmp_path / "one" / "cfg.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="d_sae must be a number"):
+        read(tmp_path / "one")
 
 
 def test_pickles_run_no_code(tmp_path):

@@ -45,7 +45,7 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
 
     Documents (tokens, where no documents are known) are split in two: alpha is set on one part so that the L1
     codes have the encoder's mean L0, and `tokens` of the other are coded and scored. Intervals are 95 % bootstrap
-    intervals over documents, or over blocks of 32 rows where fewer than twelve documents are known. FVU is measured
+    intervals over documents, or over blocks of 32 rows where fewer than twelve are scored. FVU is measured
     in the SAE's own input space. A row that cannot be computed is left out; `missing` says why.
 
     Raises ValueError for activations that do not fit the SAE, are too few or all the same, and for an encoder that
@@ -65,7 +65,7 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     first, second = _halves(given.document, len(x), seed)
     first, second = first[:CALIBRATION], second[:tokens].sort()[0]
     z_first, z = sae.prepare(x[first])[0], sae.prepare(x[second])[0]
-    group, resampled = groups(given.document, len(x))
+    group, resampled = groups(given.document, len(x), second)
     group = group[second].to(x.device)
     sparsity = float(counts[first].double().mean())
     if not sparsity > 0:

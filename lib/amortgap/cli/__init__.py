@@ -117,7 +117,8 @@ COMMANDS: dict[str, Command] = {
         "measure what better inference on your own SAE's decoder would buy",
         "  amortgap audit my_sae --activations activations.npy\n"
         "  amortgap audit first_sae second_sae --activations activations.npy    one page that compares them\n"
-        "  amortgap audit my_sae.safetensors --architecture topk --k 32 --activations layer8.safetensors\n"
+        "  amortgap audit my_sae.pt --architecture topk --k 32 --subtract-b-dec --normalise none \\\n"
+        "    --activations layer8.safetensors                         a file that leaves all of this open\n"
         "  amortgap audit my_sae --model openai-community/gpt2 --layer blocks.8.hook_resid_pre --corpus texts/\n\n"
         "The decoder stays; the codes are found in many ways at the encoder's L0: as the encoder reads them,\n"
         "refitted on its latents, chosen among its best candidates, by the LASSO solved to a certified gap, and\n"

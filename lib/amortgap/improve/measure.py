@@ -79,8 +79,9 @@ def improve(
     if torch.equal(x, x[:1].expand_as(x)):
         raise ValueError("the activations are all the same, so there is no variance to explain")
     sae, began = sae.calibrated(x), time.perf_counter()
-    group, resampled = groups(given.document, len(x))
-    rows = [part[:most] for part, most in zip(split(group, seed), (TRAINING, tokens, tokens), strict=True)]
+    parts = split(groups(given.document, len(x))[0], seed)
+    rows = [part[:most] for part, most in zip(parts, (TRAINING, tokens, tokens), strict=True)]
+    group, resampled = groups(given.document, len(x), *rows[1:])
     train, validation, test = (sae.prepare(x[part])[0] for part in rows)
     if not int(proposal_of(sae, validation, 1).k.sum()):
         raise ValueError("the encoder uses no latent on these activations; are they those it was trained on?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-
-from amortgap._files import read_json
 
 TORCH = (".pt", ".pth", ".bin")
 
@@ -72,13 +71,19 @@ def _numbers(value: np.ndarray, name: str) -> Tensor:
 
 def _state(path: Path) -> dict[str, Any]:
     """A state dict, which some training scripts put beside other things."""
+    damaged = None
     try:
+        if zipfile.is_zipfile(path):  # torch's loader does not look at the checksums
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what it meets: pickle's, zipfile's and its own errors
         raise ValueError(
             "it is damaged, or a pickle that holds more than tensors, which is not loaded because it could run "
             "code; save the state_dict() of the module alone"
         ) from error
+    if damaged:
+        raise ValueError(f"it is damaged, or saved without checksums: that of {damaged} is wrong")
     if not isinstance(content, dict):
         raise ValueError("it is not a dictionary of tensors")
     inner = content.get("state_dict")
@@ -86,9 +91,9 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises ValueError for anything else."""
+    """A JSON object, NaN and infinity as texts. Raises ValueError for anything else."""
     try:
-        config = read_json(path)
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)
     except ValueError as error:
         raise ValueError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(config, dict):

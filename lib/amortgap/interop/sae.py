@@ -16,6 +16,7 @@ whose decoder row is zero decodes to nothing: its column of `D` and its codes ar
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -68,6 +69,12 @@ class SAE:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        try:
+            json.dumps(self.metadata, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"metadata must be what JSON can hold, without NaN and infinity: {error}"
+            ) from error
         if self.architecture not in architectures():
             known = ", ".join(architectures())
             raise ValueError(f"architecture {self.architecture!r} is not one of {known}")
