@@ -657,6 +657,44 @@ of_refit("E15.6", "true dictionary", SAE)
 of_refit("E15.9", "true dictionary", L1)
 
 
+# --- 21: which code -----------------------------------------------------------------------------------------
+
+
+def as_published(t: Tables) -> int:
+    """The number of active latents at which OMP and the encoder overlap most nearly as published."""
+    sizes = dict.fromkeys(row["active"] for row in t["worlds"])
+    apart = {K: abs(mean(in_world(t, K, "OMP", "encoder").values()) - number("W.1")) for K in sizes}
+    return min(apart, key=lambda K: apart[K])
+
+
+def in_world(t: Tables, K: int, method: str, column: str = "truth") -> Vector:
+    return t.pick("worlds", column, active=K, method=method)
+
+
+@recipe("21_which_code", "W.11")
+def pursuit_has_the_truth(t: Tables) -> Found:
+    K = as_published(t)
+    return Found(minus(in_world(t, K, "OMP"), in_world(t, K, "encoder")), None, 0.0)
+
+
+@recipe("21_which_code", "W.12")
+def pursuit_over_l1(t: Tables) -> Found:
+    K = as_published(t)
+    return Found(minus(in_world(t, K, "OMP"), in_world(t, K, "L1")), None, 0.0)
+
+
+@recipe("21_which_code", "W.13")
+def common_latents(t: Tables) -> Found:
+    both, alone = (t.pick("shared", name, active=as_published(t)) for name in ("both", "only_encoder"))
+    return Found([*both.values()], None, mean(alone.values()))
+
+
+@recipe("21_which_code", "W.14")
+def best_is_true(t: Tables) -> Found:
+    truth, pursuit = (t.pick("small", "best", noise=0.05, method=name) for name in ("the truth", "OMP"))
+    return Found([*truth.values()], None, mean(pursuit.values()))
+
+
 def main(report: str) -> int:
     count, wrong = differences(Path(report))
     print(
