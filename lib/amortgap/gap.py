@@ -40,10 +40,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amortgap._check import as_tensor
 from amortgap.metrics import chance_mcc, mcc
 from amortgap.objectives import objective
 from amortgap.problem import SparseProblem
-from amortgap.solvers import prepare, pursue, refit, solve
+from amortgap.solvers import pursue, refit, solve
 from amortgap.solvers.exhaustive import MAX_SUPPORTS
 from amortgap.solvers.prepared import Prepared, prepare_for
 from amortgap.theory import mcc_ceiling
@@ -117,6 +118,7 @@ def decompose(
         raise ValueError(f"learned_D must have shape {tuple(D.shape)}, not {tuple(learned_D.shape)}")
     if (problem.codes < 0).any():
         raise ValueError("the ladder is made for nonnegative codes, but the problem's have negative entries")
+    supervised, known, learned = (as_tensor(codes, "codes") for codes in (supervised, known, learned))
     for name, codes in {"supervised": supervised, "known": known, "learned": learned}.items():
         if codes.shape != problem.codes.shape or not (codes >= 0).all():
             raise ValueError(f"{name} must be nonnegative with shape {tuple(problem.codes.shape)}")
@@ -176,6 +178,11 @@ def on_same_decoder(
     encoder's pre-activations, in whose order heads take candidates; without it their rows are left out. Raises
     ValueError as `solve`; for codes or h of the wrong shape, and for codes with negative entries.
     """
+    D, x = prepare_for(D, x)
+    codes = as_tensor(codes, "codes").to(x)
+    h = None if h is None else as_tensor(h, "h").to(x)
+    if codes.ndim != 2:
+        raise ValueError(f"codes must have shape {(len(x), D.shape[1])}, not {tuple(codes.shape)}")
     k = max(1, round(float((codes > 0).sum(1).double().mean())))
     return {name: found for name, found, _ in each_row(D, x, codes, alpha, k, h=h, tol=tol)}
 
@@ -234,7 +241,10 @@ def excess_objective(
     The best rescaling of each code is taken first (s -> c s, c >= 0), so that an encoder trained for another
     alpha is not blamed for its scale. best (n,): P* where it is known.
     """
-    given = prepare(D)
+    given, x = prepare_for(D, x)
+    codes = as_tensor(codes, "codes").to(x)
+    if codes.shape != (len(x), given.shape[1]):
+        raise ValueError(f"codes must have shape {(len(x), given.shape[1])}, not {tuple(codes.shape)}")
     if best is None:
         best = solve(given, x, alpha, tol=tol).objective
     x_hat = (codes @ given.D.T).double()

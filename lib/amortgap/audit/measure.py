@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_count
+from amortgap._check import as_tensor, check_count, check_tol, generator
 from amortgap.agreement import jaccard, shaken
 from amortgap.audit.agreement import agreements, proved
-from amortgap.audit.groups import groups
+from amortgap.audit.groups import check_documents, groups
 from amortgap.audit.inputs import Inputs
 from amortgap.audit.loss import model_loss
 from amortgap.audit.result import AuditResult, Lost, Row, Scored
@@ -51,7 +51,8 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     Raises ValueError for activations that do not fit the SAE, are too few or all the same, and for an encoder that
     uses no latent.
     """
-    tokens = check_count(tokens, "tokens", 2)
+    tokens, tol = check_count(tokens, "tokens", 2), check_tol(tol)
+    generator(seed)
     x = as_tensor(given.x, "the activations").float()
     if x.ndim != 2 or x.shape[1] != sae.M:
         raise ValueError(f"the activations are {tuple(x.shape)}, but this SAE takes (n, {sae.M})")
@@ -59,6 +60,7 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
         raise ValueError(f"an audit needs at least 64 activations, not {len(x)}")
     if torch.equal(x, x[:1].expand_as(x)):
         raise ValueError("the activations are all the same, so there is no variance to explain")
+    check_documents(given.document, len(x))
     sae = sae.calibrated(x)
     used, counts = _used(sae, x)
     density = used.double() / len(x)

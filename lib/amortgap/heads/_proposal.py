@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from amortgap._check import check_sparsity
+from amortgap._check import as_number, check_sparsity
 
 
 class Proposal(NamedTuple):
@@ -36,9 +36,15 @@ class Proposal(NamedTuple):
 def propose(h: Tensor, codes: Tensor, ratio: float) -> Proposal:
     """The latents of codes (n, N) >= 0 and the next in the order of the pre-activations h (n, N).
 
-    ratio: candidates for each latent of a code, rounded up. Raises ValueError for ratio < 1.
+    ratio: candidates for each latent of a code, rounded up. Raises ValueError for ratio < 1, and for h and codes
+    that are no tensors (n, N) of one shape and type.
     """
     _check_ratio(ratio)
+    _check_matrix(h, "h")
+    _check_matrix(codes, "codes")
+    if h.shape != codes.shape or h.dtype != codes.dtype:
+        told = [f"{tuple(one.shape)}, {one.dtype}" for one in (h, codes)]
+        raise ValueError(f"h and codes must be of one shape and type, not {' and '.join(told)}")
     own = codes > 0
     count = own.sum(1)
     width = (count * ratio).ceil().long().clamp_max(h.shape[1])
@@ -53,6 +59,7 @@ def propose(h: Tensor, codes: Tensor, ratio: float) -> Proposal:
 def propose_top(h: Tensor, k: int, ratio: float) -> Proposal:
     """As `propose` for codes that are the k largest of relu(h), which are not made."""
     _check_ratio(ratio)
+    _check_matrix(h, "h")
     k = check_sparsity(k, h.shape[1])
     T = min(math.ceil(k * ratio), h.shape[1])
     full = torch.full((len(h),), T), torch.full((len(h),), k)
@@ -66,8 +73,19 @@ def propose_top(h: Tensor, k: int, ratio: float) -> Proposal:
     return Proposal(candidates, amplitude, count, (count * ratio).ceil().long().clamp_max(T))
 
 
-def _check_ratio(ratio: float) -> None:
-    if not ratio >= 1:
+def _check_matrix(value: Any, name: str) -> None:
+    # entries are not looked at, because a device would wait for them
+    if (
+        not isinstance(value, Tensor)
+        or value.ndim != 2
+        or not value.is_floating_point()
+        or not value.shape[1]
+    ):
+        raise ValueError(f"{name} must be a tensor of numbers (n, N)")
+
+
+def _check_ratio(ratio: Any) -> None:
+    if not 1 <= as_number(ratio, "ratio") < math.inf:
         raise ValueError(f"an encoder proposes its own latents and more, ratio >= 1, not {ratio}")
 
 
@@ -77,6 +95,7 @@ def _largest(h: Tensor, T: int, width: Tensor, k: Tensor) -> Tensor:
         return h.topk(T, dim=1).indices
     from amortgap.heads._select import select_rows
 
+    h = h if h.dtype in (torch.float32, torch.float64) else h.float()
     found = torch.empty(len(h), T, dtype=torch.long)
     select_rows(h.contiguous().numpy(), T, width.numpy(), k.numpy(), found.numpy())
     return found

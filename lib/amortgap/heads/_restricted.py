@@ -7,7 +7,7 @@ a numba kernel does one activation at a time, on CUDA a Triton program; elsewher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class Found(NamedTuple):
 
 def restricted(given: Prepared, x: Tensor, proposal: Proposal, plan: Plan) -> Found:
     """What the plan leads to on x (n, M)."""
+    _check(given, x, proposal)
     if not len(x):
         return Found(torch.zeros_like(proposal.amplitude), x.new_zeros(0), 0)
     way = _by_kernel if _kernel_serves(given, x) else _together
@@ -65,6 +66,7 @@ def coded(
 ) -> tuple[Found, Tensor]:
     """The codes s (n, T) of code(small problem, proposal), or with refit least squares with s >= 0 on their
     supports, to which `left` belongs in both cases; and what code counted, (n,)."""
+    _check(given, x, proposal)
     if not len(x):
         return Found(torch.zeros_like(proposal.amplitude), x.new_zeros(0), 0), proposal.k
 
@@ -88,6 +90,12 @@ def coded(
     count = (s > 0).sum(1)
     flops = operations(given.shape[0], proposal.width, Plan(count, count, count, count))
     return Found(values, left, flops), counted
+
+
+def _check(given: Prepared, x: Any, proposal: Proposal) -> None:
+    shape = len(proposal.k), given.shape[0]
+    if not isinstance(x, Tensor) or not x.is_floating_point() or tuple(x.shape) != shape:
+        raise ValueError(f"x must be a tensor {shape}, (n, M), with a row for each of the proposal's")
 
 
 def operations(M: int, width: Tensor, plan: Plan) -> int:

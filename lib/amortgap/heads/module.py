@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from amortgap._files import read_json, whole, write_json
+from amortgap._check import as_number
+from amortgap._files import digest, read_json, whole, write_json
 from amortgap.heads import HEADS
 from amortgap.heads._proposal import Proposal, propose, propose_top
 from amortgap.heads._restricted import Found
@@ -60,7 +62,7 @@ class Improved(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"unknown head {head!r}; choose one of {', '.join(HEADS)}")
-        if not ratio >= 1:
+        if not 1 <= as_number(ratio, "ratio") < math.inf:
             raise ValueError(f"an encoder proposes its own latents and more, ratio >= 1, not {ratio}")
         self.head, self.ratio, self.options = head, float(ratio), options
         self._rest = {name: value for name, value in vars(sae).items() if not isinstance(value, Tensor)}
@@ -130,6 +132,8 @@ class Improved(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         M = self.sae.M
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise ValueError("activations must be a torch tensor of real numbers")
         if x.shape[-1:] != (M,):
             raise ValueError(f"activations must have shape (.., {M}) for this SAE, not {tuple(x.shape)}")
         z, self._undo = self.sae.prepare(x.detach().reshape(-1, M).float())
@@ -163,8 +167,8 @@ class Improved(nn.Module):
         said = {"head": self.head, "ratio": self.ratio, "options": self.options, "sae": self._rest}
         # where one cannot be written, neither is; the settings, which say whose folder it is, come first
         with whole(folder / WEIGHTS) as weights, whole(folder / SETTINGS) as settings:
-            write_json(settings, said)
             save_file(tensors, weights)
+            write_json(settings, said | {"digest": digest(weights)})
 
     def extra_repr(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.options.items())
@@ -186,6 +190,8 @@ def load(folder: str | Path) -> Improved:
             raise FileNotFoundError(f"{folder} holds no improved SAE: it has no {name}")
     try:
         said = read_json(folder / SETTINGS)
+        if "digest" in said and said["digest"] != digest(folder / WEIGHTS):
+            raise ValueError(f"{WEIGHTS} is not what was written")
         head, ratio, options = said["head"], float(said["ratio"]), dict(said["options"])
         tensors: dict[str, Any] = load_file(folder / WEIGHTS)
         sae = SAE(**tensors, **said["sae"])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_count
+from amortgap._check import as_number, as_tensor, check_count, generator
 from amortgap.audit import Inputs, Loss
 from amortgap.audit.groups import groups
 from amortgap.audit.loss import model_loss
@@ -67,7 +67,10 @@ def improve(
     """
     if share is not None and cost is not None:
         raise ValueError("give a share of the gain or a bound on the cost, not both")
-    wanted = {"cost": float(cost)} if cost is not None else {"share": 0.75 if share is None else float(share)}
+    wanted = {"share": 0.75 if share is None else as_number(share, "share")}
+    if cost is not None:
+        wanted = {"cost": as_number(cost, "cost")}
+    generator(seed)
     if not (0 < wanted.get("share", 1) <= 1 and wanted.get("cost", 2) > 1):
         raise ValueError("share must be above 0 and at most 1, and cost above 1, that of the encoder")
     tokens = check_count(tokens, "tokens", 2)

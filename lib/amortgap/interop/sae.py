@@ -80,7 +80,10 @@ class SAE:
             raise ValueError(f"architecture {self.architecture!r} is not one of {known}")
         if self.normalise not in NORMALISATIONS:
             raise ValueError(f"normalisation {self.normalise!r} is not one of {', '.join(NORMALISATIONS)}")
-        shape = tuple(as_tensor(self.W_dec, "W_dec").shape)
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "r_mag", "b_mag"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_tensor(getattr(self, name), name))
+        shape = tuple(self.W_dec.shape)
         if len(shape) != 2 or not self.W_dec.any():
             raise ValueError(f"W_dec must be a matrix (N, M) that is not all zero, but its shape is {shape}")
         N, M = shape
@@ -91,7 +94,7 @@ class SAE:
             value = getattr(self, name)
             if value is None:
                 raise ValueError(f"a {self.architecture} SAE needs {name}, which is missing")
-            if tuple(as_tensor(value, name).shape) != expected:
+            if tuple(value.shape) != expected:
                 raise ValueError(
                     f"{name} must have shape {expected} to fit W_dec {(N, M)}, not {tuple(value.shape)}"
                 )
@@ -189,8 +192,9 @@ class SAE:
         return x * scale, lambda z: z / scale
 
     @torch.no_grad()
-    def encode(self, z: Tensor) -> Tensor:
-        """Codes (n, N) >= 0 for unit columns: z_hat = encode(z) @ D.T + b_dec."""
+    def encode(self, z: Any) -> Tensor:
+        """Codes (n, N) >= 0 for unit columns: z_hat = encode(z) @ D.T + b_dec. ValueError for NaN, other shapes."""
+        z = as_tensor(z, "the activations")
         if z.ndim != 2 or z.shape[1] != self.M:
             raise ValueError(f"activations must have shape (n, {self.M}) for this SAE, not {tuple(z.shape)}")
         dtype, z = z.dtype, z.to(self.W_enc.dtype)
