@@ -593,7 +593,7 @@ SHARE = {
     "llm.stream": 0.3,
     "llm.load": 0.3,
 }
-#: Given the kinds of values that they want and no others: of others they do not yet say in one sentence what is wrong.
+#: Given right kinds of values alone: of others they do not yet say in one sentence what is wrong.
 TRUSTING = {
     *("training.fit", "training.fit_in_stages", "training.unstack", "kit.interval", "kit.summarise"),
     *(
