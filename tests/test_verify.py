@@ -147,4 +147,5 @@ def test_the_page_about_the_report_counts_what_the_tests_injected(
     about = (report / "about.html").read_text()
     assert "Of 18 faults, 17 left the next run" in about
     assert "fit &lt;b&gt;" in about
+    assert ">17 of 18<" in about
     assert verify(report)[0] == []

@@ -22,26 +22,47 @@ def robustness(rows: dict[str, list[dict[str, Any]]]) -> str:
         total = [sum(row[name] for row in faults) for name in ("injected", "survived")]
         parts.append(
             f"<p>Of {total[0]} faults, {total[1]} left the next run with the result of an undisturbed one, or with "
-            "a sentence that names the file.</p>\n" + _table(("what", "to", "injected", "survived"), faults)
+            "a sentence that names the file. How many were survived, by what was done to what:</p>\n"
+            + _grid(faults)
         )
     if inputs := rows.get("inputs"):
         tried, right, refused = (sum(row[name] for row in inputs) for name in ("tried", "right", "refused"))
         parts.append(
             f"<p>Of {tried} inputs to {len(inputs)} public functions, {right} had a right result, {refused} were "
             f"refused in one sentence, and {tried - right - refused} failed.</p>\n"
-            + _table(("function", "tried", "right", "refused"), inputs)
+            + f"<details><summary>by function</summary>{_table(inputs)}</details>"
         )
     head = '<h2 id="robustness">Faults and odd inputs</h2>\n<p>Counted by the tests (<code>make soak</code>).</p>\n'
     return head + "\n".join(parts) if parts else ""
 
 
-def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    def cell(value: Any) -> str:
-        return f"<td>{escape(value)}</td>" if isinstance(value, str) else f'<td class="n">{value}</td>'
+def _grid(rows: list[dict[str, Any]]) -> str:
+    """A row for each kind of fault, a column for each job; of how many is said where not all were survived."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        both = counts.setdefault((row["what"], row["to"]), [0, 0])
+        both[0] += row["survived"]
+        both[1] += row["injected"]
+    jobs = list(dict.fromkeys(row["to"] for row in rows))
 
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    body = "\n".join(f"<tr>{''.join(cell(row[column]) for column in columns)}</tr>" for row in rows)
+    def cell(what: str, to: str) -> str:
+        survived, injected = counts.get((what, to), (0, 0))
+        return str(survived or "") if survived == injected else f"{survived} of {injected}"
+
+    kinds = dict.fromkeys(row["what"] for row in rows)
+    return _table([{"what": what} | {to: cell(what, to) for to in jobs} for what in kinds])
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    first, *others = rows[0]
+    head = "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name in others)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(row[first])}</th>'
+        + "".join(f'<td class="n">{escape(str(row[name]))}</td>' for name in others)
+        + "</tr>"
+        for row in rows
+    )
     return (
-        '<details><summary>table</summary><div class="scroll wide"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div></details>"
+        f'<div class="scroll wide"><table>\n<thead><tr><th scope="col">{first}</th>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -110,13 +111,18 @@ def _keep(partial: Path, name: str, out: str) -> str:
 def _papermill(job: Job, partial: Path) -> None:
     import papermill
 
+    # `stop_when_idle` alone says when a page takes too long: on a busy machine a kernel may need minutes to start,
+    # and what a cell showed may come long after its end (after four seconds it would be left out without a word)
+    patience = math.ceil(60 * job.minutes) + 60
     papermill.execute_notebook(
         job.project.notebook(job.name),
         partial,
         parameters=job.parameters,
         cwd=job.project.notebooks,
         progress_bar=False,
-        start_timeout=120,
+        start_timeout=patience,
+        iopub_timeout=patience,
+        raise_on_iopub_timeout=True,
         # ipykernel prints notes about its local TCP port to our stderr; this leaves only its errors.
         extra_arguments=["--IPKernelApp.log_level=40"],
     )
