@@ -46,6 +46,7 @@ DAMAGES = {
     "truncate": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "empty": lambda path: path.write_bytes(b""),
     "remove": lambda path: path.unlink(),
+    "nest too deeply": lambda path: path.write_bytes(b"[" * 100_000 + b"]" * 100_000),
 }
 
 
@@ -90,6 +91,13 @@ def test_damage_to_any_file_is_named_and_mended_by_the_next_report(
         file.write_bytes(before)
     (report / "extra.html").touch()
     assert verify(report)[0] == ["extra.html is not in manifest.json"]
+
+
+def test_a_manifest_that_holds_something_else_is_damaged(report: Path) -> None:
+    for odd in ({"files": 5, "inputs": {}}, {"files": {}, "inputs": "a"}, {"files": None}):
+        text = json.dumps(odd | {"sealed": json_digest(odd)})
+        (report / "manifest.json").write_text(text)
+        assert verify(report)[0] == ["manifest.json is damaged"]
 
 
 def changed(report: Path, name: str, **values: object) -> list[str]:

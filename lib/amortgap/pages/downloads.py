@@ -17,7 +17,7 @@ from amortgap.runs.notebook import Notebook
 
 def tables(folder: Path) -> list[Path]:
     """The tables of one data folder, in order of their names."""
-    return sorted(file for file in folder.glob("*.json") if file.stem not in RESERVED)
+    return sorted(file for file in folder.glob("*.json") if file.stem not in RESERVED and file.is_file())
 
 
 def write_archive(folder: Path) -> Path:

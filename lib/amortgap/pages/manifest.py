@@ -45,12 +45,12 @@ def verify(report: Path) -> tuple[list[str], str]:
     try:
         manifest = read_json(report / MANIFEST)
         sealed = manifest.pop("sealed")
-        files, inputs = manifest["files"], manifest["inputs"]
+        files, inputs = dict(manifest["files"]), dict(manifest["inputs"])
     except FileNotFoundError:
         raise Refused(
             f"{report} has no {MANIFEST} to be checked against; `amortgap report` writes it with the report"
         ) from None
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return [f"{MANIFEST} is damaged"], f"nothing in {report}"
     wrong = [] if sealed == json_digest(manifest) else [f"{MANIFEST} was changed"]
     there = _files(report)
@@ -105,7 +105,7 @@ def _wrong_tables(folder: Path) -> list[str]:
     for file in tables(folder):
         try:
             read_table(file)
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError, OSError, RecursionError):
             wrong.append(f"data file {file.name} is no table")
     return wrong
 
@@ -114,7 +114,7 @@ def _claims(folder: Path) -> list[dict[str, Any]]:
     try:
         found = read_json(folder / "claims.json")
         return found if isinstance(found, list) else []
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
 
 
@@ -157,7 +157,7 @@ def _merged_otherwise(report: Path, pages: list[str]) -> list[str]:
         states = ((report / "data" / page, read_state(report / "data" / page)[0]) for page in pages)
         expected = merge(folder for folder, run in states if run and run["status"] == "done")
         stored = {claim["id"]: claim for claim in read_json(report / "data" / "claims.json")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ["the claims of the pages and data/claims.json cannot be compared"]
     wrong = []
     for claim in expected:

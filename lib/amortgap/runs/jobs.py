@@ -80,7 +80,7 @@ def read_state(folder: Path) -> tuple[dict[str, Any] | None, str]:
         files = run.get("files", {})
         if not {"status", "notebook", "parameters", "provenance"} <= run.keys():
             raise ValueError("no run")
-    except (ValueError, AttributeError, TypeError, OSError):
+    except (ValueError, AttributeError, TypeError, OSError, RecursionError):
         return None, "run.json is damaged"
     for name, expected in files.items():
         path = folder / name
