@@ -584,7 +584,7 @@ CALLS: dict[str, Any] = {
 WITHIN = {"heads.proposal_of": "heads.Improved", "interop.write": "interop.read", "llm.from_file": "llm.save"}
 WITHIN |= {"audit.from_model": "llm.activations"}
 MODULES = ("training", "heads", "interop", "gap", "audit", "improve", "llm", "kit")
-#: Of what takes long, so many cases in a hundred of the others.
+#: Of what takes long, its part of the cases that each of the library's functions has.
 SHARE = {
     "audit.audit": 0.15,
     "improve.improve": 0.1,

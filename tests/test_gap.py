@@ -227,7 +227,7 @@ def test_a_ladder_of_misfits_is_refused():
     for wrong, says in (
         ({"known": -p.codes}, "known must be nonnegative"),
         ({"learned": p.codes[:, :8]}, "learned must be nonnegative with shape"),
-        ({"supervised": p.codes * float("nan")}, "supervised must be nonnegative"),
+        ({"supervised": p.codes * float("nan")}, "supervised contains NaN"),
         ({"learned_D": p.D[:, :8]}, "learned_D must have shape"),
     ):
         with pytest.raises(ValueError, match=says):

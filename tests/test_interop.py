@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from safetensors.torch import load_file, save_file
 
@@ -312,6 +312,7 @@ def test_refused_files(tmp_path):
         make("standard").encode(torch.ones(3, 7))
 
 
+@settings(deadline=None)
 @given(
     some.sampled_from([name for name in architectures() if name != "matching_pursuit"]), some.floats(0.1, 10)
 )

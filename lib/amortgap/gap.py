@@ -118,8 +118,9 @@ def decompose(
         raise ValueError(f"learned_D must have shape {tuple(D.shape)}, not {tuple(learned_D.shape)}")
     if (problem.codes < 0).any():
         raise ValueError("the ladder is made for nonnegative codes, but the problem's have negative entries")
-    supervised, known, learned = (as_tensor(codes, "codes") for codes in (supervised, known, learned))
-    for name, codes in {"supervised": supervised, "known": known, "learned": learned}.items():
+    coded = {"supervised": supervised, "known": known, "learned": learned}
+    coded = {name: as_tensor(codes, name) for name, codes in coded.items()}
+    for name, codes in coded.items():
         if codes.shape != problem.codes.shape or not (codes >= 0).all():
             raise ValueError(f"{name} must be nonnegative with shape {tuple(problem.codes.shape)}")
 
@@ -140,9 +141,9 @@ def decompose(
         rung("oracle", D, exact, told),
         rung("converged L1", D, true.codes),
         _ceiling(problem, restarts),
-        rung("supervised encoder", D, supervised),
-        rung("encoder, known dictionary", D, known),
-        rung("encoder, learned dictionary", learned_D, learned),
+        rung("supervised encoder", D, coded["supervised"]),
+        rung("encoder, known dictionary", D, coded["known"]),
+        rung("encoder, learned dictionary", learned_D, coded["learned"]),
         rung("converged L1, learned dictionary", learned_D, other.codes),
     ]
     for name, frame in (("paper's Adam", D), ("paper's Adam, learned dictionary", learned_D)):
