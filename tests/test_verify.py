@@ -157,3 +157,33 @@ def test_the_page_about_the_report_counts_what_the_tests_injected(
     assert "fit &lt;b&gt;" in about
     assert ">17 of 18<" in about
     assert verify(report)[0] == []
+
+
+ODD = {
+    "notebooks/runs.toml": (b"\xff\xfe", b"quick = 3"),
+    "notebooks/a.ipynb": (
+        b"[" * 100_000,
+        b'{"cells": [{"cell_type": "markdown", "metadata": {}, "source": 5}]}',
+        b"[]",
+    ),
+    "notebooks/findings.toml": (b"\xff", b"question = 3", b"nothing = 3"),
+    "notebooks/about.toml": (b"\xff", b"terms = 3"),
+    "notebooks/withdrawn.csv": (b"\xff", b"a,b\n1,2\n"),
+    "reports/bench/faults.json": (b"{", b'{"columns": ["what"], "data": [["a"]]}'),
+    "reports/quick/data/a/mine.json": (b"{}", b"3"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_file_that_somebody_else_wrote_is_named_in_one_sentence(
+    report: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(report.parents[1])
+    for content in ODD[name]:
+        (report.parents[1] / name).parent.mkdir(exist_ok=True)
+        (report.parents[1] / name).write_bytes(content)
+        assert main(["report", "--jobs", "1"]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert Path(name).name in said[-1]
+        assert said[-1].startswith("amortgap: ")
+        assert "Traceback" not in "".join(said)

@@ -60,7 +60,7 @@ class Improved(nn.Module):
 
     def __init__(self, sae: SAE, head: str = "pursuit", ratio: float = 2.0, **options: Any) -> None:
         super().__init__()
-        if head not in HEADS:
+        if not isinstance(head, str) or head not in HEADS:
             raise ValueError(f"unknown head {head!r}; choose one of {', '.join(HEADS)}")
         if not 1 <= as_number(ratio, "ratio") < math.inf:
             raise ValueError(f"an encoder proposes its own latents and more, ratio >= 1, not {ratio}")

@@ -75,10 +75,10 @@ class SAE:
             raise ValueError(
                 f"metadata must be what JSON can hold, without NaN and infinity: {error}"
             ) from error
-        if self.architecture not in architectures():
+        if not isinstance(self.architecture, str) or self.architecture not in architectures():
             known = ", ".join(architectures())
             raise ValueError(f"architecture {self.architecture!r} is not one of {known}")
-        if self.normalise not in NORMALISATIONS:
+        if not isinstance(self.normalise, str) or self.normalise not in NORMALISATIONS:
             raise ValueError(f"normalisation {self.normalise!r} is not one of {', '.join(NORMALISATIONS)}")
         for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "r_mag", "b_mag"):
             if getattr(self, name) is not None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from amortgap._errors import Refused
+from amortgap.pages.findings import read_toml
 
 PAPER = """@inproceedings{oneill2025compute,
   title     = {Compute Optimal Inference and Provable Amortisation Gap in Sparse Autoencoders},
@@ -38,13 +36,10 @@ class About:
 
 
 def read_about(file: Path) -> About:
-    """`file` as `About`. Raises `Refused` for what is not TOML."""
+    """`file` as `About`. Raises `Refused` as `read_toml`."""
     if not file.exists():
         return About()
-    try:
-        given: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{file.name}: {error}") from None
+    given = read_toml(file, {"terms": dict, "reference": list, "change": list})
     return About(given.get("terms", {}), tuple(given.get("reference", ())), tuple(given.get("change", ())))
 
 

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from amortgap._errors import Refused
 from amortgap._files import whole
 from amortgap.kit.tables import RESERVED, read_rows
 from amortgap.runs.notebook import Notebook
@@ -21,11 +22,17 @@ def tables(folder: Path) -> list[Path]:
 
 
 def write_archive(folder: Path) -> Path:
-    """`<folder>.zip` with every table as CSV, the same bytes for the same tables."""
+    """`<folder>.zip` with every table as CSV, the same bytes for the same tables.
+
+    Raises `Refused` for a file that is no table.
+    """
     target = folder.with_suffix(".zip")
     with whole(target) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in tables(folder):
-            text, rows = io.StringIO(), read_rows(file)
+            try:
+                text, rows = io.StringIO(), read_rows(file)
+            except (ValueError, KeyError, TypeError) as error:
+                raise Refused(f"{file} is no table of its page, which did not write it; remove it") from error
             writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

@@ -31,6 +31,7 @@ from amortgap._errors import Refused
 from amortgap.kit.text import interval, number, typeset
 from amortgap.kit.verdict import VERDICTS
 
+KINDS = {str: "text", list: "list", dict: "table"}
 NAME = re.compile(r"\{([A-Z]\d*\.\d+)(?:\.(range|paper))?\}")
 
 
@@ -54,12 +55,15 @@ def read_words(file: Path) -> Words:
     """`file` as `Words`. Raises `Refused` for text that is not TOML, and for keys that mean nothing here."""
     if not file.exists():
         return Words()
-    try:
-        given = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{file.name}: {error}") from None
-    if unknown := set(given) - {"question", "answers", "figure", "finding", "pages", "headings"}:
-        raise Refused(f"{file.name}: unknown key {min(unknown)!r}")
+    kinds = {
+        "question": str,
+        "answers": list,
+        "figure": str,
+        "finding": list,
+        "pages": dict,
+        "headings": dict,
+    }
+    given = read_toml(file, kinds)
     page, _, figure = given.get("figure", "").partition("#")
     return Words(
         given.get("question", Words.question),
@@ -69,6 +73,20 @@ def read_words(file: Path) -> Words:
         given.get("pages", {}),
         given.get("headings", {}),
     )
+
+
+def read_toml(file: Path, kinds: dict[str, type]) -> dict[str, Any]:
+    """The content of `file`. Raises `Refused` for what is not TOML, another key, and a value of another kind."""
+    try:
+        given = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{file.name}: {error}") from None
+    for name, value in given.items():
+        if name not in kinds:
+            raise Refused(f"{file.name}: unknown key {name!r}")
+        if not isinstance(value, kinds[name]):
+            raise Refused(f"{file.name}: {name} must be a {KINDS[kinds[name]]}, not {value!r}")
+    return given
 
 
 def answers(words: Words, page: str, claims: tuple[dict[str, Any], ...]) -> dict[str, str]:

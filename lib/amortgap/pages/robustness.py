@@ -6,13 +6,22 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from amortgap._errors import Refused
 from amortgap.kit.tables import read_rows
 
 
 def found(bench: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows of `faults.json` and `inputs.json` in a folder; of those that are there."""
-    files = {name: bench / f"{name}.json" for name in ("faults", "inputs")}
-    return {name: read_rows(file) for name, file in files.items() if file.is_file()}
+    """The rows of `faults.json` and `inputs.json` in a folder; of those that are there. `Refused` where damaged."""
+    rows = {}
+    for name, numbers in (("faults", ("injected", "survived")), ("inputs", ("tried", "right", "refused"))):
+        file = bench / f"{name}.json"
+        if file.is_file():
+            try:
+                rows[name] = read_rows(file)
+                sum(row[number] for row in rows[name] for number in numbers)
+            except (ValueError, KeyError, TypeError) as error:
+                raise Refused(f"{file} is not what `make soak` writes, which makes it again") from error
+    return rows
 
 
 def robustness(rows: dict[str, list[dict[str, Any]]]) -> str:

@@ -15,6 +15,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from amortgap._errors import Refused
+
 VERDICT, SYMBOL = "being made again", "↻"
 
 
@@ -39,11 +41,14 @@ def withdrawals(file: Path) -> list[Withdrawal]:
     """The lines of `file` (page, claims, why, mended; ids separated by spaces); none where there is no file."""
     if not file.exists():
         return []
-    with file.open(encoding="utf-8", newline="") as lines:
-        return [
-            Withdrawal(one["page"], tuple(one["claims"].split()), one["why"], one["mended"])
-            for one in csv.DictReader(lines)
-        ]
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            return [
+                Withdrawal(one["page"], tuple(one["claims"].split()), one["why"], one["mended"])
+                for one in csv.DictReader(lines)
+            ]
+    except (UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
+        raise Refused(f"{file.name} must have the columns page, claims, why and mended: {error}") from None
 
 
 def mark_claims(claims: list[dict[str, Any]], withdrawn: Sequence[Withdrawal]) -> list[dict[str, Any]]:

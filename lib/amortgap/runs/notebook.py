@@ -48,7 +48,9 @@ class Notebook:
         self.name = path.stem
         try:
             self.cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        except (ValueError, KeyError, TypeError) as error:
+            if not all(map(_is_cell, self.cells)):
+                raise ValueError("no cells")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Refused(f"{path.name} is not a Jupyter notebook (version 4)") from error
 
     @cached_property
@@ -130,6 +132,14 @@ class Notebook:
                     f"{self.name}: parameter {name!r} is {self.parameters[name].type}, not {value!r}"
                 )
         return {name: given.get(name, parameter.default) for name, parameter in self.parameters.items()}
+
+
+def _is_cell(cell: Any) -> bool:
+    if not isinstance(cell, dict) or not isinstance(cell.get("metadata"), dict):
+        return False
+    text = cell.get("source")
+    lines = text if isinstance(text, list) else [text]
+    return all(isinstance(one, str) for one in (cell.get("cell_type"), *lines))
 
 
 def source(cell: dict[str, Any]) -> str:

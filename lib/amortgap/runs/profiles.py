@@ -28,7 +28,7 @@ def load_profiles(project: Project) -> dict[str, Profile]:
     """All profiles, with every notebook name, parameter name and parameter type checked."""
     try:
         content = tomllib.loads((project.notebooks / "runs.toml").read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Refused(f"notebooks/runs.toml cannot be read: {error}") from error
     return {name: _profile(project, name, table) for name, table in content.items()}
 
@@ -43,6 +43,8 @@ def load_profile(project: Project, name: str) -> Profile:
 
 def _profile(project: Project, name: str, table: dict[str, Any]) -> Profile:
     where = f"notebooks/runs.toml, profile {name!r}"
+    if not isinstance(table, dict):
+        raise Refused(f"{where} must be a table of notebooks, as in [{name}.notebook]")
     timeout = table.get("timeout", DEFAULT_TIMEOUT)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise Refused(f"{where}: timeout must be a positive number of minutes, not {timeout!r}")
