@@ -14,7 +14,7 @@ import pytest
 from amortgap import pages
 from amortgap.kit.clear import make_narrow, overlaps, settle
 from amortgap.kit.draw import legend
-from amortgap.kit.pictures import pictures
+from amortgap.kit.pictures import pictures, unpacked
 from amortgap.kit.svg import COLOURS, INK, to_svg, use_style
 from amortgap.pages.glyphs import share
 
@@ -69,8 +69,10 @@ def test_figures_are_mended_until_no_text_overprints_another(plain_style: None) 
 
 def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_style: None) -> None:
     fig = crowded()
-    svg, narrow, _, width = pictures(fig, "f", "Two panels.")
-    assert width == 6
+    drawn = pictures(fig, "f", "Two panels.")
+    svg, narrow = unpacked(drawn.svg), unpacked(drawn.narrow)
+    assert drawn.width == 6
+    assert len(drawn.svg) < len(svg) / 2
     for drawing, name in ((svg, "f-"), (narrow, "f-narrow-")):
         points = json.loads(unescape(re.search(r"data-points='([^']*)'", drawing)[1]))
         texts = [point[2] for point in points]
@@ -98,7 +100,7 @@ def test_letters_are_drawn_once_a_page_and_those_of_formulas_are_found_too(plain
     for name in ("first", "second"):
         fig, ax = plt.subplots()
         ax.loglog([1, 1e4], [1, 1e-6], label="$\\alpha^2$ and text")
-        drawn.append(pictures(fig, name, "a line").svg)
+        drawn.append(unpacked(pictures(fig, name, "a line").svg))
     body = share("\n".join(drawn))
     wanted, there = re.findall(r'href="#([^"]*)"', body), re.findall(r'\bid="([^"]*)"', body)
     assert set(wanted) <= set(there), "powers of ten are raised and smaller, and still find their letters"

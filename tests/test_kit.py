@@ -37,6 +37,7 @@ from amortgap.kit import (
 from amortgap.kit.claims import Claim, merge
 from amortgap.kit.draw import legend
 from amortgap.kit.intervals import prediction
+from amortgap.kit.pictures import unpacked
 from amortgap.kit.setting import Setting
 from amortgap.kit.svg import to_svg
 from amortgap.kit.tables import read_rows, read_table, write_table
@@ -221,7 +222,7 @@ def test_a_figure_is_shown_with_caption_description_and_data(rec: Record) -> Non
     assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert how["raw"] is True
     page = how["metadata"]["amortgap"]
-    for drawing in (page["svg"], page["narrow"]):
+    for drawing in (unpacked(page["svg"]), unpacked(page["narrow"])):
         assert 'aria-label="A &quot;line&quot;."' in drawing
     assert "It &lt;rises&gt;." in caption
     assert "out/t.json" in caption

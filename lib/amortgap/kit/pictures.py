@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from base64 import b64encode
+import zlib
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, NamedTuple
 
 from amortgap._errors import Refused
@@ -18,8 +19,21 @@ if TYPE_CHECKING:
 MOST_SERIES = 7
 
 
+def packed(svg: str) -> str:
+    """A drawing in a quarter of its length: executed notebooks, which are committed, hold two of each figure."""
+    return b64encode(zlib.compress(svg.encode(), 9)).decode()
+
+
+def unpacked(kept: str) -> str:
+    """The drawing again; of an early report, whose drawings are plain, as it is."""
+    return kept if not kept or kept.startswith("<") else zlib.decompress(b64decode(kept)).decode()
+
+
 class Pictures(NamedTuple):
-    """One figure: for a page, for a phone (empty where it cannot be drawn narrow), and for a notebook (base64)."""
+    """One figure: for a page, for a phone (empty where it cannot be drawn narrow), and for a notebook (base64).
+
+    The first two are packed.
+    """
 
     svg: str
     narrow: str
@@ -43,9 +57,7 @@ def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
     settle(fig)
     crowded = len(overlaps(fig))
     svg = to_svg(fig, name, alt)
-    fig.savefig(
-        buffer, format="png", dpi=90, facecolor="white", transparent=False, metadata={"Software": None}
-    )
+    fig.savefig(buffer, format="png", dpi=90, facecolor="white", metadata={"Software": None})
     narrow = ""
     if make_narrow(fig):
         for box in list(fig.legends):
@@ -53,5 +65,17 @@ def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
         legend(fig, min(columns, 3))
         settle(fig)
         if len(overlaps(fig)) <= crowded:
-            narrow = to_svg(fig, f"{name}-narrow", alt, most=90).replace("<svg ", '<svg class="narrow" ', 1)
-    return Pictures(svg, narrow, b64encode(buffer.getvalue()).decode(), width)
+            drawn = to_svg(fig, f"{name}-narrow", alt, most=90)
+            narrow = packed(drawn.replace("<svg ", '<svg class="narrow" ', 1))
+    return Pictures(packed(svg), narrow, b64encode(_few_colours(buffer)).decode(), width)
+
+
+def _few_colours(png: io.BytesIO) -> bytes:
+    """The picture with at most 128 colours, a third of the bytes."""
+    # a dependency of matplotlib
+    from PIL import Image
+
+    small = io.BytesIO()
+    whole = Image.open(png).convert("RGB")
+    whole.quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()

@@ -11,6 +11,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import from_dict
 
+from amortgap.kit.pictures import unpacked
 from amortgap.kit.svg import inline
 from amortgap.kit.tidy import tidy_html
 from amortgap.pages.mathml import MARKER, Formulas
@@ -49,10 +50,11 @@ def _figure(about: dict[str, Any]) -> str:
     name = about["figure"]
     size = next(size for width, size in GIVES_WAY if about["width"] <= width)
     slim = ' class="slim"' if about["width"] <= SLIM else ""
-    narrow, kind = (about["narrow"] + "\n", f' class="narrow-{size}"') if about["narrow"] else ("", slim)
+    svg, narrow = unpacked(about["svg"]), unpacked(about["narrow"])
+    narrow, kind = (f"{narrow}\n", f' class="narrow-{size}"') if narrow else ("", slim)
     here = f'<a class="here" href="#fig-{name}" aria-label="link to this figure">#</a>'
     return (
-        f'<figure id="fig-{name}"{kind} aria-labelledby="{name}-caption">\n{about["svg"]}\n{narrow}'
+        f'<figure id="fig-{name}"{kind} aria-labelledby="{name}-caption">\n{svg}\n{narrow}'
         f'<figcaption id="{name}-caption">{about["caption"]} {here}</figcaption>\n</figure>'
     )
 

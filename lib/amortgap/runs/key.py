@@ -29,7 +29,7 @@ from amortgap.runs.reach import Library, Reached
 
 Inputs = dict[str, Any]
 #: Import name -> name of the distribution, where they differ.
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
 #: Parts of the library and packages that neither make nor draw a result.
 PAPERWORK = {"runs", "pages", "cli", "_files", "_errors", "kit.parts"}
 PAPERWORK_PACKAGES = {
@@ -44,7 +44,7 @@ PAPERWORK_PACKAGES = {
 }
 #: What `kit` holds beside the drawing of figures and claims.
 RESULTS_OF_KIT = {"tables", "summary", "intervals"}
-DRAWING_PACKAGES = {"matplotlib", "cycler"}
+DRAWING_PACKAGES = {"matplotlib", "cycler", "PIL"}
 
 
 def find_inputs(project: Project, notebook: Notebook, parameters: dict[str, Any]) -> Inputs:
