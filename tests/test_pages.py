@@ -521,7 +521,7 @@ def test_sentences_get_minus_signs_and_powers_of_ten() -> None:
     assert typeset("SAE -0.5, at -.5 [-1, 2], 2603-28744, p-value, x-1 & 3.3e+04, 1e-5, e5") == (
         "SAE −0.5, at −.5 [−1, 2], 2603-28744, p-value, x-1 &amp; 3.3·10<sup>4</sup>, 10<sup>−5</sup>, e5"
     )
-    assert typeset("2.6e+02 FLOPs, 12,345 of 1e5") == "260 FLOPs, 12\u202f345 of 10<sup>5</sup>"
+    assert typeset("2.6e+02 FLOPs, 12,345, of 1e5") == "260 FLOPs, 12\u202f345, of 10<sup>5</sup>"
     assert spelled("-0.5 at 1e-6, 3.3e+04 FLOPs, p-value") == "−0.5 at 10⁻⁶, 3.3·10⁴ FLOPs, p-value"
     assert [short(value) for value in (1234.4, 12345.0, -1e-9)] == ["1234", "1.23·10⁴", "−10⁻⁹"]
     assert interval(0.25, 0.25) == ""

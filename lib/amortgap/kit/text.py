@@ -11,7 +11,7 @@ from typing import Any
 POWER = re.compile(r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b")
 #: Whole numbers of five digits and more, and those with commas; not parts of names, addresses and decimals.
 LONG = re.compile(r"(?<![\w.,·#/-])\d{5,}(?![\w/]|[.,-]\d)")
-GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,]|\.\d)")
+GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|[.,]\d)")
 #: A narrow space at which no line breaks.
 THIN = "\u202f"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

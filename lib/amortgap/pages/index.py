@@ -89,7 +89,7 @@ def _table(
             state = f'<span class="no">↻ {page.state}</span>'
         rows.append(
             f'<tr><th scope="row"><a href="{name}.html">{page.title}</a></th><td>{answer}</td><td>{state}</td>'
-            f'<td class="n">{duration(run["provenance"]["seconds"])}<br>{memory(run["provenance"])}</td></tr>'
+            f'<td class="n">{duration(run["provenance"]["seconds"])} <br>{memory(run["provenance"])}</td></tr>'
         )
     return (
         '<h2 id="pages">Every question, its answer</h2>\n<div class="wide"><table class="questions">\n'
