@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from amortgap._errors import Refused
 from amortgap._files import check_folder, write_json, write_text
-from amortgap.cli.notebooks import positive
+from amortgap.cli.notebooks import backend_options, positive
 
 if TYPE_CHECKING:
     from amortgap.audit import AuditResult, Inputs
@@ -145,6 +145,16 @@ def audit_options(parser: argparse.ArgumentParser) -> None:
         help="for index.html and audit.json (default: audit_SAE); of several SAEs, for a comparing page and a "
         "folder for each (default: audits)",
     )
+    sharded_options(parser)
+
+
+def sharded_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--every-row",
+        action="store_true",
+        help="score all rows of a folder of shards, with fewer ways, into shards.json",
+    )
+    backend_options(parser, "shards of --every-row")
 
 
 def read_inputs(options: argparse.Namespace, sae: SAE) -> Inputs:
@@ -169,6 +179,10 @@ def read_inputs(options: argparse.Namespace, sae: SAE) -> Inputs:
 def audit(options: argparse.Namespace) -> int:
     """`amortgap audit SAE`: what better inference on its decoder would buy. Several make a comparing page."""
     check_named(options.sae, options)
+    if options.every_row or options.backend or options.address:
+        from amortgap.cli.sharded import every_row
+
+        return every_row(options)
     if len(options.sae) == 1:
         folder = check_own(options.out or Path(f"audit_{folder_name(options.sae[0])}"), "audit.json")
         from amortgap.pages.audit import findings
