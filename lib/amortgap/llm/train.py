@@ -171,3 +171,9 @@ class SparseCoder(nn.Module):
 
     def decode(self, s: Tensor) -> Tensor:
         return self.decoder(s)
+
+
+if __name__ == "__main__":
+    from amortgap.llm.distributed import main
+
+    main()

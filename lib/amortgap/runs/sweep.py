@@ -119,7 +119,7 @@ def _engine(on: Backend) -> Iterator[None]:
 
             register_ray()
             if not ray.is_initialized():
-                here = {} if on.address else {"include_dashboard": False}
+                here: dict[str, Any] = {} if on.address else {"include_dashboard": False}
                 ray.init(address=on.address or "local", log_to_driver=False, **here)
                 open_now.callback(ray.shutdown)
             options["ray_remote_args"] = {

@@ -1,0 +1,166 @@
+"""The command `torchrun -m amortgap.llm.train`: extract activations and train one SAE, in many processes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from amortgap._errors import Refused
+from amortgap._files import lock, read_json, write_json
+from amortgap.encoders import Encoder
+from amortgap.llm import lanes, store
+from amortgap.llm.stream import Stream, stream
+from amortgap.llm.train import architectures, build
+from amortgap.training import Cosine
+from amortgap.training.distributed import fit_distributed
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="torchrun --nproc-per-node P -m amortgap.llm.train",
+        description="Extract activations of a language model and train one SAE on them, in P processes. Killed, it "
+        "goes on from its last checkpoint when it is started again, with any P.",
+    )
+    add = made.add_argument
+    add(
+        "--model",
+        default="smollm2",
+        help="smollm2, a hub name, a folder or a GGUF file (default: %(default)s)",
+    )
+    add("--layer", default="15", help="blocks before it is read, or a hook name (default: %(default)s)")
+    add("--corpus", default="sotu", help="default: %(default)s")
+    add("--n-tokens", type=int, default=1_000_000, help="default: %(default)s")
+    add("--context", type=int, default=128, help="tokens of a window (default: %(default)s)")
+    add(
+        "--cache",
+        type=Path,
+        help="folder for the shards, seen by all processes (default: the project's cache)",
+    )
+    add("--architecture", default="TopK", help=f"{', '.join(architectures())} (default: %(default)s)")
+    add("--latents", type=int, required=True, metavar="N")
+    add("--k", type=int, default=32, help="active latents (default: %(default)s)")
+    add("--l1-weight", type=float, default=0.0, help="of the penalty (default: %(default)s)")
+    add("--steps", type=int, required=True)
+    add("--batch-size", type=int, default=1024, help="of all processes together (default: %(default)s)")
+    add("--lr", type=float, default=1e-3, help="highest learning rate of a cosine (default: %(default)s)")
+    add(
+        "--lanes",
+        type=int,
+        default=8,
+        help="parts that a batch is made of; P / split divides it (default: 8)",
+    )
+    add("--split", type=int, default=1, help="processes that share one dictionary (default: 1)")
+    add("--seed", type=int, default=0)
+    add("--save-every", type=int, default=1000, metavar="STEPS", help="default: %(default)s")
+    add(
+        "--dtype",
+        choices=["float32", "float64"],
+        default="float32",
+        help="of training (default: %(default)s)",
+    )
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="for encoder.safetensors and the checkpoints",
+    )
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command in one of the processes that torchrun has started."""
+    options = parser().parse_args(arguments)
+    if "RANK" not in os.environ:
+        sys.exit(f"start it by torchrun: {parser().prog} ...")
+    if options.device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if options.device == "cuda" else "gloo")
+    try:
+        # processes of a run whose torchrun was killed may still be at work there
+        with lock(options.out) if dist.get_rank() == 0 else contextlib.nullcontext():
+            run(options)
+    except (ValueError, Refused, FileNotFoundError) as error:
+        sys.exit(f"amortgap.llm.train: {error}")
+    finally:
+        dist.destroy_process_group()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Extract, train, write. Only a run with the same arguments goes on from what lies in the folder."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    groups = world // options.split
+    size = options.batch_size // options.lanes
+    if options.batch_size % options.lanes or groups == 0 or options.lanes % groups:
+        raise ValueError(
+            f"the {options.lanes} lanes must divide the batch of {options.batch_size}, and the {groups} processes "
+            "(or groups that share a dictionary) must divide the lanes"
+        )
+    settings = {
+        name: str(value)
+        for name, value in sorted(vars(options).items())
+        if name not in ("out", "device", "split", "cache", "save_every")
+    }
+    about = options.out / "settings.json"
+    if about.exists() and read_json(about) != settings:
+        raise ValueError(f"{options.out} holds another run; name another folder with --out")
+    data = _stream(options, rank, world)
+    if rank == 0:
+        write_json(about, settings)
+    dtype = torch.float64 if options.dtype == "float64" else torch.float32
+    model = build(options.architecture, len(data.mean), options.latents, k=options.k, seed=options.seed)
+    mine = list(range(rank // options.split, options.lanes, groups))
+
+    def batches(first: int) -> Iterator[Tensor]:
+        return lanes.batches(data, mine, options.lanes, size, options.seed, first)
+
+    state = fit_distributed(
+        model.to(options.device, dtype),
+        batches,
+        steps=options.steps,
+        lr=Cosine(options.lr),
+        l1_weight=options.l1_weight,
+        split=options.split,
+        folder=options.out,
+        save_every=options.save_every,
+    )
+    if rank == 0:
+        tensors = {name: value.detach().cpu() for name, value in state.items()} | {"mean": data.mean}
+        facts = settings | {"M": len(data.mean), "scale": data.scale}
+        store.write(options.out / "encoder.safetensors", tensors, facts)
+        print(options.out / "encoder.safetensors")
+
+
+def _stream(options: argparse.Namespace, rank: int, world: int) -> Stream:
+    """The activations: each process extracts its share, one measures them and tells the others."""
+    given = {
+        name: getattr(options, name)
+        for name in ("model", "layer", "corpus", "n_tokens", "context", "seed", "device")
+    }
+    lanes.extract_share(rank, world, **given, cache=options.cache)
+    dist.barrier()
+    found = [stream(**given, cache=options.cache) if rank == 0 else None]
+    dist.broadcast_object_list(found, src=0)
+    assert found[0] is not None
+    return found[0]
+
+
+def read(folder: str | Path) -> tuple[Encoder, Tensor, float]:
+    """What a run wrote to `folder`: the encoder, and mean (M,) and scale; it takes x = (activation - mean) / scale.
+
+    Raises FileNotFoundError; ValueError for a damaged file.
+    """
+    tensors, about = store.read(Path(folder) / "encoder.safetensors")
+    mean = tensors.pop("mean")
+    model = build(about["architecture"], about["M"], int(about["latents"]), k=int(about["k"]))
+    model.to(tensors["decoder.D"].dtype).load_state_dict(tensors)
+    return model, mean, about["scale"]

@@ -1,0 +1,174 @@
+"""One large encoder trained by many processes, each with its part of every batch.
+
+    split = 1    each process has the whole model (DistributedDataParallel), gradients are averaged;
+    split = T    T processes share one dictionary, N/T latents each: W (N, M) and b (N,) lie in rows, D (M, N) in
+                 columns (torch.distributed.tensor). Each finds its k largest pre-activations, all k T are gathered,
+                 and the k-th largest is the threshold. Of W processes W/T groups see different parts of the batch.
+
+A device then holds 2 N M / T weights, their gradients and Adam's two moments. Both are the steps of `fit` on whole
+batches, to rounding. Gao et al., Scaling and evaluating sparse autoencoders (2024), appendix D.2, split likewise.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint import load, save
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from amortgap._progress import progress
+from amortgap.training.losses import reconstruction_loss
+from amortgap.training.schedule import Cosine, learning_rate
+
+#: encoders whose latents can be split, by class name
+SPLIT = ("ReLUEncoder", "TopKEncoder")
+#: which dimension of a parameter counts latents
+LATENTS = {"W": 0, "b": 0, "decoder.D": 1}
+
+
+class _Loss(nn.Module):
+    """x (n, M) -> the loss of the whole batch's part x, as a module, so that DDP sees its forward pass."""
+
+    def __init__(self, model: Any, l1_weight: float, mesh: DeviceMesh | None) -> None:
+        super().__init__()
+        self.model, self.l1_weight, self.mesh = model, l1_weight, mesh
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mesh is None:
+            return reconstruction_loss(self.model, x, self.l1_weight)
+        model, placed = self.model, [Shard(0), Replicate()]
+        x = DTensor.from_local(x, self.mesh, placed)
+        pre = torch.relu(_plus(model.decoder.centre(x) @ model.W.mT, model.b))
+        s = pre if not hasattr(model, "k") else _keep_largest(pre, model.k, self.mesh)
+        x_hat = model.decoder(s)
+        loss = (x - x_hat).square().mean() + self.l1_weight * s.mean()
+        return loss.redistribute(placements=[Replicate(), Replicate()]).to_local()
+
+
+def _plus(h: Tensor, b: Tensor | None) -> Tensor:
+    return h if b is None else h + b
+
+
+def _keep_largest(pre: DTensor, k: int, mesh: DeviceMesh) -> DTensor:
+    """pre (n, N), split over its columns, with all but the k largest entries of each row zero."""
+    here = pre.to_local()
+    top = here.detach().topk(min(k, here.shape[1]), dim=1).values
+    tops = [torch.empty_like(top) for _ in range(mesh.size(1))]
+    dist.all_gather(tops, top.contiguous(), group=mesh.get_group(1))
+    least = torch.cat(tops, 1).topk(k, dim=1).values[:, -1:]
+    return DTensor.from_local(here * (here >= least), mesh, pre.placements)
+
+
+def fit_distributed(
+    model: nn.Module,
+    batches: Callable[[int], Iterator[Tensor]],
+    *,
+    steps: int,
+    lr: float | Cosine = 1e-3,
+    l1_weight: float = 0.0,
+    split: int = 1,
+    folder: Path | None = None,
+    save_every: int = 1000,
+) -> dict[str, Tensor]:
+    """Take `steps` steps of Adam in all processes of the default group; returns the whole model's state dict.
+
+    model: the same in all. batches(t): this process's parts (n, M) of the batches t, t + 1, ...; equal n in all,
+    and equal parts within a group that shares a dictionary. folder: checkpoints, one after each `save_every` steps
+    and the last; a run goes on from the newest whole one, with any number of processes and any split.
+    torch.distributed.checkpoint keeps its index as a pickle: go on only from folders of your own.
+
+    Raises ValueError for an encoder that learns from whole batches (BatchTopK, AuxK), for one whose latents cannot
+    be split, and where split divides neither the number of processes nor N.
+    """
+    _check(model, split)
+    device = next(model.parameters()).device
+    mesh = None
+    if split > 1:
+        mesh = init_device_mesh(device.type, (dist.get_world_size() // split, split))
+        _distribute(model, mesh)
+    loss: nn.Module = _Loss(model, l1_weight, mesh)
+    if mesh is None:
+        loss = DistributedDataParallel(loss)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    adam = torch.optim.AdamW(learned, weight_decay=0.0, foreach=False)
+    first = _go_on(folder, model, adam)
+    coming = batches(first)
+    for step in progress(
+        range(first, steps), initial=first, total=steps, desc="training", disable=dist.get_rank() > 0
+    ):
+        adam.param_groups[0]["lr"] = learning_rate(lr, step=step, steps=steps)
+        adam.zero_grad()
+        loss(next(coming).to(device, learned[0].dtype)).backward()
+        for p in learned:
+            if isinstance(p, DTensor):
+                # sums over the groups that are still to be made
+                p.grad = p.grad.redistribute(placements=p.placements)  # type: ignore[attr-defined]
+        adam.step()
+        model.decoder.normalise_()  # type: ignore[union-attr, operator]
+        if folder and ((step + 1) % save_every == 0 or step + 1 == steps):
+            _save(folder, step + 1, model, adam)
+    return {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in model.state_dict().items()}
+
+
+def _check(model: nn.Module, split: int) -> None:
+    kind, world = type(model).__name__, dist.get_world_size()
+    if any(not p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            f"{kind} keeps account of whole batches or has a given part, so its batches are not shared out"
+        )
+    N = model.get_parameter("decoder.D").shape[-1]
+    if split > 1 and kind not in SPLIT:
+        raise ValueError(f"the latents of {kind} cannot be split; {' and '.join(SPLIT)} can")
+    if world % split or N % split:
+        raise ValueError(f"split = {split} must divide the {world} processes and the {N} latents")
+
+
+def _distribute(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Replace the parameters by their parts."""
+    for name, p in list(model.named_parameters()):
+        owner, _, own = name.rpartition(".")
+        kind = Shard(LATENTS[name]) if name in LATENTS else Replicate()
+        part = nn.Parameter(distribute_tensor(p.detach(), mesh, [Replicate(), kind]))
+        setattr(model.get_submodule(owner), own, part)
+
+
+def _save(folder: Path, step: int, model: nn.Module, adam: torch.optim.Optimizer) -> None:
+    """A folder that is named when it is whole; the one before it goes."""
+    weights, moments = get_state_dict(model, adam)
+    half, whole = folder / f".step_{step:09d}", folder / f"step_{step:09d}"
+    if dist.get_rank() == 0:
+        shutil.rmtree(half, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    dist.barrier()
+    save({"model": weights, "adam": moments}, checkpoint_id=half)
+    dist.barrier()
+    if dist.get_rank() == 0:
+        older = _checkpoints(folder)
+        half.rename(whole)
+        for old in older:
+            shutil.rmtree(old)
+    dist.barrier()
+
+
+def _go_on(folder: Path | None, model: nn.Module, adam: torch.optim.Optimizer) -> int:
+    """How many steps are made, with model and moments as they were."""
+    found = _checkpoints(folder) if folder else []
+    if not found:
+        return 0
+    weights, moments = get_state_dict(model, adam)
+    load({"model": weights, "adam": moments}, checkpoint_id=found[-1])
+    set_state_dict(model, adam, model_state_dict=weights, optim_state_dict=moments)
+    return int(found[-1].name.removeprefix("step_"))
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step_*"))

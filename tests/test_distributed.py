@@ -1,0 +1,196 @@
+"""One SAE in several processes: the weights of one process, also when it is killed and goes on with others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+
+import tiny_models
+from amortgap.llm import extract, lanes, store, stream
+from amortgap.llm.distributed import parser, read, run
+from amortgap.llm.train import build
+from amortgap.training import Cosine, fit
+from amortgap.training.distributed import fit_distributed
+
+STEPS, LANES, SIZE = 24, 4, 6
+#: Shards of 128 tokens, so that there are some; training stands still after STAND_STILL steps, to be killed.
+SMALL = """
+import os, time
+from amortgap.llm import distributed, extract, lanes
+extract.SHARD, extract.BATCH = 128, 64
+whole = lanes.batches
+def some(*given):
+    for i, x in enumerate(whole(*given)):
+        if i == int(os.environ["STAND_STILL"]):
+            time.sleep(600)
+        yield x
+lanes.batches = some
+distributed.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distributed")
+    (folder / "texts").mkdir()
+    for i in range(20):
+        text = " ".join(f"Text {i:02}, line {j}: the sea is wide." for j in range(4))
+        (folder / "texts" / f"{i:02}.txt").write_text(text)
+    tiny_models.save_gpt2(folder / "gpt2")
+    (folder / "small.py").write_text(SMALL)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "SHARD", 128)
+    monkeypatch.setattr(extract, "BATCH", 64)
+
+
+def arguments(place: Path) -> dict[str, Any]:
+    return {
+        "model": str(place / "gpt2"),
+        "layer": 2,
+        "corpus": str(place / "texts"),
+        "n_tokens": 2000,
+        "context": 32,
+        "seed": 3,
+    }
+
+
+def start(place: Path, out: str, processes: int, *options: str, still: int = -1) -> subprocess.Popen[str]:
+    given = {**arguments(place), "cache": place / f"cache_{out}", "out": place / out}
+    given |= {"latents": 32, "k": 4, "steps": STEPS, "batch_size": LANES * SIZE, "lanes": LANES}
+    given |= {"lr": 0.01, "dtype": "float64", "save_every": 5}
+    words = [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+    ]
+    return subprocess.Popen(
+        [*torchrun, str(place / "small.py"), *words, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "STAND_STILL": str(still)},
+    )
+
+
+def one_process(place: Path, name: str, l1_weight: float) -> dict[str, torch.Tensor]:
+    """`fit` on whole batches, without anything of `training.distributed`."""
+    data = stream(**arguments(place), cache=place / "cache_alone")
+    model = build(name, 16, 32, k=4, seed=3).double()
+    fit(
+        model,
+        lambda first: lanes.batches(data, list(range(LANES)), LANES, SIZE, 3, first),
+        steps=STEPS,
+        lr=Cosine(0.01),
+        l1_weight=l1_weight,
+    )
+    return dict(model.state_dict())
+
+
+# Sums in another order: 1e-16 of a gradient, which Adam divides by its own size.
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, atol=1e-9, rtol=1e-9, msg=lambda said, name=name: name + said
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "l1_weight", "processes", "split"),
+    [("ReLU", 0.1, 2, 1), ("TopK", 0.0, 4, 2), ("ReLU", 0.1, 2, 2)],
+)
+def test_it_ends_at_the_weights_of_one_process(
+    place: Path, name: str, l1_weight: float, processes: int, split: int
+) -> None:
+    out = f"{name}_{processes}_{split}"
+    done = start(
+        place, out, processes, "--architecture", name, "--l1-weight", str(l1_weight), "--split", str(split)
+    )
+    said, _ = done.communicate(timeout=200)
+    assert done.returncode == 0, said
+    model, _, scale = read(place / out)
+    assert_same(dict(model.state_dict()), one_process(place, name, l1_weight))
+    data = stream(**arguments(place), cache=place / "cache_alone")
+    assert scale == data.scale
+    for file in data.folder.glob("0*.safetensors"):  # each process extracted its share of them
+        other = place / f"cache_{out}" / "activations" / data.folder.name / file.name
+        assert torch.equal(store.read(other)[0]["hidden"], store.read(file)[0]["hidden"])
+
+
+def test_killed_it_goes_on_with_other_processes(place: Path) -> None:
+    killed = start(place, "killed", 4, "--split", "2", still=8)
+    try:
+        while not list((place / "killed").glob("step_*")):
+            assert killed.poll() is None, killed.communicate()[0]
+            time.sleep(0.05)
+    finally:
+        # torchrun's processes have groups of their own
+        for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
+            process.kill()
+        killed.communicate()
+    assert not (place / "killed" / "encoder.safetensors").exists()
+    # half of a checkpoint is no checkpoint
+    (place / "killed" / ".step_000000999").mkdir()
+    done = start(place, "killed", 2)
+    said, _ = done.communicate(timeout=200)
+    assert done.returncode == 0, said
+    assert_same(dict(read(place / "killed")[0].state_dict()), one_process(place, "TopK", 0.0))
+
+
+def test_another_run_does_not_go_on_from_a_folder(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"lr": "0.1"}')
+    options = parser().parse_args(["--latents", "32", "--steps", "1", "--out", str(tmp_path)])
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match="holds another run; name another folder with --out"):
+            run(options)
+        options.lanes = 3
+        with pytest.raises(ValueError, match="3 lanes must divide the batch of 1024"):
+            run(options)
+        for name, reason in (("BatchTopK", "keeps account of whole batches"), ("Gated", "cannot be split")):
+            with pytest.raises(ValueError, match=reason):
+                fit_distributed(build(name, 16, 32, k=4), lambda first: iter(()), steps=1, split=2)
+        with pytest.raises(ValueError, match="split = 2 must divide the 1 processes"):
+            fit_distributed(build("ReLU", 16, 32), lambda first: iter(()), steps=1, split=2)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_parts_of_a_batch_are_the_same_whoever_reads_them(place: Path) -> None:
+    data = stream(**arguments(place), cache=place / "cache_alone")
+    assert len(list(data.folder.glob("0*.safetensors"))) >= 2 * LANES
+    whole = lanes.batches(data, list(range(LANES)), LANES, SIZE, 0, 0)
+    epoch = lanes.steps_of_epoch(data, LANES, SIZE)
+    expected = [next(whole) for _ in range(2 * epoch)]
+    for first, readers in ((0, [[0, 2], [1, 3]]), (epoch + 1, [[0], [1], [2], [3]])):
+        parts = [lanes.batches(data, mine, LANES, SIZE, 0, first) for mine in readers]
+        for x in expected[first : first + 3]:
+            assert sorted(row for part in parts for row in next(part).tolist()) == sorted(x.tolist())
+    # each vector once an epoch
+    every = Counter(tuple(row) for x in data.batches(SIZE) for row in x.tolist())
+    assert Counter(tuple(row) for x in expected[:epoch] for row in x.tolist()) <= every
+    with pytest.raises(ValueError, match="fewer than the 5000 of its part of a batch"):
+        lanes.steps_of_epoch(data, LANES, 5000)
+
+
+def test_the_command_says_what_it_takes() -> None:
+    given = parser().parse_args(["--latents", "64", "--steps", "10", "--out", "x"])
+    assert (given.latents, given.architecture, given.split, given.lanes) == (64, "TopK", 1, 8)
