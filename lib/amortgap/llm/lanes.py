@@ -19,6 +19,7 @@ from amortgap.llm import store
 from amortgap.llm.activations import configure
 from amortgap.llm.corpus import split
 from amortgap.llm.extract import _intact, _run, _tokens, shards
+from amortgap.llm.model import LanguageModel
 from amortgap.llm.stream import Stream
 
 
@@ -28,12 +29,17 @@ def extract_share(worker: int, workers: int, **arguments: Any) -> Path:
     Each shard is the same bits as `stream` makes, which finds them. May be killed and called again, on another
     number of workers. Arguments and errors as `stream`.
     """
-    names = ("model", "layer", "corpus", "n_tokens", "context", "seed", "device", "dtype", "cache")
-    given = {"context": 128, "seed": 0, "device": "cpu", "dtype": "float32", "cache": None} | arguments
-    folder, config, load = configure(*(given[name] for name in names))
-    loaded = []
+    given: dict[str, Any] = {
+        "context": 128,
+        "seed": 0,
+        "device": "cpu",
+        "dtype": "float32",
+        "cache": None,
+    } | arguments
+    folder, config, load = configure(**given)
+    loaded: list[LanguageModel] = []
 
-    def model() -> Any:
+    def model() -> LanguageModel:
         if not loaded:
             loaded.append(load())
         return loaded[0]

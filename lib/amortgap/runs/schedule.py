@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Any
@@ -62,7 +62,7 @@ def standing(job: Job) -> tuple[bool, str]:
     return False, "current"
 
 
-def _run(jobs: list[Job], parallel: int) -> Iterator[dict[str, Any]]:
+def _run(jobs: list[Job], parallel: int) -> Generator[dict[str, Any]]:
     """How each ended, as they end."""
     waiting, running = list(jobs), dict[Any, Worker]()
     try:

@@ -58,7 +58,7 @@ def _plus(h: Tensor, b: Tensor | None) -> Tensor:
     return h if b is None else h + b
 
 
-def _keep_largest(pre: DTensor, k: int, mesh: DeviceMesh) -> DTensor:
+def _keep_largest(pre: Any, k: int, mesh: DeviceMesh) -> DTensor:
     """pre (n, N), split over its columns, with all but the k largest entries of each row zero."""
     here = pre.to_local()
     top = here.detach().topk(min(k, here.shape[1]), dim=1).values
@@ -109,7 +109,7 @@ def fit_distributed(
         adam.zero_grad()
         loss(next(coming).to(device, learned[0].dtype)).backward()
         for p in learned:
-            if isinstance(p, DTensor):
+            if isinstance(p.grad, DTensor):
                 # sums over the groups that are still to be made
                 p.grad = p.grad.redistribute(placements=p.placements)  # type: ignore[attr-defined]
         adam.step()
