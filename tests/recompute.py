@@ -879,6 +879,89 @@ def best_is_true(t: Tables) -> Found:
     return Found([*truth.values()], None, mean(pursuit.values()))
 
 
+# --- 20: the ceiling of the field's benchmark ---------------------------------------------------------------
+
+PAGE_20 = "20_benchmark_ceiling"
+
+
+def by_world(t: Tables, table: str, column: str = "f1", **where: Any) -> Vector:
+    rows = [row for row in t[table] if all(row[name] == value for name, value in where.items())]
+    found = {row["world"]: row[column] for row in rows}
+    assert len(found) == len(rows), f"{table}: {where} is not one row a world"
+    return found
+
+
+def detected(
+    t: Tables, name: str, of: str = "true", size: Callable[..., int] = max, column: str = "f1"
+) -> Vector:
+    N = size(row["N"] for row in t["all_rows"])
+    return by_world(t, "all_rows", column, N=N, dictionary=of, method=name)
+
+
+@recipe(PAGE_20, "B.1")
+def probes(t: Tables) -> Found:
+    chance = mean(detected(t, "logistic probe", column="chance").values())
+    return Found([*detected(t, "logistic probe").values()], number("B.probe"), chance, "score")
+
+
+@recipe(PAGE_20, "B.2")
+def l1_over_probes(t: Tables) -> Found:
+    return Found([*detected(t, "L1, certified").values()], None, number("B.probe"), "score")
+
+
+def l1_ahead_of(key: str, other: str) -> None:
+    @recipe(PAGE_20, key)
+    def lead(t: Tables) -> Found:
+        return Found(minus(detected(t, "L1, certified"), detected(t, other)), None, 0.0)
+
+
+l1_ahead_of("B.3", "best linear direction found")
+l1_ahead_of("B.4", "OMP")
+
+
+def lost_by(key: str, first: str, then: str, size: Callable[..., int]) -> None:
+    @recipe(PAGE_20, key)
+    def lost(t: Tables) -> Found:
+        one, other = (detected(t, "L1, certified", of, size) for of in (first, then))
+        return Found(minus(one, other), None, 0.0)
+
+
+lost_by("B.5", "true", "true, most frequent quarter", max)
+lost_by("B.6", "true, most frequent quarter", "learned by solving", min)
+
+
+def solving_leads(key: str, budget: str) -> None:
+    @recipe(PAGE_20, key)
+    def lead(t: Tables) -> Found:
+        one, other = (
+            by_world(t, "at_equal", budget=budget, method=m) for m in ("learned by solving", "TopK SAE")
+        )
+        return Found(minus(one, other), None, 0.0)
+
+
+solving_leads("B.7", "equal samples")
+solving_leads("B.8", "equal time")
+
+
+@recipe(PAGE_20, "B.9")
+def goal(t: Tables) -> Found:
+    values = detected(t, "L1, certified", "learned by solving", min).values()
+    return Found([*values], None, number("B.probe"), "score")
+
+
+@recipe(PAGE_20, "B.10")
+def noise_costs(t: Tables) -> Found:
+    least = min(
+        (row["condition"] for row in t["conditions"] if row["condition"].startswith("noise")),
+        key=lambda c: float(c.split()[1]),
+    )
+    one, other = (
+        by_world(t, "conditions", condition=c, method="L1, certified", group="all")
+        for c in ("as published", least)
+    )
+    return Found(minus(one, other), None, 0.0)
+
+
 def main(report: str) -> int:
     count, wrong = differences(Path(report))
     print(

@@ -20,6 +20,9 @@ from amortgap._check import as_tensor, check_choice, check_count, generator
 SLOPE = {"logistic": 4.0, "f1": 16.0}
 
 
+BLOCK = 2048  # latents whose scores are sorted at a time
+
+
 class Detection(NamedTuple):
     """Of each latent, (N,) float64; what is undefined is 0."""
 
@@ -54,6 +57,11 @@ def best_thresholds(scores: Tensor, active: Tensor) -> Tensor:
 
     Half-way between two scores. A latent that is never active gets infinity.
     """
+    parts = zip(scores.split(BLOCK, 1), active.split(BLOCK, 1), strict=True)
+    return torch.cat([_best_thresholds(*part) for part in parts])
+
+
+def _best_thresholds(scores: Tensor, active: Tensor) -> Tensor:
     top, order = scores.sort(dim=0, descending=True)
     hits = (active != 0).gather(0, order).cumsum(0)
     count, there = torch.arange(1, len(top) + 1)[:, None], hits[-1]
