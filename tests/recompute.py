@@ -875,8 +875,8 @@ def common_latents(t: Tables) -> Found:
 
 @recipe("21_which_code", "W.14")
 def best_is_true(t: Tables) -> Found:
-    truth, pursuit = (t.pick("small", "best", noise=0.05, method=name) for name in ("the truth", "OMP"))
-    return Found([*truth.values()], None, mean(pursuit.values()))
+    truth = t.pick("small", "best", noise=0.05, method="the truth")
+    return Found([*truth.values()], None, 1 / 560)
 
 
 # --- 20: the ceiling of the field's benchmark ---------------------------------------------------------------
