@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from html import unescape
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from amortgap import pages
 from amortgap.kit.clear import make_narrow, overlaps, settle
-from amortgap.kit.draw import legend
+from amortgap.kit.draw import legend, name_points
 from amortgap.kit.pictures import pictures, unpacked
 from amortgap.kit.svg import COLOURS, INK, to_svg, use_style
 from amortgap.pages.glyphs import share
@@ -162,4 +163,22 @@ def test_ticks_of_counts_are_whole_numbers(plain_style: None) -> None:
     assert any(tick % 1 for tick in ax.get_xticks())
     settle(fig)
     assert not any(tick % 1 for tick in ax.get_xticks())
+    plt.close(fig)
+
+
+def test_names_of_points_fall_on_no_other(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots()
+    crowd = [(f"pursuit among {i}k", 1 + 0.02 * i, 0.5 + 0.01 * i) for i in range(12)]
+    alone = [("encoder", 3.0, 0.0), ("LASSO", 8.0, 1.0)]
+    ax.plot([x for _, x, _ in crowd + alone], [y for *_, y in crowd + alone], "o")
+    ax.set_xscale("log")
+    name_points(ax, crowd + alone)
+    said = [text.get_text() for text in ax.texts]
+    assert {"encoder", "LASSO", "pursuit among 0k"} <= set(said)
+    assert 3 < len(said) < 14, "what has no room is left out"
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert all(ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1 for box in boxes)
     plt.close(fig)

@@ -121,6 +121,28 @@ def legend(fig: Figure, columns: int = 4) -> None:
         box.remove()
 
 
+def name_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """The name of each point (name, x, y) beside it, where it falls on no other; what fits nowhere goes unnamed.
+
+    Call it when scales and limits are final.
+    """
+    from matplotlib.transforms import Bbox
+
+    ax.get_figure(root=True).draw_without_rendering()  # type: ignore[union-attr]
+    places = [ax.transData.transform((x, y)) for _, x, y in points]
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in places]
+    for name, x, y in points:
+        for right, up in product((6, -6), (-11, 4)):
+            side = "left" if right > 0 else "right"
+            at: Any = {"xytext": (right, up), "textcoords": "offset points", "ha": side, "fontsize": 8}
+            text = ax.annotate(name, (x, y), **at)
+            box = text.get_window_extent()
+            if box.x1 <= ax.bbox.x1 and box.x0 >= ax.bbox.x0 and not any(map(box.overlaps, taken)):
+                taken.append(box)
+                break
+            text.remove()
+
+
 def log_ticks(ax: Axes, ticks: Sequence[float]) -> None:
     """A logarithmic x axis with these ticks, written as they are."""
     ax.set_xscale("log")

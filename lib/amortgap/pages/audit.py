@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from amortgap.kit.draw import name_points
 from amortgap.kit.svg import to_svg, use_style
 from amortgap.pages.frame import frame
 
@@ -191,7 +192,7 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> 
         for row in rows
     )
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _table(result: AuditResult) -> str:
@@ -396,6 +397,7 @@ def _frontier(result: AuditResult) -> Any:
         "steps from the encoder's code": ("1 ", "2 ", "5 ", "10 "),
         "solved among all latents": ("L1", "OMP"),
     }
+    named: list[tuple[str, float, float]] = []
     for marker, (label, names) in zip("os^", groups.items(), strict=True):
         rows = [row for row in own if row.method.startswith(names)]
         if not rows:
@@ -403,13 +405,12 @@ def _frontier(result: AuditResult) -> Any:
         at = [row.seconds / first.seconds for row in rows]
         ends = np.array([[row.gain - row.gain_low, row.gain_high - row.gain] for row in rows]).clip(0).T
         ax.errorbar(at, [row.gain for row in rows], yerr=ends, fmt=marker, label=label)
-        for x, row in zip(at, rows, strict=True):
-            if marker != "s":
-                ax.annotate(row.method, (x, row.gain), (5, -10), textcoords="offset points", fontsize=7)
+        named += [(row.method, x, row.gain) for x, row in zip(at, rows, strict=True) if marker != "s"]
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set_ylabel("FVU gained over the encoder")
     number_times(ax)
     ax.legend(fontsize=8)
+    name_points(ax, named)
     return ax
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from amortgap.kit.draw import name_points
 from amortgap.kit.svg import to_svg, use_style
 from amortgap.pages.audit import grid, in_the_model, number_times
 from amortgap.pages.frame import frame
@@ -69,6 +70,7 @@ def _figure(result: ImproveResult) -> Any:
     from matplotlib.figure import Figure
 
     ax = Figure(figsize=(7, 4)).add_subplot()
+    named: list[tuple[str, float, float]] = []
     for way in result.validation:
         if way.cost is None:
             continue
@@ -77,8 +79,9 @@ def _figure(result: ImproveResult) -> Any:
         ax.errorbar(
             [way.cost], [way.share], yerr=ends, fmt="s" if chosen else "o", color="C1" if chosen else "C0"
         )
-        ax.annotate(way.name, (way.cost, way.share), (5, -11), textcoords="offset points", fontsize=8)
+        named.append((way.name, way.cost, way.share))
     ax.axhline(1, color="0.6", linewidth=0.8, linestyle="--")
     number_times(ax)
     ax.set_ylabel("share of OMP's gain (validation)")
+    name_points(ax, named)
     return ax
