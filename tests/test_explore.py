@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import time
 from importlib.util import find_spec
 from itertools import pairwise
@@ -152,6 +153,7 @@ def test_pictures_are_drawn_again_in_under_a_third_of_a_second() -> None:
         assert min(took) < 0.3, f"{name}: {took}"
 
 
+@pytest.mark.timeout(900)  # a busy machine must not make it fail
 @pytest.mark.skipif(find_spec("ipywidgets") is None, reason="ipywidgets is not installed (extra lab)")
 def test_the_notebook_has_sliders_where_there_are_widgets(tmp_path: Path, monkeypatch) -> None:
     nbclient = pytest.importorskip("nbclient")
@@ -160,12 +162,9 @@ def test_the_notebook_has_sliders_where_there_are_widgets(tmp_path: Path, monkey
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += f"\nout = {str(tmp_path)!r}"
-    moved = (
-        "knobs['seed'].value = 3\nsae_at.children[2].index = 0\nassert sae_at.chosen.is_dir()\n"
-        "assert not any('Traceback' in str(one) for one in shown.outputs)"
-    )
+    moved = (ROOT / "tests/data/move_widgets.py").read_text()
     notebook.cells.append(nbformat.v4.new_code_cell(moved))
-    nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     widgets = [
         one
         for cell in notebook.cells
@@ -173,5 +172,7 @@ def test_the_notebook_has_sliders_where_there_are_widgets(tmp_path: Path, monkey
         if "application/vnd.jupyter.widget-view+json" in one.get("data", {})
     ]
     assert len(widgets) >= 7
+    said = "".join(one.text for one in notebook.cells[-1].outputs if one.output_type == "stream")
+    assert int(re.search(r"(\d+) moves", said)[1]) > 50, said
     errors = [w for w in notebook.metadata.widgets.values() if "ename" in str(w)]
     assert not errors
