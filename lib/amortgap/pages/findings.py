@@ -31,7 +31,7 @@ from amortgap._errors import Refused
 from amortgap.kit.text import interval, number, typeset
 from amortgap.kit.verdict import VERDICTS
 
-KINDS = {str: "text", list: "list", dict: "table"}
+KINDS: dict[type, str] = {str: "text", list: "list", dict: "table"}
 NAME = re.compile(r"\{([A-Z]\d*\.\d+)(?:\.(range|paper))?\}")
 
 
@@ -55,7 +55,7 @@ def read_words(file: Path) -> Words:
     """`file` as `Words`. Raises `Refused` for text that is not TOML, and for keys that mean nothing here."""
     if not file.exists():
         return Words()
-    kinds = {
+    kinds: dict[str, type] = {
         "question": str,
         "answers": list,
         "figure": str,
