@@ -40,7 +40,8 @@ TRIED: tuple[tuple[str, float, dict[str, Any]], ...] = (
     ("adaptive", 4, {}),
 )
 ALL = "pursuit among all"
-ROUNDS, TIMED = 5, 512  # timings of each way, tokens in each
+#: timings of each way, and the most tokens in each; in small batches a head costs more encoders
+ROUNDS, TIMED = 5, 2048
 TRAINING = 8192  # tokens that the baselines see at most
 FEWEST = 256
 
@@ -59,8 +60,9 @@ def improve(
 
     share: of the FVU that a pursuit among all latents gains over the encoder, at equal L0 on every token: of the
     heads that reach it the fastest is chosen (.75 where neither is given). cost: or the head that gains most for at
-    most so many encoders of time, the encoder's own pass included. tokens: of validation and of test.
-    baseline_seconds: what each baseline may train; by default as long as choosing took.
+    most so many encoders of time, the encoder's own pass included, on the validation tokens (at most 2048 at once).
+    tokens: of validation and of test. baseline_seconds: what each baseline may train; by default as long as
+    choosing took.
 
     Raises ValueError for activations that do not fit, are fewer than 256 or all the same, for share and cost
     together or out of range, and for an encoder that uses no latent.

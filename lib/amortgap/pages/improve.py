@@ -33,8 +33,9 @@ baselines, {result.tokens[1]} chose the head, and {result.tokens[2]} are measure
 <h2>On documents that chose nothing</h2>
 {_table(result.test)}
 <p class="soft">FVU: fraction of variance unexplained, with its 95 % interval over {result.resampled}. Share: of
-what orthogonal matching pursuit among all latents gains over the encoder. Cost: measured time in encoders, the
-encoder's own pass and the selection of candidates included. FLOPs: counted operations, likewise. The baselines had
+what orthogonal matching pursuit among all latents gains over the encoder. Cost: measured time in encoders on
+the tokens that chose, at most 2048 at once, the encoder's own pass and the selection of candidates included.
+FLOPs: counted operations, likewise. The baselines had
 {seconds["each baseline"]:.0f} seconds each, as long as choosing took unless it was set otherwise.</p>
 {f"<ul class='soft'>{left_out}</ul>" if left_out else ""}
 {_loss(result)}
