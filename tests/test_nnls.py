@@ -1,5 +1,6 @@
 """Least squares on given supports, against scipy, on generic and on degenerate columns."""
 
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -182,6 +183,31 @@ def test_one_gram_matrix_for_all_or_each_its_own_in_small_blocks(memory, nonnega
     monkeypatch.setattr(least_squares, "MEMORY", memory)
     codes = refit(D, x, support, nonnegative=nonnegative)
     torch.testing.assert_close(codes, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from /proc"
+)
+@pytest.mark.parametrize(("k", "n"), [(64, 800), (300, 90)])
+def test_the_stated_memory_is_kept(k, n):
+    M, N = 576, 4608
+    g = torch.Generator().manual_seed(4)
+    D, x = torch.randn(M, N, generator=g), torch.randn(n, M, generator=g)
+    support = torch.rand(n, N, generator=g) < k / N
+    refit(D, x[:4], support[:4])
+    Path("/proc/self/clear_refs").write_text("5")
+    before, _ = resident()
+    refit(D, x, support)
+    stated = least_squares.MEMORY + 4 * N * (M + 2 * n)
+    # a tenth for what the allocator keeps
+    assert resident()[1] - before < 1.1 * stated
+
+
+def resident() -> tuple[float, float]:
+    """Bytes in memory, now and at most since the peak was cleared."""
+    status = Path("/proc/self/status").read_text()
+    now, most = (int(status.split(f"{name}:")[1].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
 
 
 def test_wide_dictionaries_need_no_matrix_of_all_atoms():

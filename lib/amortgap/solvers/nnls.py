@@ -21,7 +21,10 @@ from amortgap.solvers.prepared import Prepared, plain
 
 RIDGE = 1e-12  # on a unit diagonal; only matters when columns of the support are linearly dependent
 MAX_PIVOTS = 100
-MEMORY = 2**29  # bytes of working memory
+MEMORY = 2**28  # bytes of working memory
+#: k x k matrices in float64 that a sample has at once: its Gram matrix, the rows still to do of it, the diagonal,
+#: the free part without and with it, the factor, and LAPACK's copy
+SQUARES = 7
 SLACK = 1e-10  # a gradient or code this small, relative to max |D'x|, is rounding
 
 
@@ -30,8 +33,8 @@ SLACK = 1e-10  # a gradient or code this small, relative to max |D'x|, is roundi
 def refit(D: Any, x: Any, support: Any, *, nonnegative: bool = True) -> Any:
     """Best codes (n, N) on each sample's own support (bool (n, N)), in float64 inside.
 
-    D (M, N) may be prepared. Memory: a copy of the columns in use, the codes, and at most 512 MiB, or for one
-    sample with a support of k atoms 8 k (4k + M) bytes.
+    D (M, N) may be prepared. Memory: a copy of the columns in use, the codes, and at most 256 MiB, or for one
+    sample with a support of k atoms 8 k (7k + 3M) bytes.
     Raises ValueError for NaN or inf, and shapes that do not fit; RuntimeError if pivoting does not end.
     """
     matrix = as_tensor(plain(D), "the dictionary D").detach()  # of which a column may be zero here
@@ -57,10 +60,12 @@ def fit_support(
     columns = plain(D).index_select(1, atoms).T.contiguous()
     U = len(atoms)
     # one Gram matrix of all columns in use costs U^2, those of each sample's n k^2
-    shared = n * k * k >= U * U and 8 * U * (U + M) <= MEMORY
+    whole = 8 * U * (U + M)
+    shared = n * k * k >= U * U and whole <= MEMORY // 2
     frame = _Columns(columns, shared)
     flops += 2 * U * U * M if shared else 0
-    size = max(1, MEMORY // (8 * k * (4 * k + (0 if shared else M))))
+    left, gathered = (MEMORY - whole, 0) if shared else (MEMORY, 3 * M)
+    size = max(1, left // (8 * k * (SQUARES * k + gathered)))
     for rows in counts.argsort(stable=True).split(size):
         k = max(1, int(counts[rows[-1]]))
         slots, used = _slots(support[rows].index_select(1, atoms), k)
