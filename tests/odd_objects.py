@@ -593,20 +593,6 @@ SHARE = {
     "llm.stream": 0.3,
     "llm.load": 0.3,
 }
-#: Given right kinds of values alone: of others they do not yet say in one sentence what is wrong.
-TRUSTING = {
-    *("training.fit", "training.fit_in_stages", "training.unstack", "kit.interval", "kit.summarise"),
-    *(
-        "llm.activations",
-        "llm.stream",
-        "llm.texts",
-        "llm.tokens",
-        "llm.read",
-        "llm.cross_entropy",
-        "llm.save",
-        "llm.load",
-    ),
-}
 #: What is drawn whole, and odd in its own way.
 WHOLE = {"encoder", "encoders", "sae", "problem", "damage", "extension", "rows", "model_name", "own_head"}
 

@@ -117,6 +117,12 @@ def test_what_is_kept_stays_within_the_bound(memory):
         assert given.held() > 4 * 300**2
 
 
+@pytest.mark.parametrize("memory", [float("nan"), -1, "much", None])
+def test_what_may_be_kept_is_a_number_of_bytes(memory):
+    with pytest.raises(ValueError, match="memory"):
+        prepare(torch.eye(3), memory)
+
+
 def test_the_eigenvalue_is_that_of_the_gram_matrix():
     for D in (signals(N=50, M=20)[0], signals(N=20, M=16)[0][:, :8]):
         exact = np.linalg.norm(D.double().numpy(), 2) ** 2

@@ -48,6 +48,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_folder_in_a_files_place_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "a.json"
+    place.mkdir()
+    with pytest.raises(IsADirectoryError, match=r"^[^\[]*a\.json is a folder"):
+        write_text(place, "new")
+    assert list(tmp_path.iterdir()) == [place]
+
+
 def test_runs_report_and_help_need_no_torch() -> None:
     code = (
         "import sys, amortgap.runs, amortgap.kit, amortgap.pages, amortgap.cli\n"

@@ -23,8 +23,10 @@ def whole(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, which becomes `path` when the block ends.
 
     A reader sees the old file or the new one, never a part of it. When the block fails, the old file stays and
-    the new one is removed.
+    the new one is removed. Raises IsADirectoryError where `path` is a folder.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, where a file is to be written")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

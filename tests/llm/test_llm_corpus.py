@@ -53,7 +53,7 @@ def test_refused_corpora(gpt2, text_folder, tmp_path):
         corpus.texts("nowhere")
     with pytest.raises(ValueError, match="is empty"):
         corpus.texts(str(tmp_path))
-    with pytest.raises(ValueError, match="context=1 must be at least 2"):
+    with pytest.raises(ValueError, match="context must be at least 2"):
         corpus.tokens(text_folder, gpt2.tokenizer, 100, context=1)
 
 

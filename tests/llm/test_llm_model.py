@@ -73,6 +73,8 @@ def test_refused_models(folders, tmp_path, monkeypatch):
         load(str(tmp_path))
     with pytest.raises(ValueError, match="dtype='float8' is unknown; use one of float32, bfloat16"):
         load(dtype="float8")
+    with pytest.raises(ValueError, match=r"dtype=\[\] is unknown"):
+        load(dtype=[])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="no usable CUDA device"):
         load(str(folders["gpt2"]), device="cuda")

@@ -58,7 +58,7 @@ def _interval(values: Any, scale: str, more: int) -> Interval:
     v = np.asarray(values, dtype=float).ravel()
     if len(v) < 2:
         raise Refused("an interval needs at least two independent values")
-    if scale not in SCALES:
+    if not isinstance(scale, str) or scale not in SCALES:
         raise Refused(f"scale {scale!r} is none of {', '.join(SCALES)}")
     to, back = SCALES[scale]
     z = to(v)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import check_device
+from amortgap._check import check_count, check_device, generator
 from amortgap._files import json_digest
 from amortgap.llm import corpus as corpora
 from amortgap.llm.cache import cache_folder
@@ -119,12 +119,16 @@ def configure(
 ) -> tuple[Path, dict[str, Any], Callable[[], LanguageModel]]:
     """The folder for these arguments of ``activations``, what decides its content, and how to get the model."""
     lm = model if isinstance(model, LanguageModel) else None
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
     check_untrained(untrained)
     if lm and untrained is not None:
         raise ValueError("A loaded model brings its own weights; give untrained to load.")
     check_device(device)
+    generator(seed)
+    n_tokens, context = check_count(n_tokens, "n_tokens"), check_count(context, "context", 2)
+    if not isinstance(layer, int | str):
+        raise ValueError(f"layer must be a hook name or a whole number, not {layer!r}.")
     weights = lm.untrained if lm else untrained
     config = {
         "recipe": RECIPE,
@@ -135,7 +139,7 @@ def configure(
         "corpus_sha256": corpora.fingerprint(corpus),
         "n_tokens": n_tokens,
         "context": context,
-        "seed": seed,
+        "seed": int(seed),
         "device": (lm.device if lm else device).split(":")[0],
         "dtype": lm.dtype if lm else dtype,
     } | ({} if weights is None else {"untrained": weights})

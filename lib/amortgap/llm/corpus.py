@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amortgap._check import check_count, generator
 from amortgap.llm import hub
 from amortgap.llm.corpora import CORPORA, Document
 from amortgap.llm.packages import package_files, sha256
@@ -49,9 +50,15 @@ def files(name: str) -> list[Path]:
     return found
 
 
+def _names(corpus: str) -> list[str]:
+    if not isinstance(corpus, str):
+        raise ValueError(f"a corpus is named by a text, not by {corpus!r}.")
+    return corpus.split("+")
+
+
 def fingerprint(corpus: str) -> str:
     """SHA-256 of all files of a corpus, or of several joined by "+"; the revision of those that are streamed."""
-    names = corpus.split("+")
+    names = _names(corpus)
     streamed = [hub.revision(name) for name in names if name.startswith(hub.PREFIX)]
     local = [file for name in names if not name.startswith(hub.PREFIX) for file in files(name)]
     return "+".join([*([sha256(local)] if local else []), *streamed])
@@ -63,7 +70,7 @@ def texts(corpus: str) -> list[Document]:
     Raises what ``files`` raises, and ValueError for a streamed corpus, which is too large to be read whole.
     """
     documents: list[Document] = []
-    for name in corpus.split("+"):
+    for name in _names(corpus):
         if name.startswith(hub.PREFIX):
             raise ValueError(f"{name} is streamed; take tokens from it, not all its texts.")
         found = files(name)
@@ -91,11 +98,11 @@ def pieces(text: str) -> Iterator[str]:
 
 def _parts(corpus: str, seed: int) -> Iterator[tuple[int, Document, str]]:
     """(number of the document, document, piece): local texts in an order fixed by ``seed``, then the streamed."""
-    names = corpus.split("+")
+    names = _names(corpus)
     local = [name for name in names if not name.startswith(hub.PREFIX)]
     documents = texts("+".join(local)) if local else []
     parts = [(i, piece) for i, document in enumerate(documents) for piece in pieces(document.text)]
-    for j in torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed)).tolist():
+    for j in torch.randperm(len(parts), generator=generator(seed)).tolist():
         yield parts[j][0], documents[parts[j][0]], parts[j][1]
     number = len(documents)
     for name in names:
@@ -114,8 +121,7 @@ def tokens(corpus: str, tokenizer: Any, n_tokens: int, context: int = 128, seed:
     none. A larger ``n_tokens`` begins with the same windows. Raises ValueError when sizes make no sense or the
     corpus is too small.
     """
-    if context < 2 or n_tokens < 1:
-        raise ValueError(f"context={context} must be at least 2 and n_tokens={n_tokens} at least 1.")
+    n_tokens, context = check_count(n_tokens, "n_tokens"), check_count(context, "context", 2)
     wanted = -(-n_tokens // context)
     windows: list[list[int]] = []
     owners: list[int] = []

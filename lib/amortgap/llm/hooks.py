@@ -39,6 +39,8 @@ def parse(layer: int | str, depth: int, model: str = "the model") -> tuple[int, 
 
     Raises ValueError for a name of another form and for a block that a model of `depth` blocks does not have.
     """
+    if not isinstance(layer, int | str) or isinstance(layer, bool):
+        raise ValueError(f"layer must be a hook name or a whole number, not {layer!r}.")
     if isinstance(layer, int) or layer.isdigit():
         if not 1 <= int(layer) <= depth:
             raise ValueError(f"layer={layer} is out of range: {model} has layers 1 to {depth}.")
@@ -64,6 +66,15 @@ def _module(lm: LanguageModel, block: nn.Module, site: str) -> nn.Module:
         if isinstance(child := getattr(block, name, None), nn.Module):
             return child
     raise ValueError(f"{lm.name}: its blocks have no part named {', '.join(names)}.")
+
+
+def check_tokens(lm: LanguageModel, windows: Any) -> None:
+    """Raises ValueError unless windows (batch, context) holds token ids that the model knows."""
+    if not isinstance(windows, Tensor) or windows.ndim != 2 or not windows.numel():
+        raise ValueError("windows must be a tensor of token ids (batch, context).")
+    known = lm.model.get_input_embeddings().num_embeddings
+    if windows.is_floating_point() or windows.is_complex() or windows.min() < 0 or windows.max() >= known:
+        raise ValueError(f"windows must hold whole token ids from 0 to {known - 1}.")
 
 
 @contextmanager
@@ -97,6 +108,7 @@ def read(lm: LanguageModel, windows: Tensor, layer: int | str) -> Tensor:
     For a whole number it is ``hidden_states[layer]`` of ``transformers``, except that the last layer is taken
     before the final norm. What comes after is not computed. Raises ValueError as `parse`.
     """
+    check_tokens(lm, windows)
     caught: list[Tensor] = []
 
     def stop(hidden: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def load(
     Raises ValueError for an unknown dtype or a seed below 0, RuntimeError for a missing GPU, and what
     ``locate`` raises.
     """
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
     check_untrained(untrained)
     check_device(device)

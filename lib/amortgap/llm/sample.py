@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from amortgap._check import check_count, generator
 from amortgap.llm import store
 from amortgap.llm.activations import Activations, Split
 
@@ -17,8 +18,12 @@ FIELDS = ("window", "position", "token", "document")
 
 
 def save(acts: Activations, path: str | Path, n: int = 1000, n_windows: int = 64, seed: int = 0) -> None:
-    """Write about ``n`` random vectors from ``n_windows`` random windows as float16, split as in ``acts``."""
-    draw = torch.Generator().manual_seed(seed)
+    """Write about ``n`` random vectors from ``n_windows`` random windows as float16, split as in ``acts``.
+
+    Raises ValueError for n or n_windows below one.
+    """
+    draw = generator(seed)
+    n, n_windows = check_count(n, "n"), check_count(n_windows, "n_windows")
     splits = {name: getattr(acts, name) for name in NAMES}
     total = sum(len(split.x) for split in splits.values())
     rows = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from amortgap.llm.hooks import at
+from amortgap.llm.hooks import at, check_tokens
 from amortgap.llm.model import LanguageModel
 
 
@@ -31,6 +31,9 @@ def cross_entropy(
         new = replace(rest.reshape(-1, rest.shape[-1])).to(rest).reshape(rest.shape)
         return torch.cat([hidden[:, :1], new], 1)
 
+    check_tokens(lm, windows)
+    if windows.shape[1] < 2:
+        raise ValueError("windows of one token have no next one to predict.")
     total = 0.0
     with at(lm, layer, change):
         for batch in windows.to(lm.device, torch.long).split(16):

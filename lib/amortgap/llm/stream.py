@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amortgap._check import check_count, generator
 from amortgap.llm import store
 from amortgap.llm.activations import configure, usable
 from amortgap.llm.corpus import Tokens, split
@@ -42,12 +43,12 @@ class Stream:
         """Every vector of one split once, (batch_size, M) float32 at a time, the last batch smaller.
 
         Shards are taken in an order fixed by ``seed``, ``buffer`` of them at a time, and their vectors shuffled
-        together. Raises ValueError when a shard is damaged, FileNotFoundError when it is gone.
+        together. Raises ValueError for a batch_size or buffer below one and when a shard is damaged,
+        FileNotFoundError when it is gone.
         """
-        if batch_size < 1 or buffer < 1:
-            raise ValueError(f"batch_size={batch_size} and buffer={buffer} must be at least 1.")
+        batch_size, buffer = check_count(batch_size, "batch_size"), check_count(buffer, "buffer")
         chosen = self.keep & split(self.tokens)[part][:, None]
-        draw = torch.Generator().manual_seed(seed)
+        draw = generator(seed)
         paths, rows = shards(self.folder, self.tokens)
         order = torch.randperm(len(paths), generator=draw).tolist()
         rest = torch.empty(0, len(self.mean))

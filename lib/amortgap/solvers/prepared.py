@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap._check import check_dictionary, check_signals
+from amortgap._check import as_number, check_dictionary, check_signals
 from amortgap.solvers._threads import BLOCK, alone, share
 
 MEMORY = 2 * 2**30  # bytes kept beside D
@@ -50,7 +50,9 @@ class Prepared:
 
     def __init__(self, D: Any, memory: int = MEMORY) -> None:
         self.D = check_dictionary(D).detach()
-        self.memory = memory
+        self.memory = as_number(memory, "memory")
+        if not self.memory >= 0:
+            raise ValueError(f"memory is a number of bytes, at least 0, not {self.memory:g}")
         self._in_units = False
         self._saved: dict[torch.dtype, float] = {}
         self._kept: dict[Any, Any] = {}
@@ -232,7 +234,8 @@ def plain(D: Tensor | Prepared) -> Tensor:
 def prepare(D: Any, memory: int = MEMORY) -> Prepared:
     """`D` (M, N), a tensor or an array, prepared for many calls; at most `memory` bytes are kept beside it.
 
-    What is prepared already is given back as it is. Raises ValueError for a wrong shape, NaN, inf, a zero column.
+    What is prepared already is given back as it is. Raises ValueError for a wrong shape, NaN, inf, a zero column,
+    and unless memory is a number of at least 0.
     """
     return D if isinstance(D, Prepared) else Prepared(D, memory)
 

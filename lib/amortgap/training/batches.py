@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor
+from amortgap._check import as_tensor, generator
 
 #: number of a batch -> this batch and all that follow, without an end
 Stream = Callable[[int], Iterator[Tensor]]
@@ -22,7 +22,7 @@ class Rows:
 
     def __init__(self, x: Tensor, codes: Tensor | None, batch_size: int | None, seed: int) -> None:
         self.x, self.codes, self.size = x, codes, batch_size
-        self.n, self.epoch, self.g = x.shape[-2], -1, torch.Generator().manual_seed(seed)
+        self.n, self.epoch, self.g = x.shape[-2], -1, generator(seed)
         self.data = [list(x.shape), *(norm(part) for part in (x, codes) if part is not None)]
 
     def rows(self, step: int) -> Tensor | slice:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor
+from amortgap._check import as_tensor, generator
 from amortgap.problem import unit_columns
 
 SCALE = 0.2  # of the mean length of the other encoder rows
@@ -47,7 +47,7 @@ def resample_dead(model: Any, x: Tensor, *, seed: int = 0) -> Tensor:
     error = (x - model.decode(codes)).square().sum(1) * some
     if not dead.any() or not error.any():
         return torch.zeros_like(dead)
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     rows = torch.multinomial(error.double().cpu(), int(dead.sum()), replacement=True, generator=g).to(
         x.device
     )

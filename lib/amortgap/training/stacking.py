@@ -51,7 +51,10 @@ def _settings(model: nn.Module) -> list[Any]:
 
 
 def unstack(model: nn.Module, index: int) -> nn.Module:
-    """Model number `index` of a stacked model, on its own (padding included)."""
+    """Model number `index` of a stacked model, on its own (padding included). ValueError where there is none."""
+    count = len(model.get_parameter("decoder.D"))
+    if isinstance(index, bool) or not isinstance(index, int) or not -count <= index < count:
+        raise ValueError(f"index must be a whole number below {count}, the number of models, not {index!r}")
     single = copy.deepcopy(model)
     for name, parameter in model.named_parameters():
         _put(single, name, parameter.detach()[index].clone(), parameter.requires_grad)

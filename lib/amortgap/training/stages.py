@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amortgap._check import check_count, generator
 from amortgap.training.batches import Stream
 from amortgap.training.history import History
 from amortgap.training.loop import fit
@@ -35,7 +36,9 @@ def fit_in_stages(
     Each stage has a checkpoint file of its own, the one given with .0, .1, .. behind it; a killed run called again
     ends where it would have ended.  Raises ValueError as `fit`, and unless 1 <= stages <= steps.
     """
-    if not 1 <= stages <= steps:
+    stages = check_count(stages, "stages")
+    generator(seed)
+    if not stages <= steps:
         raise ValueError(f"stages must be between 1 and steps = {steps}, not {stages}")
     ends = [steps * (i + 1) // stages for i in range(stages)]
     log, whole = set(log_at), History()
@@ -43,10 +46,10 @@ def fit_in_stages(
         inside = [s - start for s in log if start < s <= end or s == start == 0]
         part = fit(
             model,
-            x if isinstance(x, Tensor) else _from(x, start),
+            _from(x, start) if callable(x) else x,
             steps=end - start,
             log_at=sorted({*inside, end - start}),
-            seed=seed + 1000 * stage,
+            seed=int(seed) + 1000 * stage,
             checkpoint_file=None if checkpoint_file is None else f"{checkpoint_file}.{stage}",
             **options,
         )
