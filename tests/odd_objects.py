@@ -202,19 +202,21 @@ def code(D: Any, x: Any, h: Any, activity: Any, ratio: Any, own_head: str) -> An
     proposal = heads.propose(h, activity, ratio)
     found = HEADS[own_head](given, x, proposal)
     codes = double(proposal.codes(found.values, given.shape[1]))
-    eps = torch.finfo(x.dtype).eps
-    check_amplitudes(double(given.D), double(x), codes, (double(activity) > 0).sum(1), max(1e-3, 10 * eps))
+    room = max(1e-3, 10 * torch.finfo(x.dtype).eps), torch.finfo(x.dtype).smallest_normal
+    check_amplitudes(double(given.D), double(x), codes, (double(activity) > 0).sum(1), *room)
     return found.values, found.left
 
 
-def check_amplitudes(D: np.ndarray, x: np.ndarray, codes: np.ndarray, most: np.ndarray, room: float) -> None:
-    """Least squares on its support, no more latents than `most`."""
+def check_amplitudes(
+    D: np.ndarray, x: np.ndarray, codes: np.ndarray, most: np.ndarray, room: float, grid: float = 0
+) -> None:
+    """Least squares on its support, no more latents than `most`; amplitudes below `grid` lose their digits."""
     assert (codes >= 0).all()
     assert ((codes > 0).sum(1) <= most).all()
     for one, s in zip(x, codes, strict=True):
         best = nnls(D[:, s > 0], one)[1] if s.any() else np.linalg.norm(one)
         size = np.abs(D).max() * s.sum() + np.linalg.norm(one)
-        assert np.linalg.norm(one - D @ s) <= best + room * size
+        assert np.linalg.norm(one - D @ s) <= best + room * (size + grid * np.abs(D[:, s > 0]).sum())
 
 
 def improved(sae: Any, head: Any, ratio: Any, x: Any) -> Any:

@@ -163,7 +163,7 @@ class Improved(nn.Module):
             raise FileExistsError(
                 f"{folder} holds files of another kind, {SETTINGS} or {WEIGHTS}; name another"
             )
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.named_parameters()}
+        tensors = {name: value.detach().cpu().clone().contiguous() for name, value in self.named_parameters()}
         said = {"head": self.head, "ratio": self.ratio, "options": self.options, "sae": self._rest}
         # where one cannot be written, neither is; the settings, which say whose folder it is, come first
         with whole(folder / WEIGHTS) as weights, whole(folder / SETTINGS) as settings:

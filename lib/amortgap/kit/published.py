@@ -30,6 +30,8 @@ def published(**which: Any) -> DataFrame:
     for column, value in which.items():
         if column not in rows:
             raise Refused(f"published.csv has no column {column!r}; it has {', '.join(rows.columns)}")
+        if not isinstance(value, str | int | float):
+            raise Refused(f"{column} must be text or a number, not {value!r}")
         rows = rows[rows[column] == value]
     if rows.empty:
         raise Refused(f"published.csv has no number with {which}")

@@ -43,8 +43,8 @@ def eta_squared(
     smoothing <= 0.
     """
     directions = as_tensor(a, "a").double()
-    if directions.ndim != 2:
-        raise ValueError(f"a must have shape (B, N), not {tuple(directions.shape)}")
+    if directions.ndim != 2 or not directions.numel():
+        raise ValueError(f"a must have shape (B, N) with B and N above 0, not {tuple(directions.shape)}")
     B, N = directions.shape
     rows = _indices(row).to(directions.device)
     if rows.ndim > 1 or (rows.ndim == 1 and len(rows) not in (1, B)):
