@@ -398,8 +398,8 @@ def test_claims_that_need_the_papers_setting_are_missed_aloud(rec: Record) -> No
     assert rec.as_in_paper(steps=(20000, 20000), alpha=(0.1, 0.1))
     assert len(rec.shown) == before  # type: ignore[attr-defined]
     assert not rec.as_in_paper(steps=(200, 20000), alpha=(0.1, 0.1))
-    number = "20\N{NARROW NO-BREAK SPACE}000"
-    said = f"Claims that need the paper\N{RIGHT SINGLE QUOTATION MARK}s setting are not made: steps = 200 instead of {number}."
+    missed = "steps = 200 instead of 20\N{NARROW NO-BREAK SPACE}000"
+    said = f"Claims that need the paper\N{RIGHT SINGLE QUOTATION MARK}s setting are not made: {missed}."
     assert rec.shown[-1] == f'<p class="note">{said}</p>'  # type: ignore[attr-defined]
 
 
