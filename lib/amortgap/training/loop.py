@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from amortgap._check import check_count
 from amortgap.encoders._sparse import FLOPS
 from amortgap.training.batches import Batch, Rows, Stream, Streamed, check_samples
 from amortgap.training.checkpoint import Checkpoint
@@ -141,7 +142,7 @@ def _batches(D: Tensor, x: Any, codes: Tensor | None, batch_size: int | None, se
         codes = check_samples(codes, "codes", D, D.shape[-1])
         if codes.shape[-2] != n:
             raise ValueError(f"codes have {codes.shape[-2]} samples but x has {n}")
-    if batch_size is not None and not 1 <= batch_size <= n:
+    if batch_size is not None and (batch_size := check_count(batch_size, "batch_size")) > n:
         raise ValueError(f"batch_size must be between 1 and n = {n}, not {batch_size}")
     return Rows(x, codes, batch_size, seed)
 
