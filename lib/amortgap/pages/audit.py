@@ -38,8 +38,8 @@ EQUAL = 1.02
 #: what page 21 of the report finds
 ADVICE = (
     "Which code to use: at equal L0 take the one that explains more, and of a single token trust the latents that "
-    "both codes have; where the true code is known, nearly all of these are true, and hardly any of those that "
-    "the encoder alone has."
+    "both codes have; on the synthetic dictionaries tried, where the true code is known, nearly all of these are "
+    "true, and hardly any of those that the encoder alone has."
 )
 
 
