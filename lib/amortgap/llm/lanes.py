@@ -61,21 +61,10 @@ def lane(stream: Stream, number: int, lanes: int, size: int, seed: int, buffer: 
 
     `buffer` shards are shuffled together, as in `Stream.batches`.
     """
-    chosen = stream.keep & split(stream.tokens)["train"][:, None]
-    paths, rows = shards(stream.folder, stream.tokens)
+    mine = range(number, len(shards(stream.folder, stream.tokens)[0]), lanes)
     draw = torch.Generator().manual_seed(seed * lanes + number)
-    mine = range(number, len(paths), lanes)
     order = [mine[j] for j in torch.randperm(len(mine), generator=draw).tolist()]
-    rest = torch.empty(0, len(stream.mean))
-    for start in range(0, len(order), buffer):
-        raw = [
-            store.read(paths[i])[0]["hidden"][chosen[rows[i]]].float() for i in order[start : start + buffer]
-        ]
-        x = torch.cat([rest, (torch.cat(raw) - stream.mean) / stream.scale])
-        x = x[torch.randperm(len(x), generator=draw)]
-        full = len(x) - len(x) % size
-        yield from x[:full].split(size) if full else ()
-        rest = x[full:]
+    yield from (x for x in stream.shuffled(order, draw, size, buffer=buffer) if len(x) == size)
 
 
 def steps_of_epoch(stream: Stream, lanes: int, size: int) -> int:

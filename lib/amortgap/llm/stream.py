@@ -47,10 +47,17 @@ class Stream:
         FileNotFoundError when it is gone.
         """
         batch_size, buffer = check_count(batch_size, "batch_size"), check_count(buffer, "buffer")
-        chosen = self.keep & split(self.tokens)[part][:, None]
         draw = generator(seed)
+        count = len(shards(self.folder, self.tokens)[0])
+        order = torch.randperm(count, generator=draw).tolist()
+        yield from self.shuffled(order, draw, batch_size, part, buffer)
+
+    def shuffled(
+        self, order: list[int], draw: torch.Generator, batch_size: int, part: str = "train", buffer: int = 4
+    ) -> Iterator[Tensor]:
+        """The vectors of one split in the shards `order`, as `batches` gives those of all; `draw` shuffles them."""
+        chosen = self.keep & split(self.tokens)[part][:, None]
         paths, rows = shards(self.folder, self.tokens)
-        order = torch.randperm(len(paths), generator=draw).tolist()
         rest = torch.empty(0, len(self.mean))
         for start in range(0, len(order), buffer):
             some = order[start : start + buffer]
