@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from amortgap._errors import Refused
-from amortgap.audit import Inputs, agreement, audit, from_model, from_path
+from amortgap.audit import Inputs, audit, from_model, from_path
 from amortgap.audit import measure as measuring
 from amortgap.audit import rows as scoring
 from amortgap.audit.agreement import proved
@@ -30,7 +30,6 @@ from amortgap.metrics import fvu, l0
 from amortgap.pages.audit import advice, findings, render
 from amortgap.problem import SparseProblem
 from amortgap.solvers import prepare, solve
-from amortgap.solvers.path import screened
 from tiny_models import save_gpt2
 
 P = SparseProblem(N=48, M=16, K=3, n=600, noise=0.01)
@@ -264,19 +263,6 @@ def test_latents_proved_absent_are_in_no_optimum():
         shares.append(found.absent)
     assert shares == sorted(shares)
     assert shares[-1] > float((exact == 0).double().mean()) - 0.02
-
-
-def test_absent_latents_are_those_of_the_screening(monkeypatch):
-    """Column by column or all at once, in float64 or by `screened`, for codes near the optimum and for none."""
-    x, alpha = P.x[:100].double(), 0.05
-    given = prepare(P.D.double())
-    near = solve(given, x, alpha, tol=1e-4).codes
-    for codes in (near, torch.zeros_like(near), near.roll(1, 0)):
-        wanted = screened(given, x, codes, alpha)
-        for columns in (7, 2048):
-            monkeypatch.setattr(agreement, "COLUMNS", columns)
-            assert (agreement._absent(prepare(P.D), x, codes, alpha) != wanted).double().mean() < 1e-3
-        assert 0 < wanted.double().mean() < 1 or codes is not near
 
 
 def test_the_advice_follows_from_the_rows(result):

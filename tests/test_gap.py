@@ -1,6 +1,7 @@
 """Paths, the alpha for a target, safe screening, the ladder of the gap, and five ways to code on one decoder."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from amortgap.encoders import ReLUEncoder
 from amortgap.gap import HEAD_ROWS, LADDER, decompose, excess_objective, on_same_decoder
 from amortgap.metrics import fvu
-from amortgap.objectives import objective
+from amortgap.objectives import dual_point, objective
 from amortgap.problem import SparseProblem
 from amortgap.solvers import alpha_for, alpha_max, path, pursue, screened, solve
 from amortgap.training import fit
@@ -73,6 +74,24 @@ def test_screening_never_rules_out_an_active_latent_and_grows_with_accuracy(nonn
         ruled_out.append(int(zero.sum()))
     assert ruled_out == sorted(ruled_out)
     assert ruled_out[-1] > 0.8 * zero.numel()
+
+
+@both_signs
+@pytest.mark.parametrize("columns", [7, 2048])
+def test_screening_is_the_sphere_around_the_dual_point(columns, nonnegative, monkeypatch):
+    """Column by column or all at once, for codes near the optimum and far from it."""
+    monkeypatch.setattr(sys.modules["amortgap.solvers.path"], "COLUMNS", columns)
+    alpha = 0.2
+    near = solve(P.D, P.x, alpha, tol=1e-4, nonnegative=nonnegative).codes
+    for codes in (near, torch.zeros_like(near), near.roll(1, 0)):
+        y = dual_point(P.D, P.x, codes, alpha, nonnegative)
+        gap = objective(P.D, P.x, codes, alpha) - (P.x.square() - (P.x - y).square()).sum(1) / 2
+        match = y @ P.D if nonnegative else (y @ P.D).abs()
+        margin = alpha - match - (2 * gap.clamp_min(0)).sqrt()[:, None] * P.D.norm(dim=0)
+        found = screened(P.D, P.x, codes, alpha, nonnegative=nonnegative)
+        # the sphere's radius is known to the root of what P - Q loses to rounding
+        assert torch.equal(found[margin.abs() > 1e-7], (margin > 0)[margin.abs() > 1e-7])
+        assert found.any() or codes is not near
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Mind the duality gap, ICML 2015, the screening.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 
 from amortgap._check import as_number, as_tensor, check_alpha, check_signals, check_tol, same_kind
-from amortgap.objectives import dual_point, objective
 from amortgap.solvers import policy
 from amortgap.solvers._solution import Solution
 from amortgap.solvers.as_given import solve_as_given
@@ -21,7 +21,8 @@ from amortgap.solvers.prepared import prepare, prepare_for
 from amortgap.solvers.working_set import expect
 from amortgap.solvers.working_set import refusal as no_working_set
 
-CALLS = 10  # solutions that a search for alpha takes, about
+CALLS = 6  # solutions that a search for alpha takes, about
+COLUMNS = 2048  # of a dictionary that are in float64 at a time
 
 
 @same_kind
@@ -67,9 +68,10 @@ def alpha_for(
     """The alpha at which the solutions of x (n, M) on D (M, N) have this mean L0, or leave this share of
     sum ||x||^2 unexplained.
 
-    Halving from the largest alpha_max, then bisection on log alpha, until the target is met within `accuracy`
-    (relative) or alpha no longer moves: mean L0 is a step function. Raises ValueError unless exactly one target is
-    given and it can be met: 0 < l0 <= min(M, N), 0 < fvu < 1, within alpha_max and 1e-6 of it.
+    Halving from the largest alpha_max, then regula falsi on log alpha and the log of what was found, with a
+    bisection after each step that did not halve the interval, until the target is met within `accuracy` (relative)
+    or alpha no longer moves: mean L0 is a step function. Raises ValueError unless exactly one target is given and
+    it can be met: 0 < l0 <= min(M, N), 0 < fvu < 1, within alpha_max and 1e-6 of it.
     """
     given, x = prepare_for(D, x)
     if (l0 is None) == (fvu is None):
@@ -87,10 +89,11 @@ def alpha_for(
     low = least = 1e-6 * high
     if l0 is not None and no_working_set(x) is None:
         expect(given, CALLS * len(x), l0)
-    codes = None
+    ends: dict[float, float] = {}  # what was found at an alpha
+    codes, share = None, 0.5
     while high / low > 1.001:
         # downwards from above until the target is crossed: dense solutions are slow
-        alpha = max(least, high / 2) if low == least else (low * high) ** 0.5
+        alpha = max(least, high / 2) if low == least else high * (low / high) ** share
         codes = policy.lasso(given, x, alpha, nonnegative=nonnegative, tol=tol, init=codes, warm=True).codes
         if l0 is not None:
             target, found = l0, float((codes != 0).sum(1).double().mean())
@@ -101,10 +104,20 @@ def alpha_for(
             too_large = found > fvu
         if abs(found - target) <= accuracy * target:
             return alpha
+        ends[alpha], width = found, high / low
         low, high = (low, alpha) if too_large else (alpha, high)
+        halved = (high / low) ** 2 <= width * 1.0001
+        share = _crossing(ends.get(high, 0.0), ends.get(low, 0.0), target) if halved else 0.5
     if low == least:
         raise ValueError(f"the target is out of reach: still {found:.4g} at alpha = {alpha:.1e}")
     return (low * high) ** 0.5
+
+
+def _crossing(first: float, last: float, target: float) -> float:
+    """The share of the way from first to last at which the log of a straight course meets target, .1 to .9."""
+    if first <= 0 or last <= 0 or first == last:
+        return 0.5
+    return min(0.9, max(0.1, math.log(target / first) / math.log(last / first)))
 
 
 @torch.no_grad()
@@ -113,14 +126,23 @@ def screened(D: Any, x: Any, codes: Any, alpha: float, *, nonnegative: bool = Tr
     """bool (n, N): latents that are zero in every optimum, by the gap-safe sphere around codes' dual point.
 
     d_i.y + ||d_i|| sqrt(2 (P - Q)) < alpha (|d_i.y| if signed): the dual is 1-strongly concave, so its optimum
-    lies within sqrt(2 (P - Q)) of y. The smaller the gap, the more is ruled out.
+    lies within sqrt(2 (P - Q)) of y = c r, r = x - D s, where P - Q = 1/2 ||r - y||^2 + alpha ||s||_1 - s.D'y. The
+    smaller the gap, the more is ruled out. All of it in float64, of D some columns at a time.
     """
-    given, x = prepare_for(D, x)
-    D, alpha, codes = given.D, check_alpha(alpha), as_tensor(codes, "codes").to(x)
-    if codes.shape != (len(x), given.shape[1]):
-        raise ValueError(f"codes must have shape {(len(x), given.shape[1])}, not {tuple(codes.shape)}")
-    y = dual_point(D, x, codes, alpha, nonnegative)
-    gap = objective(D, x, codes, alpha) - (y * x).sum(1) + 0.5 * (y * y).sum(1)
-    radius = (2 * gap.clamp_min(0)).sqrt()[:, None] * given.lengths.to(x.dtype)
-    match = y @ D
+    given, alpha = prepare(D), check_alpha(alpha)
+    x, s = check_signals(given.D, x), as_tensor(codes, "codes").double()
+    if s.shape != (len(x), given.shape[1]):
+        raise ValueError(f"codes must have shape {(len(x), given.shape[1])}, not {tuple(s.shape)}")
+    s, x = s.to(x.device), x.double()
+    blocks, r = given.D.split(COLUMNS, dim=1), x.clone()
+    for d, part in zip(blocks, s.split(COLUMNS, dim=1), strict=True):
+        r -= part @ d.to(r).T
+    match = torch.cat([r @ d.to(r) for d in blocks], 1)
+    largest = match.amax(1) if nonnegative else match.abs().amax(1)
+    tiny = torch.finfo(x.dtype).tiny
+    top = (r * x).sum(1) / r.square().sum(1).clamp_min(tiny)
+    c = torch.minimum(top.clamp_min(0), alpha / largest.clamp_min(tiny))[:, None]
+    match *= c
+    gap = 0.5 * ((1 - c) * r).square().sum(1) + (alpha * s.abs() - s * match).sum(1)
+    radius = (2 * gap.clamp_min(0)).sqrt()[:, None] * given.lengths.to(x.device)
     return (match if nonnegative else match.abs()) + radius < alpha
