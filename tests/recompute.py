@@ -24,15 +24,25 @@ Vector = dict[int, float]  # dictionary -> value
 SAE, FED, ITO, L1 = "SAE", "SAE, 32768 samples", "ITO (paper's Adam)", "converged L1"
 
 
+class Ends(NamedTuple):
+    """An interval that decides as it is."""
+
+    ours: float
+    low: float
+    high: float
+    n: int
+
+
 class Found(NamedTuple):
     """What a claim is about, found from tables."""
 
-    values: Any  # independent values, or one exact number
+    values: Any  # independent values, one exact number, or `Ends`
     paper: float | str | None = None
     against: float | None = None
     scale: str = "plain"
     cause: bool = False  # the page shows why the paper's number is off
     mean_only: bool = False  # the values are no dictionaries, so that the interval is that of their mean
+    comparable: bool = True  # with the paper's number
 
 
 Recipe = Callable[["Tables"], Found]
@@ -100,6 +110,9 @@ BACK = {"plain": np.asarray, "score": np.tanh, "log": np.exp}
 
 def judged(found: Found) -> dict[str, Any]:
     """ours, low, high, n and verdict of a claim."""
+    if isinstance(found.values, Ends):
+        ours, low, high, _ = found.values
+        return found.values._asdict() | {"verdict": _verdict(found, ours, low, high)}
     to, back, paper = TO[found.scale], BACK[found.scale], found.paper
     values = np.atleast_1d(np.asarray(found.values, dtype=float))
     n, exact = len(values), np.ndim(found.values) == 0
@@ -114,6 +127,8 @@ def judged(found: Found) -> dict[str, Any]:
 
 def _verdict(found: Found, ours: float, low: float, high: float) -> str:
     paper, other = found.paper, found.against
+    if not found.comparable:
+        return "not comparable"
     if paper is None:
         return "inconclusive" if other is not None and low <= other <= high else "beyond"
     if isinstance(paper, str):
@@ -853,6 +868,109 @@ def as_published(t: Tables) -> int:
 
 def in_world(t: Tables, K: int, method: str, column: str = "truth") -> Vector:
     return t.pick("worlds", column, active=K, method=method)
+
+
+def over_documents(rows: Rows, top: str, bottom: str, within: tuple[float, float]) -> Ends:
+    """sum(top) / sum(bottom); documents are drawn anew, and Student's half-width over seeds is added in squares."""
+    tops, bottoms, seeds = {}, {}, {}
+    for row in rows:
+        a, b, one = row[top], row[bottom], row["document"]
+        tops[one], bottoms[one] = tops.get(one, 0.0) + a, bottoms.get(one, 0.0) + b
+        had = seeds.get(row["seed"], (0.0, 0.0))
+        seeds[row["seed"]] = had[0] + a, had[1] + b
+    # in the order of the documents' numbers, as groups are
+    one, two = (np.array([of[key] for key in sorted(of)]) for of in (tops, bottoms))
+    chosen = np.random.default_rng(0).integers(len(one), size=(2000, len(one)))
+    low, high = np.quantile(one[chosen].sum(1) / two[chosen].sum(1), [0.025, 0.975])
+    runs = np.array([a / b for a, b in seeds.values()])
+    student = (
+        stats.t.ppf(0.975, len(runs) - 1) * runs.std(ddof=1) / math.sqrt(len(runs)) if len(runs) > 1 else 0.0
+    )
+    ours = float(one.sum() / two.sum())
+    down, up = math.hypot(ours - low, student), math.hypot(high - ours, student)
+    return Ends(ours, max(within[0], ours - down), min(within[1], ours + up), len(one))
+
+
+def on_model(t: Tables, table: str, **where: Any) -> Rows:
+    """Rows of the first dictionary of a language model that the page names."""
+    first = t[table][0]["decoder"]
+    return [
+        r
+        for r in t[table]
+        if r["decoder"] == first and all(r[name] == value for name, value in where.items())
+    ]
+
+
+def of_pair(t: Tables, other: str, top: str, bottom: str = "tokens", high: float = 1.0) -> Ends:
+    return over_documents(on_model(t, "pairs", a="encoder", b=other), top, bottom, (0, high))
+
+
+def one_less(found: Ends) -> Ends:
+    return Ends(1 - found.ours, 1 - found.high, 1 - found.low, found.n)
+
+
+def between(t: Tables, first: str, second: str, top: str, bottom: str) -> Ends:
+    """What one way has more of `top` than another, by document and seed."""
+    key = {(r["document"], r["seed"]): r for r in on_model(t, "ways", method=second)}
+    rows = [
+        row | {"more": row[top] - key[row["document"], row["seed"]][top]}
+        for row in on_model(t, "ways", method=first)
+    ]
+    return over_documents(rows, "more", bottom, (-math.inf, math.inf))
+
+
+for code_key, code_method in {"W.1": "OMP", "W.2": "IHT"}.items():
+
+    @recipe("21_which_code", code_key)
+    def overlap(t: Tables, method: str = code_method) -> Found:
+        chance = of_pair(t, method, "overlap_chance").ours
+        return Found(of_pair(t, method, "overlap"), number("W.1"), chance, comparable=False)
+
+
+@recipe("21_which_code", "W.3")
+def predicted(t: Tables) -> Found:
+    found, chance = (
+        one_less(of_pair(t, "OMP", f"left{of}", f"power{of}", math.inf)) for of in ("", "_chance")
+    )
+    return Found(found, number("W.3"), chance.ours, comparable=False)
+
+
+@recipe("21_which_code", "W.4")
+def pursuit_is_better(t: Tables) -> Found:
+    return Found(of_pair(t, "OMP", "second_better", "differ"), None, 0.5)
+
+
+def of_way(key: str, method: str, column: str, against: float, high: float = 1.0) -> None:
+    @recipe("21_which_code", key)
+    def share(t: Tables) -> Found:
+        rows = on_model(t, "ways", method=method)
+        return Found(over_documents(rows, column, "tokens", (0, high)), None, against)
+
+
+of_way("W.5", "encoder", "valid", 0.5)
+of_way("W.7", "OMP", "short", 0.0)
+of_way("W.15", "OMP", "near", 0.0, math.inf)
+
+
+@recipe("21_which_code", "W.6")
+def left_by_the_encoder(t: Tables) -> Found:
+    return Found(between(t, "encoder", "OMP", "error", "power"), None, 0.0)
+
+
+@recipe("21_which_code", "W.8")
+def in_no_optimum(t: Tables) -> Found:
+    return Found(over_documents(on_model(t, "certificates"), "absent", "used", (0, 1)), None, 0.0)
+
+
+@recipe("21_which_code", "W.9")
+def stability(t: Tables) -> Found:
+    return Found(between(t, "OMP", "encoder", "stable", "again"), None, 0.0)
+
+
+@recipe("21_which_code", "W.10")
+def probed(t: Tables) -> Found:
+    best = {(r["method"], r["seed"]): r["best"] for r in on_model(t, "probing", k=4)}
+    return Found([v - best["encoder", seed] for (m, seed), v in best.items() if m == "OMP"], None, 0.0)
 
 
 @recipe("21_which_code", "W.11")
