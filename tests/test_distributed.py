@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch.distributed as dist
 
 import tiny_models
 from amortgap.llm import extract, lanes, store, stream
-from amortgap.llm.distributed import parser, read, run
+from amortgap.llm.distributed import main, parser, read, run
 from amortgap.llm.train import build
 from amortgap.training import Cosine, fit
 from amortgap.training.distributed import fit_distributed
@@ -194,3 +195,23 @@ def test_parts_of_a_batch_are_the_same_whoever_reads_them(place: Path) -> None:
 def test_the_command_says_what_it_takes() -> None:
     given = parser().parse_args(["--latents", "64", "--steps", "10", "--out", "x"])
     assert (given.latents, given.architecture, given.split, given.lanes) == (64, "TopK", 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *itertools.product(
+            ("--split", "--lanes", "--steps", "--latents", "--k", "--n-tokens"), ("0", "-1", "x")
+        ),
+        *itertools.product(("--batch-size", "--save-every"), ("0", "1.5")),
+        *itertools.product(("--lr", "--l1-weight"), ("nan", "inf", "-1", "x")),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_refused(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--latents", "32", "--steps", "1", "--out", str(tmp_path), f"{option}={value}"]
+    with pytest.raises(SystemExit) as refused:
+        main(given)
+    assert refused.value.code == 2
+    assert option in capsys.readouterr().err.splitlines()[-1]

@@ -6,7 +6,6 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -64,4 +63,3 @@ def test_dictionaries_that_do_not_fit_are_refused():
         SparseCoder(np.where(np.arange(24)[:, None] == 3, 0, D.T)).fit(X)
     with pytest.raises(ValueError, match="all samples are zero"):
         SparseCoder().fit(np.zeros((5, 3)))
-    assert torch.get_num_threads() >= 1

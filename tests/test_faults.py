@@ -313,10 +313,18 @@ def count(kind: str, name: str) -> None:
     counts[kind][name] += 1
 
 
-def goes_on(what: str, name: str, folder: Path, given: Path, expected: Any, may_refuse: bool = False) -> None:
-    """The next run ends as the undisturbed one; nothing unfinished is left."""
+def goes_on(
+    what: str,
+    name: str,
+    folder: Path,
+    given: Path,
+    expected: Any,
+    may_refuse: bool = False,
+    child: BaseProcess | None = None,
+) -> None:
+    """The next run, child if it has been started, ends as the undisturbed one; nothing unfinished is left."""
     count("injected", f"{what}: {name}")
-    code = end(start(name, folder, given))
+    code = end(child or start(name, folder, given))
     if not (may_refuse and code == REFUSED):
         assert code == 0
         assert JOBS[name].result(folder) == expected
@@ -395,26 +403,26 @@ def test_a_damaged_file_is_made_again_or_named(
         if path.is_file() and not path.name.startswith(".") and inside.parts[1:2] != ("notebooks",):
             kinds.setdefault("".join(c for c in inside.as_posix() if not c.isdigit()), inside)
     assert kinds
-    for number, (inside, how) in enumerate((inside, how) for inside in kinds.values() for how in DAMAGES):
-        folder = Path(shutil.copytree(whole, tmp_path / str(number)))
-        DAMAGES[how](folder / inside)
-        data = inside.parts[1:4] == ("reports", "quick", "data") and len(inside.parts) > 5
-        if name == "render" and data:
-            # a page whose data are damaged is not shown until it has been run again
-            assert end(start(name, folder, given)) in (0, REFUSED)
-            assert not (folder / "demo/reports/quick/a.html").exists()
-            count("injected", f"{how}: {name}")
-            count("survived", f"{how}: {name}")
-        else:
-            goes_on(
-                how,
-                name,
-                folder,
-                given,
-                expected,
-                may_refuse=how == "a folder instead" or "checkpoint" in inside.name,
-            )
-        shutil.rmtree(folder)
+    cases = [(inside, how) for inside in kinds.values() for how in DAMAGES]
+    # two at a time, in folders of their own
+    for first in range(0, len(cases), 2):
+        started = []
+        for number, (inside, how) in enumerate(cases[first : first + 2]):
+            folder = Path(shutil.copytree(whole, tmp_path / f"{first + number}"))
+            DAMAGES[how](folder / inside)
+            started.append((inside, how, folder, start(name, folder, given)))
+        for inside, how, folder, child in started:
+            data = inside.parts[1:4] == ("reports", "quick", "data") and len(inside.parts) > 5
+            if name == "render" and data:
+                # a page whose data are damaged is not shown until it has been run again
+                count("injected", f"{how}: {name}")
+                assert end(child) in (0, REFUSED)
+                assert not (folder / "demo/reports/quick/a.html").exists()
+                count("survived", f"{how}: {name}")
+            else:
+                refuse = how == "a folder instead" or "checkpoint" in inside.name
+                goes_on(how, name, folder, given, expected, may_refuse=refuse, child=child)
+            shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,8 +1,10 @@
 """Paths, the alpha for a target, safe screening, the ladder of the gap, and five ways to code on one decoder."""
 
+import itertools
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +94,47 @@ def test_screening_is_the_sphere_around_the_dual_point(columns, nonnegative, mon
         # the sphere's radius is known to the root of what P - Q loses to rounding
         assert torch.equal(found[margin.abs() > 1e-7], (margin > 0)[margin.abs() > 1e-7])
         assert found.any() or codes is not near
+
+
+def optima(D, x, alpha):
+    """Latents of the nonnegative LASSO's optima by trying every support, in float64."""
+    used = np.zeros(D.shape[1], bool)
+    for size in range(1, min(D.shape) + 1):
+        for S in map(list, itertools.combinations(range(D.shape[1]), size)):
+            G = D[:, S].T @ D[:, S]
+            if np.linalg.cond(G) > 1e12:
+                continue
+            s = np.linalg.solve(G, D[:, S].T @ x - alpha)
+            room = 1e-12 * (alpha + np.linalg.norm(x))
+            if (s > 0).all() and (D.T @ (x - D[:, S] @ s)).max() <= alpha + room:
+                used[S] = True
+    return used
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_screening_keeps_what_any_optimum_uses(dtype):
+    """Twins, nearly equal columns, codes rounded from the optimum, amplitudes near the ends of float32."""
+    rng, ruled_out = np.random.default_rng(0), 0
+    for number in range(16):
+        D = rng.standard_normal((4, 6))
+        if number % 4 == 1:
+            D[:, 1] = D[:, 0]
+        if number % 4 == 2:
+            D = rng.standard_normal((4, 1)) + 1e-3 * D
+        D = (D / np.linalg.norm(D, axis=0)).astype(dtype)
+        size = 10.0 ** (0, 0, 30, -30)[number // 4]
+        x = (size * (abs(rng.standard_normal((1, 6))) @ D.T.astype(float))).astype(dtype)
+        alpha = float((x.astype(float) @ D).max()) * 10.0 ** -rng.uniform(0.1, 6)
+        if alpha <= 0:
+            continue
+        used = optima(D.astype(float), x[0].astype(float) / size, alpha / size)
+        assert used.any()
+        for tol in (1e-2, 1e-6, 1e-14):
+            best = solve(D.astype(float), x.astype(float), alpha, tol=tol).codes
+            absent = screened(D, x, best.astype(dtype), alpha)[0]
+            assert not (absent & used).any(), (number, tol)
+        ruled_out += int(absent.sum())
+    assert ruled_out > 20
 
 
 @pytest.fixture(scope="module")

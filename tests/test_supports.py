@@ -108,7 +108,7 @@ def test_solutions_have_the_number_of_latents_asked_for(l2: float) -> None:
     again = solve(P.D, P.x, found.alpha, tol=1e-8, l2=l2)
     assert torch.allclose(again.codes, found.codes, atol=1e-5)
     assert (found.gap <= 1e-8).all()
-    with pytest.raises(ValueError, match="active latents"):
+    with pytest.raises(ValueError, match="K must be a whole number between 1 and"):
         at_count(P.D, P.x, K * 0)
 
 

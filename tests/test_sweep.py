@@ -187,11 +187,11 @@ def test_what_cannot_be_used_is_said_in_one_sentence(
     command: str,
     options: list[str],
     sentence: str,
-    project: Project,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
 ) -> None:
-    monkeypatch.chdir(project.root)
+    monkeypatch.chdir(make_project(tmp_path, "", a=PAGE).root)
     found = sweeps.find_spec
     monkeypatch.setattr(sweeps, "find_spec", lambda name: found(name) if name == "joblib" else None)
     monkeypatch.delenv(sweeps.BACKEND, raising=False)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_choice, check_count, generator
+from amortgap._check import as_number, as_tensor, check_choice, check_count, generator
 
 #: Of a probe's sigmoid at its start, for one standard deviation of its score.
 SLOPE = {"logistic": 4.0, "f1": 16.0}
@@ -31,15 +31,26 @@ class Detection(NamedTuple):
     f1: Tensor
 
 
+def _plain(value: Any, name: str) -> Tensor:
+    return value if isinstance(value, Tensor) and value.dtype == torch.bool else as_tensor(value, name)
+
+
+def _alike(**given: Any) -> list[Tensor]:
+    """All as tensors (n, N) of one shape, n >= 1, or ValueError; booleans stay what they are, as they are many."""
+    found = [_plain(value, name) for name, value in given.items()]
+    shapes = {tuple(one.shape) for one in found}
+    if len(shapes) > 1 or found[0].ndim != 2 or len(found[0]) == 0:
+        raise ValueError(f"{' and '.join(given)} must have one shape (n, N), n >= 1, not {sorted(shapes)}")
+    return found
+
+
 def detection(fires: Any, active: Any) -> Detection:
     """Precision hits / fired, recall hits / active, F1 = 2 hits / (fired + active) of each latent.
 
-    fires, active (n, N): non-zero where the latent fires and where the true one is active. Raises ValueError for
-    shapes that differ.
+    fires, active (n, N): non-zero where the latent fires and where the true one is active. Like all functions here
+    it raises ValueError for NaN, inf, shapes that differ and no samples.
     """
-    fires, active = (as_tensor(v, name) != 0 for v, name in ((fires, "fires"), (active, "active")))
-    if fires.ndim != 2 or fires.shape != active.shape:
-        raise ValueError(f"fires {tuple(fires.shape)} and active {tuple(active.shape)} must both be (n, N)")
+    fires, active = (value != 0 for value in _alike(fires=fires, active=active))
     hits, fired, there = (v.sum(0).double() for v in (fires & active, fires, active))
     return Detection(*(top / bottom.clamp_min(1) for top, bottom in
                        ((hits, fired), (hits, there), (2 * hits, fired + there))))  # fmt: skip
@@ -48,7 +59,7 @@ def detection(fires: Any, active: Any) -> Detection:
 def always_on(active: Tensor) -> Tensor:
     """F1 of latents that always fire, 2p / (1 + p) with p the share of samples where the true one is active, (N,):
     the best that a score which knows nothing of the sample can have."""
-    p = (active != 0).double().mean(0)
+    p = (_alike(active=active)[0] != 0).double().mean(0)
     return 2 * p / (1 + p)
 
 
@@ -57,6 +68,7 @@ def best_thresholds(scores: Tensor, active: Tensor) -> Tensor:
 
     Half-way between two scores. A latent that is never active gets infinity.
     """
+    scores, active = _alike(scores=scores, active=active)
     parts = zip(scores.split(BLOCK, 1), active.split(BLOCK, 1), strict=True)
     return torch.cat([_best_thresholds(*part) for part in parts])
 
@@ -82,6 +94,8 @@ def calibrated(scores: Tensor, fires: Tensor, codes: Tensor) -> tuple[Tensor, Te
 
     With few or equal scores it is the mean alone. So slope * score + offset, where it fires, is a pointwise code.
     """
+    scores, fires, codes = _alike(scores=scores, fires=fires, codes=codes)
+    fires = fires != 0
     n = fires.sum(0).clamp_min(1)
     u, s = (v.masked_fill(~fires, 0) for v in (scores, codes))
     mu, ms = u.sum(0) / n, s.sum(0) / n
@@ -108,9 +122,20 @@ def train_probe(
     that a thresholded read-out can have.
     Adam on random batches, its rate falling linearly to zero, from sigmoid(c (start.x - t) / sd) with c in SLOPE
     and t the threshold of largest F1.
-    Raises ValueError for an unknown loss and counts below 1.
+    Raises ValueError for an unknown loss, counts below 1, and unless lr > 0.
     """
     check_choice(loss, "loss", SLOPE)
+    x, active, start = as_tensor(x, "x"), _plain(active, "active"), as_tensor(start, "start")
+    if (
+        x.ndim != 2
+        or 0 in x.shape
+        or active.shape != (len(x), *start.shape[1:])
+        or start.shape[:1] != x.shape[1:]
+    ):
+        shapes = [tuple(value.shape) for value in (x, active, start)]
+        raise ValueError(f"x, active and start must be (n, M), (n, N) and (M, N), not {shapes}")
+    if not 0 < (lr := as_number(lr, "lr")) < float("inf"):
+        raise ValueError(f"lr is a step, finite and > 0, not {lr}")
     steps, batch_size = check_count(steps, "steps"), check_count(batch_size, "batch_size")
     g = generator(seed)
     rows = torch.randperm(len(x), generator=g)[:20_000]

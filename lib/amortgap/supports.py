@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from amortgap._check import as_number, as_tensor, check_signals, check_sparsities, check_sparsity
 from amortgap.objectives import dual_point, objective
 from amortgap.solvers import Prepared, alpha_max, prepare, refit, screened, solve
 from amortgap.solvers.exhaustive import MAX_SUPPORTS
@@ -49,14 +50,23 @@ def exchange(D: Any, x: Tensor, support: Tensor, slack: float) -> Exchanges:
         c'_i = c_i + U_ji s_j / H_jj,   v_i = 1 - g_i'H g_i + U_ji^2 / H_jj,   E' = E + s_j^2 / H_jj - c'_i^2 / v_i,
 
     for unit columns. Latents to which least squares with s >= 0 gives no amplitude are not in the support.
-    Raises ValueError as `refit`.
+    Raises ValueError as `refit`, and unless 0 <= slack.
     """
     given = prepare(D)
-    columns, signals = given.D.double(), x.double()
+    signals, slack = check_signals(given.D, x).double(), _check_slack(slack)
+    columns = given.D.double()
     columns = columns / torch.linalg.vector_norm(columns, dim=0)
-    codes = refit(columns, signals, support)
+    codes = refit(columns, signals, as_tensor(support, "support"))
     rows = [_exchange(columns, y, s, slack) for y, s in zip(signals, codes, strict=True)]
-    return Exchanges(*(torch.tensor(part, dtype=torch.float64) for part in zip(*rows, strict=True)))
+    return Exchanges(*torch.tensor(rows, dtype=torch.float64).reshape(-1, 3).T)
+
+
+def _check_slack(slack: Any) -> float:
+    """A share of ||x||^2 as a float, or ValueError."""
+    slack = as_number(slack, "slack")
+    if not 0 <= slack < math.inf:
+        raise ValueError(f"slack is a share of ||x||^2, finite and >= 0, not {slack}")
+    return slack
 
 
 def _exchange(D: Tensor, x: Tensor, code: Tensor, slack: float) -> tuple[float, float, float]:
@@ -90,13 +100,14 @@ class Every(NamedTuple):
 
 
 def every_support(D: Any, x: Tensor, K: int, slack: float) -> Every:
-    """All supports of K of N latents, with positive amplitudes, tried on x (n, M).
+    """All supports of K of N latents, with positive amplitudes, tried on x (n, M): error inf where none has them.
 
-    Raises ValueError beyond 200 000 of them.
+    Raises ValueError beyond 200 000 of them, and as `exchange`.
     """
-    columns, signals = prepare(D).D.double(), x.double()
-    N = columns.shape[1]
-    if not 1 <= K <= N or math.comb(N, K) > MAX_SUPPORTS:
+    columns, slack = prepare(D).D.double(), _check_slack(slack)
+    N, signals = columns.shape[1], check_signals(columns, x).double()
+    K = check_sparsity(K, N)
+    if math.comb(N, K) > MAX_SUPPORTS:
         raise ValueError(
             f"K = {K} of N = {N} are {math.comb(N, K)} supports; 1 to {MAX_SUPPORTS} can be tried"
         )
@@ -109,7 +120,7 @@ def every_support(D: Any, x: Tensor, K: int, slack: float) -> Every:
         errors = torch.where((fits > 0).all(1), errors, math.inf)
         within = (errors <= errors.min() + slack * (y @ y)) & errors.isfinite()
         rows.append((float(errors.min()), int(within.sum())))
-    return Every(*(torch.tensor(part, dtype=torch.float64) for part in zip(*rows, strict=True)))
+    return Every(*torch.tensor(rows, dtype=torch.float64).reshape(-1, 2).T)
 
 
 class Settled(NamedTuple):
@@ -128,10 +139,16 @@ def settled(D: Any, x: Tensor, codes: Tensor, alpha: Tensor) -> Settled:
 
     Every optimum lives on the latents F that `screened` leaves. With sigma the smallest singular value of D_F > 0
     the optimum is unique, and as P grows by  sigma^2/2 ||s - s*||^2  along F, s_i > sqrt(2 (P - Q)) / sigma proves
-    s*_i > 0.
+    s*_i > 0.  P - Q has room for the rounding of its sums. Raises ValueError as `screened`.
     """
     given = prepare(D).to(torch.float64)
-    matrix, signals, s = given.D, x.double(), codes.double()
+    matrix, signals, s = given.D, check_signals(prepare(D).D, x).double(), as_tensor(codes, "codes").double()
+    alpha = as_tensor(alpha, "alpha")
+    if s.shape != (len(x), matrix.shape[1]) or alpha.shape != (len(x),):
+        raise ValueError(f"codes {tuple(s.shape)} and alpha {tuple(alpha.shape)} must be (n, N) and (n,)")
+    if (s < 0).any():
+        raise ValueError("codes must be >= 0, as P of others bounds nothing")
+    room = 4 * sum(matrix.shape) * torch.finfo(torch.float64).eps
     only, present, absent = (
         torch.zeros(len(x), dtype=torch.bool),
         torch.zeros_like(s) > 0,
@@ -143,8 +160,9 @@ def settled(D: Any, x: Tensor, codes: Tensor, alpha: Tensor) -> Settled:
         F = ~absent[i] | (s[i] > 0)
         if int(F.sum()) > matrix.shape[0]:
             continue
-        y = dual_point(matrix, signals[row], s[row], level)
-        gap = objective(matrix, signals[row], s[row], level) - (y * signals[row]).sum() + 0.5 * (y * y).sum()
+        y, own = dual_point(matrix, signals[row], s[row], level), signals[row]
+        gap = objective(matrix, own, s[row], level) - (y * own).sum() + 0.5 * (y * y).sum()
+        gap += room * own.square().sum()
         sigma = float(torch.linalg.svdvals(matrix[:, F])[-1]) if F.any() else 1.0
         only[i] = sigma > DEPENDENT
         if only[i]:
@@ -167,8 +185,8 @@ def at_count(D: Any, x: Tensor, K: Tensor, *, l2: float = 0.0, tol: float = 1e-4
     with most latents below K. Raises ValueError as `solve`, and for K outside 1..min(M, N).
     """
     given: Prepared = prepare(D)
-    if len(K) and not 1 <= int(K.min()) <= int(K.max()) <= min(given.shape):
-        raise ValueError(f"a solution has between 1 and {min(given.shape)} active latents")
+    x = check_signals(given.D, x)
+    K = torch.as_tensor(check_sparsities(K, x, given.shape[1], given.shape[0])).expand(len(x))
     top = alpha_max(given, x).double().clamp_min(torch.finfo(torch.float64).tiny)
     low, high, alpha, chosen = 1e-6 * top, top, 0.3 * top, top.clone()
     codes, gap = torch.zeros(len(x), given.shape[1], dtype=x.dtype), torch.zeros(len(x)).double()

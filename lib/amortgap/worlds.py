@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from amortgap._check import as_number, check_choice, check_count, generator
+from amortgap._check import as_number, as_tensor, check_choice, check_count, check_dictionary, generator
 from amortgap.problem import _stream, unit_columns
 
 TREE = 128  # latents for each tree; 85 of them are in it, the others fire by themselves
@@ -50,23 +50,28 @@ class World:
     draw: Callable[[int, int], Tensor]
 
     def sample(self, n: int, seed: int, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-        """codes (n, N) and x = D s + b + noise e, (n, M), e standard normal."""
+        """codes (n, N) and x = D s + b + noise e, (n, M), e standard normal. ValueError unless noise >= 0."""
+        noise = as_number(noise, "noise")
+        if not 0 <= noise < math.inf:
+            raise ValueError(f"noise is a standard deviation, finite and >= 0, not {noise}")
+        generator(seed)
         codes = self.draw(check_count(n, "n"), seed)
         x = torch.sparse.mm(codes.to_sparse(), self.D.T) + self.bias
-        if as_number(noise, "noise"):
+        if noise:
             x += noise * torch.randn(x.shape, generator=_stream(seed, "noise"))
         return codes, x
 
 
 def zipf_rates(N: int) -> Tensor:
-    """p_r = p_min + (p_max - p_min) (r^-1/2 - N^-1/2) / (1 - N^-1/2), r = 1..N, (N,) float64."""
+    """p_r = p_min + (p_max - p_min) (r^-1/2 - N^-1/2) / (1 - N^-1/2), r = 1..N, (N,) float64, N >= 2."""
+    N = check_count(N, "N", least=2)
     law = torch.arange(1, N + 1, dtype=torch.float64) ** -EXPONENT
     return LEAST + (MOST - LEAST) * (law - law[-1]) / (law[0] - law[-1])
 
 
 def levels(N: int) -> list[tuple[int, int]]:
     """First and last latent (excluded) of each level of the trees, N // 128 roots first, then their children."""
-    ends = [0]
+    N, ends = check_count(N, "N"), [0]
     for depth in range(DEPTH + 1):
         ends.append(ends[-1] + (N // TREE) * BRANCHES**depth)
     return list(pairwise(ends))
@@ -76,8 +81,11 @@ def compensated(rates: Tensor) -> Tensor:
     """Frequencies to draw with, so that a child's is about rates where parents gate and siblings exclude it, (N,).
 
     p_i / p_parent (1 + sum of the siblings' p / p_parent), at most 1. It falls short where several siblings would
-    be active at once, as in theirs.
+    be active at once, as in theirs. Raises ValueError unless rates (N,) lie above 0 and at most at 1.
     """
+    rates = as_tensor(rates, "rates")
+    if rates.ndim != 1 or not ((rates > 0) & (rates <= 1)).all():
+        raise ValueError("rates must be (N,), each above 0 and at most 1")
     found, tree = rates.clone(), levels(len(rates))
     for (above, _), (first, last) in pairwise(tree):
         child = rates[first:last].view(-1, BRANCHES)
@@ -92,9 +100,13 @@ def orthogonalised(D: Tensor, steps: int = STEPS, lr: float = RATE) -> Tensor:
 
         L = sum_{i != j} (d_i.d_j)^2 + N sum_i (|d_i|^2 - 1)^2 = |D D'|^2 - sum_i |d_i|^4 + N sum_i (|d_i|^2 - 1)^2
 
-    Its gradient, 4 (D D') D - 4 |d_i|^2 d_i + 4 N (|d_i|^2 - 1) d_i, needs no N x N matrix.
+    Its gradient, 4 (D D') D - 4 |d_i|^2 d_i + 4 N (|d_i|^2 - 1) d_i, needs no N x N matrix. Raises ValueError for
+    steps < 0, and unless lr > 0.
     """
-    rows = unit_columns(D).T.contiguous()
+    steps, lr = check_count(steps, "steps", least=0), as_number(lr, "lr")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr is a step, finite and > 0, not {lr}")
+    rows = unit_columns(check_dictionary(D)).T.contiguous()
     adam = torch.optim.Adam([rows], lr=lr)
     for _ in range(steps):
         square = rows.square().sum(1, keepdim=True)
@@ -104,8 +116,8 @@ def orthogonalised(D: Tensor, steps: int = STEPS, lr: float = RATE) -> Tensor:
 
 
 def coherence(D: Tensor, block: int = 1024) -> Tensor:
-    """max_{j != i} |d_i.d_j| of each of the unit columns of D (M, N), (N,)."""
-    found = []
+    """max_{j != i} |d_i.d_j| of each of the unit columns of D (M, N), (N,). Raises ValueError for others."""
+    D, block, found = check_dictionary(D, unit=True), check_count(block, "block"), []
     for first in range(0, D.shape[1], block):
         match = (D[:, first : first + block].T @ D).abs()
         own = torch.arange(len(match))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in one of the processes that torchrun has started."""
     options = parser().parse_args(arguments)
+    if wrong := _out_of_range(options):
+        parser().error(wrong)
     if "RANK" not in os.environ:
         sys.exit(f"start it by torchrun: {parser().prog} ...")
     if options.device == "cuda":
@@ -93,6 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"amortgap.llm.train: {error}")
     finally:
         dist.destroy_process_group()
+
+
+def _out_of_range(options: argparse.Namespace) -> str:
+    """What no run can have, in one sentence, or nothing."""
+    for name in ("n_tokens", "latents", "k", "steps", "batch_size", "lanes", "split", "save_every"):
+        if (value := getattr(options, name)) < 1:
+            return f"--{name.replace('_', '-')} must be at least 1, not {value}"
+    for name, value in (("l1-weight", options.l1_weight), ("lr", options.lr)):
+        if not (0 <= value < math.inf and (value or name == "l1-weight")):
+            return f"--{name} must be finite and {'> 0' if name == 'lr' else '>= 0'}, not {value}"
+    return ""
 
 
 def run(options: argparse.Namespace) -> None:
