@@ -23,7 +23,7 @@ from amortgap.audit.loss import model_loss
 from amortgap.audit.measure import SPLICED, _halves, reconstructions
 from amortgap.audit.ways import Ways
 from amortgap.cli import main
-from amortgap.cli.auditing import folder_name
+from amortgap.cli.auditing import folder_name, own_folder
 from amortgap.gap import on_same_decoder
 from amortgap.interop import SAE, read, write
 from amortgap.metrics import fvu, l0
@@ -104,6 +104,20 @@ def test_dotted_names_have_folders_of_their_own_and_nothing_is_overwritten(tmp_p
     assert (
         folder_name("gemma-scope-2b-pt-res:layer_20/width_16k") == "gemma-scope-2b-pt-res_layer_20_width_16k"
     )
+    # a link is called as the user calls it, whatever it leads to
+    Path("linked.safetensors").symlink_to(Path(name, "sae_weights.safetensors").absolute())
+    assert folder_name("linked.safetensors") == "linked"
+    assert folder_name(f"{name}/../{name}/.") == name
+    # what is of another SAE stays, unless its folder was named; what a killed run left is nothing
+    Path("other").mkdir()
+    write(reading(P.D), f"other/{name}")
+    before = Path(f"audit_{name}/index.html").stat().st_mtime_ns
+    assert main(["audit", f"other/{name}", "--activations", "x.npy", "--tokens", "64"]) == 2
+    assert f"holds what was made of {tmp_path / name}" in capsys.readouterr().err
+    assert Path(f"audit_{name}/index.html").stat().st_mtime_ns == before
+    Path("killed").mkdir()
+    Path("killed/.audit.json.0123.tmp").write_text("{")
+    assert own_folder(Path("killed"), "", [name]) == tmp_path / "killed"
     # the audit's own folder may be written again, another may not
     assert main(["audit", name, "--activations", "x.npy", "--tokens", "64"]) == 0
     Path("mine").mkdir()

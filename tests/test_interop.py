@@ -300,7 +300,7 @@ def test_refused_files(tmp_path):
     refused("a matrix .* not all zero", {"W_dec": torch.zeros(N, M)})
     refused("normalisation 'zca' is not one of", normalize_activations="zca")
     refused("b_enc must hold floating-point numbers", {"b_enc": torch.ones(N, dtype=torch.int32)})
-    refused("must be matrices", {"W_dec": torch.ones(3)})
+    refused("must be a matrix", {"W_dec": torch.ones(3)})
     (tmp_path / "cfg.json").write_text("{")
     with pytest.raises(ValueError, match=r"cfg\.json is not JSON"):
         read(tmp_path)

@@ -206,6 +206,66 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
         read(place)
 
 
+def put_nan(content, name):
+    content[name] = torch.full_like(content[name], torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "config", "message"),
+    [
+        (
+            "dictionary_learning BatchTopK",
+            lambda c: put_nan(c, "threshold"),
+            None,
+            "threshold must be a number",
+        ),
+        ("saelens matryoshka_batchtopk", lambda c: put_nan(c, "topk_threshold"), None, "must be a number"),
+        (
+            "dictionary_learning JumpReLU",
+            lambda c: c.update(threshold=torch.ones(1)),
+            None,
+            "threshold must have",
+        ),
+        (
+            "dictionary_learning JumpReLU",
+            lambda c: c.update(threshold=c["threshold"][None]),
+            None,
+            "must have",
+        ),
+        (
+            "saelens matching_pursuit",
+            lambda c: c.update(W_dec=c["W_dec"][None]),
+            None,
+            "W_dec must be a matrix",
+        ),
+        ("Goodfire", lambda c: c.update({"encoder_linear.weight": torch.ones(())}), None, "must be a matrix"),
+        ("ae.pt BatchTopK", lambda c: c.update(k=torch.ones(2)), None, "k must be a number"),
+        ("OpenAI", lambda c: c.update(activation=[1]), None, "its activation"),
+        ("OpenAI", lambda c: c.update(activation_state_dict=[1]), None, "of a kind that no rule allows"),
+        ("dictionary_learning Gated", None, lambda a: a["trainer"].update(dict_class=[]), "its class"),
+        ("dictionary_learning Gated", None, lambda a: a.update(trainer="x"), "of a kind that no rule allows"),
+        ("Llama Scope", None, lambda a: a.update(act_fn=["jumprelu"]), "of a kind that no rule allows"),
+        ("Llama Scope", None, lambda a: a.update(norm_activation=[]), "of a kind that no rule allows"),
+        ("sparsify", None, lambda a: a.update(activation=["topk"]), "of a kind that no rule allows"),
+        ("sparsify", None, lambda a: json.dumps(a)[:-1] + ', "k": 7}', "'k' stands twice"),
+    ],
+)
+def test_values_of_no_kind_a_rule_knows_are_refused(name, tensors, config, message, tmp_path):
+    place, answers, _ = FILES[name](tmp_path)
+    if tensors:
+        file = weights_of(place)
+        content = content_of(file)
+        tensors(content)
+        put(file, content)
+    if config:
+        (about,) = place.glob("*.json")
+        inside = json.loads(about.read_text())
+        about.write_text(config(inside) or json.dumps(inside))
+    with pytest.raises(ValueError, match=message) as error:
+        read(place, **answers)
+    assert "\n" not in str(error.value)
+
+
 def test_answers_in_python_are_read_as_in_files(tmp_path):
     pair(tmp_path, None, None, "plain.npz", PLAIN)
     for no in (False, "false", "False", 0):

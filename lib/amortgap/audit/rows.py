@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, embedding_bag
+from torch.nn.functional import embedding_bag
 
 from amortgap._progress import progress
 from amortgap.audit.result import Row
@@ -67,9 +67,11 @@ class Measured:
         active = s > 0
         self.l0[rows], self.sum[rows] = active.sum(1).double(), s.sum(1).double()
         self.used += active.sum(0)
-        self.cosine[rows] = cosine_similarity(z, z_hat).double()
-        norm = torch.linalg.vector_norm(z, dim=1).clamp_min(torch.finfo(z.dtype).tiny)
-        self.length[rows] = (torch.linalg.vector_norm(z_hat, dim=1) / norm).double()
+        # in float64, which the squares of no float32 leave
+        own, its = (torch.linalg.vector_norm(one, dim=1, dtype=torch.float64) for one in (z, z_hat))
+        both, tiny = (z.double() * z_hat.double()).sum(1), torch.finfo(torch.float64).tiny
+        self.cosine[rows] = both / (own * its).clamp_min(tiny)
+        self.length[rows] = its / own.clamp_min(tiny)
 
     @property
     def codes(self) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
-from amortgap._files import check_folder, write_json, write_text
+from amortgap._files import check_folder, read_json, write_json, write_text
 from amortgap.cli.notebooks import backend_options, positive
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 SHARED = {"sae_weights.safetensors", "sae.safetensors", "ae.pt", "params.npz", "params.safetensors"}
 SHARED |= {"final.safetensors", "checkpoints"}
+#: files by which a folder of audits of one SAE is known
+MARKS = ("audit.json", "shards.json")
 # as `amortgap.interop` has them, which takes seconds to import
 ARCHITECTURES = ("standard", "topk", "batchtopk", "jumprelu", "gated", "matching_pursuit", "abstopk")
 NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm")
@@ -69,21 +73,44 @@ def folder_name(sae: str) -> str:
 
     A file that every SAE of its project has by the same name is called like its folder.
     """
-    path = Path(sae)
-    if not path.exists():
+    if not Path(sae).exists():
         return sae.replace("/", "_").replace(":", "_")
-    path = path.resolve()
+    path = Path(origin(sae))
     while path.name in SHARED:
         path = path.parent
     return path.stem if path.is_file() else path.name
 
 
-def check_own(folder: Path, mark: str) -> Path:
-    """`folder` as `check_folder` has it. Raises `Refused` where it holds files, but not `mark`, which we write."""
-    folder = check_folder(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
+def origin(sae: str) -> str:
+    """Where an SAE is: a whole path, whose links stay (a hub's cache links to files named by digests), or an id."""
+    return os.path.normpath(Path(sae).absolute()) if Path(sae).exists() else sae
+
+
+def own_folder(out: Path | None, default: str, saes: list[str], marks: Sequence[str] = MARKS) -> Path:
+    """The folder for what is made of `saes`: `out`, or else `default`.
+
+    Raises `Refused` where it could not be written to, where it holds files but none of `marks`, and, unless it was
+    named, where it holds what was made of other SAEs.
+    """
+    folder = check_folder(out or Path(default))
+    # what a killed process left of a file is no file
+    there = [one.name for one in folder.iterdir() if one.suffix != ".tmp"] if folder.is_dir() else []
+    ours = [folder / mark for mark in marks if mark in there]
+    if there and not ours:
         raise Refused(f"the folder {folder} holds other files; choose an empty or a new one with --out")
+    others = {", ".join(_made_of(mark)) for mark in ours} - {"", ", ".join(map(origin, saes))}
+    if out is None and others:
+        raise Refused(f"{folder} holds what was made of {others.pop()}; choose another folder with --out")
     return folder
+
+
+def _made_of(mark: Path) -> list[str]:
+    """The SAEs that such a file names, if it can be read."""
+    try:
+        found: Any = read_json(mark)
+        return [str(one) for one in found["of"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def input_options(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
@@ -184,14 +211,14 @@ def audit(options: argparse.Namespace) -> int:
 
         return every_row(options)
     if len(options.sae) == 1:
-        folder = check_own(options.out or Path(f"audit_{folder_name(options.sae[0])}"), "audit.json")
+        folder = own_folder(options.out, f"audit_{folder_name(options.sae[0])}", options.sae)
         from amortgap.pages.audit import findings
 
         for sentence in findings(_written(folder, options.sae[0], _audit_one(options, options.sae[0]))):
             print(sentence)
         print(folder / "index.html")
         return 0
-    folder = check_own(options.out or Path("audits"), "audits.json")
+    folder = own_folder(options.out, "audits", options.sae, ("audits.json",))
     from amortgap.pages.audit import advice, compare
 
     names = [f"{i}_{folder_name(sae)}" for i, sae in enumerate(options.sae, 1)]
@@ -199,7 +226,8 @@ def audit(options: argparse.Namespace) -> int:
     for name, sae in zip(names, options.sae, strict=True):
         result = _audit_one(options, sae)
         if not results:  # the mark comes first, so that a stopped run's folder is known as ours
-            write_json(folder / "audits.json", dict(zip(names, options.sae, strict=True)))
+            of = [origin(one) for one in options.sae]
+            write_json(folder / "audits.json", {"of": of, "folders": names})
         results[name] = _written(folder / name, sae, result)
         print(f"{name}: {advice(result)}")
     write_text(folder / "index.html", compare(results))
@@ -220,6 +248,6 @@ def _written(folder: Path, sae: str, result: AuditResult) -> AuditResult:
     """The result, and its numbers and its page in `folder`."""
     from amortgap.pages.audit import render
 
-    write_json(folder / "audit.json", asdict(result))
+    write_json(folder / "audit.json", {"of": [origin(sae)]} | asdict(result))
     write_text(folder / "index.html", render(folder_name(sae), result))
     return result

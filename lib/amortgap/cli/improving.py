@@ -8,7 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from amortgap._files import write_json, write_text
-from amortgap.cli.auditing import check_named, check_own, folder_name, input_options, read_inputs, read_sae
+from amortgap.cli.auditing import (
+    check_named,
+    folder_name,
+    input_options,
+    origin,
+    own_folder,
+    read_inputs,
+    read_sae,
+)
 
 
 def between(low: float, high: float) -> Callable[[str], float]:
@@ -58,7 +66,7 @@ def improve(options: argparse.Namespace) -> int:
     """`amortgap improve SAE`: a head for its decoder, chosen on the activations given."""
     check_named([options.sae], options)
     name = folder_name(options.sae)
-    folder = check_own(options.out or Path(f"improved_{name}"), "improve.json")
+    folder = own_folder(options.out, f"improved_{name}", [options.sae], ("improve.json",))
     from amortgap.improve import improve as choose
     from amortgap.pages.improve import render
 
@@ -73,7 +81,7 @@ def improve(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     # the mark comes first, so that a stopped run's folder is known as ours
-    write_json(folder / "improve.json", result.as_json())
+    write_json(folder / "improve.json", {"of": [origin(options.sae)]} | result.as_json())
     result.save(folder)
     write_text(folder / "index.html", render(name, result))
     print(result.sentence)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 from amortgap._errors import Refused
 from amortgap._files import write_json
-from amortgap.cli.auditing import check_own, folder_name, read_sae
+from amortgap.cli.auditing import folder_name, origin, own_folder, read_sae
 from amortgap.cli.notebooks import read_backend
 
 
@@ -21,7 +20,7 @@ def every_row(options: argparse.Namespace) -> int:
     if len(options.sae) > 1 or not options.activations:
         raise Refused("--every-row audits one SAE on --activations FOLDER")
     backend = read_backend(options)
-    folder = check_own(options.out or Path(f"audit_{folder_name(options.sae[0])}"), "shards.json")
+    folder = own_folder(options.out, f"audit_{folder_name(options.sae[0])}", options.sae)
     sae = read_sae(argparse.Namespace(**{**vars(options), "sae": options.sae[0]}))
     result = audit_shards(
         sae,
@@ -30,7 +29,7 @@ def every_row(options: argparse.Namespace) -> int:
         seed=options.seed,
         keep_all=options.keep_all_rows,
     )
-    write_json(folder / "shards.json", asdict(result))
+    write_json(folder / "shards.json", {"of": [origin(options.sae[0])]} | asdict(result))
     print(
         f"{result.tokens} tokens of {result.shards} shards; intervals over {result.groups} {result.resampled}"
     )

@@ -19,7 +19,7 @@ from amortgap.audit.rows import bootstrap, clock, ends
 from amortgap.heads import HEADS, Improved, proposal_of
 from amortgap.heads.module import BLOCK
 from amortgap.improve.baselines import longer, refitted
-from amortgap.improve.result import ImproveResult, Way
+from amortgap.improve.result import ALL, ImproveResult, Way
 from amortgap.improve.splits import split
 from amortgap.interop import SAE
 
@@ -39,7 +39,6 @@ TRIED: tuple[tuple[str, float, dict[str, Any]], ...] = (
     ("adaptive", 2, {}),
     ("adaptive", 4, {}),
 )
-ALL = "pursuit among all"
 #: timings of each way, and the most tokens in each; in small batches a head costs more encoders
 ROUNDS, TIMED = 5, 2048
 TRAINING = 8192  # tokens that the baselines see at most

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from amortgap.audit import Loss
 from amortgap.heads import Improved
 
+ALL = "pursuit among all"
+
 
 @dataclass(frozen=True)
 class Way:
@@ -78,7 +80,12 @@ class ImproveResult:
     @property
     def sentence(self) -> str:
         """What was found, in one sentence."""
-        way, encoder = self._way(self.chosen), self._way("encoder")
+        way, encoder, best = (self._way(name) for name in (self.chosen, "encoder", ALL))
+        if encoder.fvu - best.fvu <= max(1e-4, 0.01 * encoder.fvu):
+            return (
+                f"Keep the encoder: a pursuit among all latents, as many on each token, leaves {best.fvu:.1%} "
+                f"unexplained, hardly less than the encoder's {encoder.fvu:.1%}."
+            )
         cost = next(w.cost for w in self.validation if w.name == self.chosen)
         if not self.kept:
             what, value = next(iter(self.wanted.items()))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from amortgap.interop.sae import SAE
-from amortgap.interop.settle import Parts, agree
+from amortgap.interop.settle import Parts, agree, number
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
 CLASSES = {
@@ -47,34 +47,32 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     """The SAE of ``trainer.dict_class``; a lone file (config {}) is told by its tensors."""
     trainer = config.get("trainer") or {}
     kind = trainer.get("dict_class")
-    if kind is not None and kind not in CLASSES:
+    if kind not in (None, *CLASSES):
         raise ValueError(f"its class {kind!r} is not one of {', '.join(CLASSES)}")
     said: dict[str, Any] = {"architecture": CLASSES[kind] if kind else None, "k": trainer.get("k")}
     if config and kind is None:
         raise ValueError("its config.json names no trainer.dict_class")
-    buffer, threshold = parts.get("k"), None
+    buffer, threshold, one = parts.get("k"), None, -1.0
     if buffer is not None:
-        if said["k"] is not None and said["k"] != buffer.item():
-            raise ValueError(f"its config.json says k = {said['k']}, but ae.pt says {buffer.item()}")
-        said["k"] = buffer.item()
+        k = number(buffer, "k")
+        if said["k"] is not None and said["k"] != k:
+            raise ValueError(f"its config.json says k = {said['k']}, but ae.pt says {k:g}")
+        said["k"] = k
     if kind == "JumpReluAutoEncoder":
         threshold = parts.take("threshold")
     elif buffer is not None or said["architecture"] in ("topk", "batchtopk"):
         # the first versions of the top-k class had none
-        early = kind == "AutoEncoderTopK" and "threshold" not in parts.tensors
-        one = torch.tensor(-1.0) if early else parts.take("threshold")
+        if kind != "AutoEncoderTopK" or "threshold" in parts.tensors:
+            one = number(parts.take("threshold"), "threshold")
         kinds = said["architecture"] or parts.answers.architecture or _kind(parts, one)
         said["architecture"] = said["architecture"] or kinds
-        if kinds == "batchtopk" and one.numel() == 1 and one > 0:
-            threshold = one.float().reshape(1)
     if "group_sizes" in parts.tensors:  # of the nested losses; all groups encode
         parts.take("group_sizes")
     matrices = _matrices(parts, gated="gate_bias" in parts.tensors)
-    if threshold is not None and len(threshold) == 1:
-        threshold = threshold.expand(len(matrices["W_dec"])).clone()
-    if matrices["W_dec"].ndim == 2:
-        N, M = matrices["W_dec"].shape
-        agree(trainer, {"M": ("activation_dim",), "N": ("dict_size",)}, M, N)
+    N, M = matrices["W_dec"].shape
+    agree(trainer, {"M": ("activation_dim",), "N": ("dict_size",)}, M, N)
+    if said["architecture"] == "batchtopk" and one > 0:
+        threshold = torch.full((N,), one)
     if "r_mag" in matrices:
         said["architecture"] = said["architecture"] or "gated"
     subtract = kind not in ("AutoEncoderNew", "JumpReluAutoEncoder")
@@ -85,17 +83,18 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     return parts.build(said, rule, threshold=threshold, metadata=metadata, **matrices)
 
 
-def _kind(parts: Parts, threshold: Tensor) -> str | None:
+def _kind(parts: Parts, threshold: float) -> str | None:
     """The two classes have the same names; a threshold that training never set is no BatchTopK threshold."""
     if "group_sizes" in parts.tensors:
         return "batchtopk"
-    return "topk" if threshold.numel() == 1 and threshold < 0 else None
+    return "topk" if threshold < 0 else None
 
 
 def _matrices(parts: Parts, gated: bool) -> dict[str, Tensor]:
     if "W_enc" in parts.tensors:
-        return {name: parts.take(name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
-    found = {"W_enc": parts.take("encoder.weight").T, "W_dec": parts.take("decoder.weight").T}
+        vectors = {name: parts.take(name) for name in ("b_enc", "b_dec")}
+        return {name: parts.matrix(name) for name in ("W_enc", "W_dec")} | vectors
+    found = {"W_enc": parts.matrix("encoder.weight").T, "W_dec": parts.matrix("decoder.weight").T}
     if gated:
         names = {"b_enc": "gate_bias", "r_mag": "r_mag", "b_mag": "mag_bias", "b_dec": "decoder_bias"}
     else:

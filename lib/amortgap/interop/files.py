@@ -42,6 +42,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if value.layout != torch.strided or value.is_meta:
             kind = "no numbers" if value.is_meta else f"the layout {value.layout}"
             raise ValueError(f"{name} must be dense, but it has {kind}")
+        value = value.detach()  # of pickled parameters
         tensors[name] = value.float() if value.is_floating_point() else value
     return tensors, {name: value for name, value in content.items() if not isinstance(value, Tensor)}
 
@@ -91,11 +92,20 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object, NaN and infinity as texts. Raises ValueError for anything else."""
+    """A JSON object, NaN and infinity as texts. ValueError for anything else, and where a key stands twice."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)
+        config = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=str, object_pairs_hook=_each_once
+        )
     except ValueError as error:
         raise ValueError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path.name} must hold one JSON object")
     return config
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return dict(pairs)

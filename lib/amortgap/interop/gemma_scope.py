@@ -31,7 +31,7 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     given = {}
     for name in ("W_enc", "W_dec"):
         lower = name.lower()
-        given[name] = parts.take(lower if lower in parts.tensors else name)
+        given[name] = parts.matrix(lower if lower in parts.tensors else name)
     given |= {name: parts.take(name) for name in ("b_enc", "b_dec", "threshold")}
     said = {"architecture": "jumprelu", "subtract_b_dec": False, "normalise": "none"}
     about = {"model_name": config.get("model_name")}

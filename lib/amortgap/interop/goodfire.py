@@ -18,9 +18,9 @@ def recognises(tensors: dict[str, Tensor], content: dict[str, Any], name: str) -
 
 def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     given = {
-        "W_enc": parts.take("encoder_linear.weight").T,
+        "W_enc": parts.matrix("encoder_linear.weight").T,
         "b_enc": parts.take("encoder_linear.bias"),
-        "W_dec": parts.take("decoder_linear.weight").T,
+        "W_dec": parts.matrix("decoder_linear.weight").T,
         "b_dec": parts.take("decoder_linear.bias"),
     }
     return parts.build(

@@ -41,8 +41,7 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
         known = ", ".join(NORMALISATIONS)
         raise ValueError(f"its norm_activation {config.get('norm_activation')!r} is not one of {known}")
     given: dict[str, Any] = _matrices(parts, flag(config.get("use_decoder_bias", True), "use_decoder_bias"))
-    N, M = given["W_dec"].shape if given["W_dec"].ndim == 2 else (0, 0)
-    widths = dict(config)
+    (N, M), widths = given["W_dec"].shape, dict(config)
     if config.get("d_sae") is None and config.get("expansion_factor"):
         widths["d_sae"] = config["expansion_factor"] * M
     agree(widths, {"M": ("d_model",), "N": ("d_sae",)}, M, N)
@@ -71,13 +70,12 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
 
 def _matrices(parts: Parts, decoder_bias: bool) -> dict[str, Any]:
     if "W_E" in parts.tensors:
-        names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D", "b_dec": "b_D"}
-        found = {
-            ours: parts.take(theirs) for ours, theirs in names.items() if decoder_bias or ours != "b_dec"
-        }
+        found = {"W_enc": parts.matrix("W_E"), "b_enc": parts.take("b_E"), "W_dec": parts.matrix("W_D")}
+        if decoder_bias:
+            found["b_dec"] = parts.take("b_D")
     else:
-        found = {"W_enc": parts.take("encoder.weight").T, "b_enc": parts.take("encoder.bias")}
-        found["W_dec"] = parts.take("decoder.weight").T
+        found = {"W_enc": parts.matrix("encoder.weight").T, "b_enc": parts.take("encoder.bias")}
+        found["W_dec"] = parts.matrix("decoder.weight").T
         if decoder_bias:
             found["b_dec"] = parts.take("decoder.bias")
     if not decoder_bias:
@@ -91,10 +89,10 @@ def _scale(config: dict[str, Any], parts: Parts, hook: Any, M: int) -> float:
         stored = parts.get(f"{NORM}.{hook}")
         if stored is None:
             raise ValueError(f"it is normalised dataset-wise, but {NORM} is nowhere")
-        norm = stored.item()
-    if number(norm, NORM) <= 0:
-        raise ValueError(f"{NORM} must be positive, not {norm}")
-    return M**0.5 / float(norm)
+        norm = stored
+    if (size := number(norm, NORM)) <= 0:
+        raise ValueError(f"{NORM} must be positive, not {size:g}")
+    return M**0.5 / size
 
 
 def _threshold(config: dict[str, Any], parts: Parts, N: int, scale: float | None) -> torch.Tensor:

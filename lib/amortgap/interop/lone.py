@@ -30,7 +30,7 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
         new = LINEAR.get(name, name)
         if new in renamed or (new != name and new in parts.tensors):
             raise ValueError(f"it holds {new} twice: {name} is another name of it")
-        renamed[new] = value.T if name.endswith(".weight") and new != name else value
+        renamed[new] = value.T if name.endswith(".weight") and new != name and value.ndim == 2 else value
     parts.tensors = _turned(renamed)
     known = {name: value for name, value in config.items() if isinstance(value, str | int | float | bool)}
     return as_saelens(known, parts, **({"normalise": "none"} if "architecture" in known else {}))

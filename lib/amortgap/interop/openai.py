@@ -24,7 +24,7 @@ def recognises(tensors: dict[str, Tensor], content: dict[str, Any], name: str) -
 def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     """config: what the pickle holds besides tensors."""
     kind, state = config.get("activation"), config.get("activation_state_dict") or {}
-    if kind is not None and kind not in KINDS:
+    if kind not in (None, *KINDS):
         raise ValueError(f"its activation {kind!r} is not one of {', '.join(KINDS)}")
     if state.get("postact_fn", "ReLU") != "ReLU":
         raise ValueError(f"its codes can be negative (postact_fn {state['postact_fn']!r}), which is not read")
@@ -34,9 +34,9 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     # how long each latent has been silent: training's bookkeeping
     parts.get("stats_last_nonzero")
     given = {
-        "W_enc": parts.take("encoder.weight").T,
+        "W_enc": parts.matrix("encoder.weight").T,
         "b_enc": parts.take("latent_bias"),
-        "W_dec": parts.take("decoder.weight").T,
+        "W_dec": parts.matrix("decoder.weight").T,
         "b_dec": parts.take("pre_bias"),
     }
     said = {"architecture": KINDS.get(kind or ""), "k": k, "subtract_b_dec": True}

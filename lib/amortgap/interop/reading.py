@@ -84,6 +84,10 @@ def read(
         return _folder(place, answers) if place.is_dir() else _file(place, answers)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        # a list where a rule expects a name, an object where it expects a number ...
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: it holds a value of a kind that no rule allows: {why}") from error
 
 
 def _folder(folder: Path, answers: Answers) -> SAE:

@@ -33,7 +33,7 @@ def assemble(config: dict[str, Any], parts: Parts, **rule: Any) -> SAE:
     name, k = _architecture(config)
     metadata = config.get("metadata") if isinstance(config.get("metadata"), dict) else {}
     given: dict[str, Any] = {
-        "W_dec": parts.take("W_dec"),
+        "W_dec": parts.matrix("W_dec"),
         "b_dec": parts.take("b_dec"),
         "metadata": {**(metadata or {}), **{key: config[key] for key in ABOUT if config.get(key)}},
         "rescaled": flag(config.get("rescale_acts_by_decoder_norm") or False, "rescale_acts_by_decoder_norm"),
@@ -46,7 +46,7 @@ def assemble(config: dict[str, Any], parts: Parts, **rule: Any) -> SAE:
         said: dict[str, Any] = {"subtract_b_dec": True}
     else:
         gated = asked == "gated" or (asked is None and "b_gate" in parts.tensors)
-        given |= {"W_enc": parts.take("W_enc"), "b_enc": parts.take("b_gate" if gated else "b_enc")}
+        given |= {"W_enc": parts.matrix("W_enc"), "b_enc": parts.take("b_gate" if gated else "b_enc")}
         if gated:
             given |= {"r_mag": parts.take("r_mag"), "b_mag": parts.take("b_mag")}
             rule.setdefault("architecture", "gated")
@@ -58,8 +58,6 @@ def assemble(config: dict[str, Any], parts: Parts, **rule: Any) -> SAE:
         if not flag(config.get("finetuning_scaling_factor") or False, "finetuning_scaling_factor"):
             raise ValueError("it holds a scaling_factor, but its configuration says that none is to be used")
         given["W_dec"] = W_dec * factor[:, None]
-    if W_dec.ndim != 2 or given.get("W_enc", W_dec).ndim != 2:
-        raise ValueError("W_enc and W_dec must be matrices")
     _fits(config, W_dec)
     if (subtract := config.get("apply_b_dec_to_input")) is not None:
         said.setdefault("subtract_b_dec", flag(subtract, "apply_b_dec_to_input"))
@@ -124,9 +122,8 @@ def _threshold(parts: Parts, W_dec: Tensor, training: bool) -> Tensor | None:
     one = parts.take("topk_threshold") if training else parts.get("topk_threshold")
     if one is None:
         return parts.get("threshold")
-    if one.numel() != 1:
-        raise ValueError(f"topk_threshold must be one number, but its shape is {tuple(one.shape)}")
-    return one.float().reshape(1).expand(len(W_dec)).clone() if one > 0 else None
+    value = number(one, "topk_threshold")
+    return torch.full((len(W_dec),), value) if value > 0 else None
 
 
 def _fits(config: dict[str, Any], W_dec: Tensor) -> None:

@@ -61,6 +61,12 @@ class Parts:
             raise ValueError(f"it has no {name}; it has {', '.join(self.names) or 'nothing'}")
         return self.tensors.pop(name)
 
+    def matrix(self, name: str) -> Tensor:
+        """A matrix that must be there."""
+        if (found := self.take(name)).ndim != 2:
+            raise ValueError(f"{name} must be a matrix, but its shape is {tuple(found.shape)}")
+        return found
+
     def get(self, name: str) -> Tensor | None:
         return self.tensors.pop(name, None)
 
@@ -122,8 +128,6 @@ class Parts:
 def _signed(given: dict[str, Any]) -> SAE:
     """The k largest of |h| with their signs are the k largest of relu(h, -h): latent N + i is minus latent i."""
     W_enc, b_enc, W_dec = given.pop("W_enc"), given.pop("b_enc"), given.pop("W_dec")
-    if W_enc.ndim != 2 or W_dec.ndim != 2:
-        raise ValueError("W_enc and W_dec must be matrices")
     given["metadata"] = given.get("metadata", {}) | {"signed": f"latent {len(W_dec)} + i is minus latent i"}
     return SAE(
         "topk",

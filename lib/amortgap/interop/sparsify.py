@@ -35,17 +35,15 @@ def assemble(config: dict[str, Any], parts: Parts) -> SAE:
     if flag(config.get("signed") or False, "signed"):
         activation = SIGNED
     given = {
-        "W_enc": parts.take("encoder.weight").T,
+        "W_enc": parts.matrix("encoder.weight").T,
         "b_enc": parts.take("encoder.bias"),
-        "W_dec": parts.take("W_dec"),
+        "W_dec": parts.matrix("W_dec"),
         "b_dec": parts.take("b_dec"),
     }
-    if given["W_dec"].ndim == 2:
-        N, M = given["W_dec"].shape
-        widths = dict(config)
-        if not widths.get("num_latents") and config.get("expansion_factor"):
-            widths["num_latents"] = config["expansion_factor"] * M
-        agree(widths, {"M": ("d_in",), "N": ("num_latents",)}, M, N)
+    (N, M), widths = given["W_dec"].shape, dict(config)
+    if not widths.get("num_latents") and config.get("expansion_factor"):
+        widths["num_latents"] = config["expansion_factor"] * M
+    agree(widths, {"M": ("d_in",), "N": ("num_latents",)}, M, N)
     said = {"architecture": activation, "k": config.get("k"), "normalise": "none"}
     # only transcoders take their input as it is
     said["subtract_b_dec"] = True if config else None
