@@ -155,6 +155,25 @@ def test_a_phone_drawing_folds_long_names_and_a_scatter_keeps_its_edges(plain_st
     assert to_svg(fig, "edges", "three dots").count("stroke:#123456") == 3
 
 
+def test_a_phone_drawing_of_panels_keeps_every_name_and_no_label_of_another_axis(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    names = [f"converged L1, dictionary number {i}" for i in range(8)]
+    fig, axes = plt.subplots(1, 3, figsize=(10, 4))
+    axes[0].plot([0, 1], [0, 1])
+    axes[0].set_ylabel("share")
+    for ax in axes[1:]:
+        ax.plot([0.5] * 8, range(8), "o")
+        ax.set(xlabel="cosine", yticks=range(8), yticklabels=names, title="a panel")
+    axes[2].sharey(axes[1])
+    assert make_narrow(fig)
+    settle(fig)
+    for ax in axes[1:]:
+        assert [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()] == names
+        assert ax.get_ylabel() == ""
+    assert overlaps(fig) == []
+
+
 def test_ticks_of_counts_are_whole_numbers(plain_style: None) -> None:
     import matplotlib.pyplot as plt
 

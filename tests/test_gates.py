@@ -112,6 +112,40 @@ def test_values_are_read_out_by_keys_and_legends_hide_series(tab: Browser, repor
     assert "solver" in said, "hidden values are passed over"
 
 
+def test_a_wide_table_says_that_it_scrolls_and_keeps_its_first_column(tab: Browser, tmp_path: Path) -> None:
+    cells = "".join(f"<td class=n>{i / 7:.5f}</td>" for i in range(30))
+    table = f"<table><tbody>{f'<tr><th scope=row>a method</th>{cells}</tr>' * 3}</tbody></table>"
+    page = tmp_path / "wide.html"
+    page.write_text(frame("wide", "", f'<div class="scroll wide">{table}</div>', ""))
+    tab.look(390)
+    tab.open(page)
+    assert "scrolls sideways" in tab.ask(
+        "getComputedStyle(document.querySelector('.scroll'), '::before').content"
+    )
+    place = "document.querySelector('tbody th').getBoundingClientRect().left"
+    said = f"[a, {place}, box.scrollLeft, box.tabIndex]"
+    moved = f"(box => {{ const a = {place}; box.scrollLeft = 300; return {said}; }})"
+    before, after, scrolled, reached = tab.ask(f"{moved}(document.querySelector('.scroll'))")
+    assert scrolled == 300
+    assert after == before
+    assert reached == 0, "by keyboard, too"
+
+
+def test_the_command_of_a_page_is_copied_by_a_button(tab: Browser, report: Path) -> None:
+    tab.look(1280)
+    tab.open(report / "a.html")
+    tab.send("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    press = "[...document.querySelectorAll('[data-copy]')].find(one => one.textContent.startsWith('amortgap run'))"
+    said = tab.ask(
+        f"(async () => {{ const button = {press}.nextSibling; button.click(); "
+        "await new Promise(done => setTimeout(done, 300)); return button.textContent; })()"
+    )
+    # without a clipboard, as in a headless browser, the command is selected instead
+    assert said in ("copied", "selected")
+    if said == "selected":
+        assert tab.ask("getSelection().toString()").startswith("amortgap run a")
+
+
 def test_claims_are_searched_filtered_and_found_by_their_address(tab: Browser, report: Path) -> None:
     claims = report / "claims.html"
     text = claims.read_text()

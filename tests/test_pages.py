@@ -15,7 +15,7 @@ from amortgap._errors import Refused
 from amortgap._files import write_text
 from amortgap.kit.readout import short
 from amortgap.kit.setting import duration
-from amortgap.kit.text import interval, number, spelled, typeset
+from amortgap.kit.text import interval, number, quotable, spelled, typeset
 from amortgap.kit.tidy import tidy_html
 from amortgap.pages import build
 from amortgap.pages.about import mark_terms
@@ -24,7 +24,7 @@ from amortgap.pages.findings import read_words
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
-from amortgap.pages.page import render_page
+from amortgap.pages.page import render_page, said_once
 from amortgap.pages.power import power, power_table
 from amortgap.pages.withdrawn import withdrawals
 from amortgap.runs.jobs import changes, make_job
@@ -234,7 +234,8 @@ def test_headings_are_findings_where_the_run_bears_them_out(report: Path) -> Non
     assert re.search(r'<h3 id="is-it-less">Is it less\?\u00a0<a ', text), "no answer: the question stays"
     prose = re.search(r'<h2 id="what-we-found">.*?</h2>\n<p>(.*?)</p>', text, flags=re.DOTALL)
     assert prose
-    assert prose[1] == 'It is: <a href="claims.html#claim-E2.1">0.610</a>.'
+    said = 'Is it more than chance? It is: <a href="claims.html#claim-E2.1">0.610</a>.'
+    assert prose[1] == said, "an answer that says little alone stands behind its question"
 
 
 def test_the_index_answers_and_names_failures(report: Path) -> None:
@@ -253,6 +254,63 @@ def test_the_index_answers_and_names_failures(report: Path) -> None:
     assert "A &lt;finding&gt;." in row[0]
     assert "✗ failed: ZeroDivisionError: division by zero" in text
     assert "not run yet" in text
+
+
+def test_a_page_answers_on_the_index_with_its_claims_or_a_caption(project: Project, report: Path) -> None:
+    row = r'<a href="a.html">.*?</th><td>(.*?)</td>'
+    index, words = report / "index.html", project.notebooks / "findings.toml"
+    caption = re.search(row, index.read_text(), flags=re.DOTALL)
+    assert caption
+    assert caption[1] == "A &lt;finding&gt;."
+    before = words.read_text()
+    words.write_text(f'{before}[pages]\na = {{ answers = ["Never: {{E9.9}}.", "At {{E2.1}}."] }}\n')
+    build(project, report, NAMES)
+    answer = re.search(row, index.read_text(), flags=re.DOTALL)
+    assert answer
+    assert answer[1] == 'At <a href="claims.html#claim-E2.1">0.610</a>.'
+    words.write_text(before)
+    build(project, report, NAMES)
+
+
+def test_remarks_stand_once_on_a_page() -> None:
+    one = '<div class="output">\n<p class="note">Claims that need {}</p>\n</div>'
+    assert (
+        said_once(f"a{one.format(1)}b{one.format(1)}c{one.format(2)}") == f"a{one.format(1)}bc{one.format(2)}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("says", "value", "quoted"),
+    [
+        ("The SAE reaches this MCC.", 0.602, "The SAE reaches an MCC of 0.602."),
+        ("Solving reaches only this MCC (N = 100).", 0.4, "Solving reaches an MCC of only 0.400 (N = 100)."),
+        ("It reaches this dictionary MCC at (16, 8).", 1, "It reaches a dictionary MCC of 1.000 at (16, 8)."),
+        ("It is ahead by this MCC, on the whole.", -0.01, "It is ahead by −0.010 in MCC, on the whole."),
+        ("It costs this many times the FLOPs.", 29.39, "It costs 29.39 times the FLOPs."),
+        ("It ends this share above.", 0.053, "It ends 5.3\u202f% above."),
+        ("It is ahead in this share of cells.", 0.75, "It is ahead in 75\u202f% of cells."),
+        ("It has this share of what OMP gains.", 0.882, "It has 88.2\u202f% of what OMP gains."),
+        (
+            "Above this training budget it wins.",
+            8.4e8,
+            "Above a training budget of 8.4·10<sup>8</sup> it wins.",
+        ),
+        (
+            "None has a larger MCC than this (certified).",
+            0.989,
+            "None has a larger MCC than 0.989 (certified).",
+        ),
+        ("The best encoder of this page wins.", 0.5, "The best encoder of this page wins."),
+    ],
+)
+def test_a_claim_can_be_quoted_with_its_number(says: str, value: float, quoted: str) -> None:
+    assert quotable(says, value) == quoted
+
+
+def test_no_claim_of_the_committed_report_leaves_its_number_out() -> None:
+    claims = json.loads((Path(__file__).parents[1] / "reports/paper/data/claims.json").read_text())
+    left = [c["says"] for c in claims if re.search(r"\bthis\b(?! page)", quotable(c["says"], c["ours"]))]
+    assert left == []
 
 
 def test_words_about_a_report_are_checked(tmp_path: Path) -> None:
@@ -515,6 +573,22 @@ def test_tables_drop_row_numbers_and_write_names_and_numbers_out() -> None:
     pivot = frame.set_index("A_b").rename_axis(columns="seed").to_html()
     assert tidy_html(pivot).count("<tr>") == 3
     assert ">A_b, by seed →</th>" in tidy_html(pivot)
+
+
+def test_tables_name_methods_and_numbers_as_the_text_does() -> None:
+    import pandas as pd
+
+    rows = {
+        "solver": ["working_set", "fista"],
+        "runs": [3.0, 12.0],
+        "of": [1.0, 0.5],
+        "gap": [0.123456789, 4e-5],
+    }
+    html = tidy_html(pd.DataFrame(rows, index=["mcc SAE", "support_oracle"]).to_html())
+    for cell in ("working set", "FISTA", "3", "12", "1.0", "0.5", "0.1235", "4·10<sup>−5</sup>"):
+        assert f">{cell}</td>" in html, cell
+    assert ">MCC SAE</th>" in html
+    assert ">support oracle</th>" in html
 
 
 def test_sentences_get_minus_signs_and_powers_of_ten() -> None:

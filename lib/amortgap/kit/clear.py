@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SMALLEST, NARROW = 9.0, 4.4
 #: Arrows at one edge of one panel; more would overprint each other.
 MOST_OUTSIDE = 6
+#: Inches that a line of a name takes.
+LINE = 0.185
 #: Letters in a line of a name at the left of a narrow drawing.
 LONGEST_NAME = 20
 
@@ -121,7 +123,7 @@ def _overlap(labels: list[Any]) -> bool:
 
 def _thin(axis: Any) -> bool:
     """Fewer tick labels, or names turned, where some overprint each other; whether anything was changed."""
-    from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     labels = _shown(axis)
     if not _overlap(labels):
@@ -132,12 +134,20 @@ def _thin(axis: Any) -> bool:
         locator.set_params(numticks=max(3, len(axis.get_majorticklocs()) // 2))
     elif isinstance(locator, MaxNLocator):
         locator.set_params(nbins=max(2, len(labels) // 2))
-    elif isinstance(locator, FixedLocator) and axis.axis_name == "x" and not _numeric(labels):
+    elif _named(axis):
+        smaller = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
         for label in labels:
-            label.set(rotation=30, ha="right", rotation_mode="anchor")
+            label.set(**smaller if axis.axis_name == "x" else {"fontsize": SMALLEST})
     else:
         _drop_every_second(axis)
     return True
+
+
+def _named(axis: Any) -> bool:
+    """Whether an axis has names instead of numbers."""
+    from matplotlib.ticker import FixedLocator
+
+    return isinstance(axis.get_major_locator(), FixedLocator) and not _numeric(axis.get_majorticklabels())
 
 
 def _numeric(labels: list[Any]) -> bool:
@@ -182,13 +192,11 @@ def _lines(text: str, width: int) -> str:
 
 def _fold_names(ax: Axes) -> float:
     """Long names at the left go over several lines, so that they leave room for the data; inches they need then."""
-    from matplotlib.ticker import FixedLocator
-
-    if not isinstance(ax.yaxis.get_major_locator(), FixedLocator) or _numeric(ax.get_yticklabels()):
+    if not _named(ax.yaxis):
         return 0.0
     names = [_lines(label.get_text(), LONGEST_NAME) for label in ax.get_yticklabels()]
     ax.set_yticks(ax.get_yticks(), names)
-    return 0.17 * len(names) * max((1 + name.count("\n") for name in names), default=0)
+    return LINE * len(names) * max((1 + name.count("\n") for name in names), default=0)
 
 
 def _mark_outside(ax: Axes) -> None:
@@ -255,11 +263,13 @@ def make_narrow(fig: Figure) -> bool:
         ax.set_subplotspec(stack[place])
         ax.tick_params(labelleft=True, labelbottom=True)
         first = panels[rows.index(rows[i])]
-        ax.set_ylabel(ax.get_ylabel() or first.get_ylabel())
+        # names beside numbers are another axis
+        if _named(ax.yaxis) == _named(first.yaxis):
+            ax.set_ylabel(ax.get_ylabel() or first.get_ylabel())
         ax.set_xlabel(ax.get_xlabel() or below[columns[i]])
     for i, ax in enumerate(panels):
         if i not in shown:
             ax.remove()
-    each = max(min(3.4, max(2.4, high / grid.nrows)), 0.8 + max(_fold_names(panels[i]) for i in shown))
+    each = max(min(3.4, max(2.4, high / grid.nrows)), 1.0 + max(_fold_names(panels[i]) for i in shown))
     fig.set_size_inches(NARROW, each * len(shown) + 0.6)
     return True

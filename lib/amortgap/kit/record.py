@@ -20,7 +20,7 @@ from amortgap.kit.pictures import pictures
 from amortgap.kit.setting import Setting, differing
 from amortgap.kit.svg import use_style
 from amortgap.kit.tables import RESERVED, read_table, write_table
-from amortgap.kit.text import interval, number, show_html, typeset
+from amortgap.kit.text import interval, number, quotable, show_html, typeset
 from amortgap.kit.tidy import use_tables
 from amortgap.kit.verdict import VERDICTS, judge
 from amortgap.runs.project import find_project
@@ -222,7 +222,8 @@ class Record:
             raise Refused(f"claim {id}: {error}") from None
         if found.verdict == "inconclusive" and self._setting.smaller:
             self._claims.pop(id, None)
-            _note(f"Claim {id} is not made, because {found.n} values cannot decide it: {says}")
+            why = f"Claim {id} is not made, because {found.n} values cannot decide it:"
+            show_html(f'<p class="note">{why} {quotable(says, found.ours)}</p>')
             return
         if found.verdict == "corrected" or incomparable:
             note = f"{cause or incomparable} {note}".strip()
@@ -308,13 +309,13 @@ def _list(names: Iterable[str]) -> str:
 def _show_claim(claim: Claim, link: str) -> None:
     said = f"{claim.paper} {number(claim.against)}" if isinstance(claim.paper, str) else number(claim.paper)
     said = "no number" if claim.paper is None else said
-    paper = f"{said} ({escape(claim.where)})" if claim.where else said
+    paper = f"{said} ({typeset(claim.where)})" if claim.where else said
     ours = f"{number(claim.ours)} {interval(claim.low, claim.high)}".strip()
-    against = "" if claim.against is None else f"; {escape(claim.alternative)}: {number(claim.against)}"
+    against = "" if claim.against is None else f"; {typeset(claim.alternative)}: {number(claim.against)}"
     direction = f", ours is {claim.direction}" if claim.direction else ""
     note = f" {typeset(claim.note)}" if claim.note else ""
     show_html(
-        f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {typeset(claim.says)} '
+        f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {quotable(claim.says, claim.ours)} '
         f"Paper: {paper}; ours: {ours}{against}. "
         f"<b>{VERDICTS[claim.verdict]} {claim.verdict}{direction}</b>.{note} {link}</p>"
     )

@@ -12,6 +12,8 @@ POWER = re.compile(r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b")
 #: Whole numbers of five digits and more, and those with commas; not parts of names, addresses and decimals.
 LONG = re.compile(r"(?<![\w.,·#/-])\d{5,}(?![\w/]|[.,-]\d)")
 GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|[.,]\d)")
+#: In "the SAE's" and in "the authors' file".
+APOSTROPHE = re.compile(r"(?<=\w)'(?=s\b)|(?<=s)'(?= )")
 #: A narrow space at which no line breaks.
 THIN = "\u202f"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -35,12 +37,38 @@ def interval(low: float, high: float) -> str:
 
 def typeset(sentence: str) -> str:
     """A sentence with minus signs, powers of ten instead of `3.3e+04`, `20 000` for `20000` and for `20,000`."""
-    text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", escape(sentence.replace("'s ", "’s ")))
+    text = escape(APOSTROPHE.sub("’", sentence)).replace("&gt;=", "≥").replace("&lt;=", "≤")
+    text = re.sub(r"(?<![\w.)\]])-(?=\.?\d)", "−", text)
+    text = re.sub(r"(?<=\d) (?=\d{3}(?!\d))", THIN, text)
     text = GROUPED.sub(lambda found: found[0].replace(",", THIN), text)
     text = LONG.sub(lambda found: f"{int(found[0]):,}".replace(",", THIN), text)
     text = re.sub(r"(?<=\d) ?%", f"{THIN}%", text)
     raised = "<sup>{}</sup>".format
     return re.sub(POWER, lambda found: _power(found, raised).replace("-", "−"), text)
+
+
+#: Words by which a claim's sentence leaves room for its number -> what is said there, # the number, % as a share.
+ROOM = (
+    (r"only this (MCC)", r"an \1 of only #"),
+    (r"(by|adds|loses|stays|takes) this (MCC|F1)", r"\1 # in \2"),
+    (r"this much MCC", r"# of MCC"),
+    (r"this much", r"#"),
+    (r"this (?:many times|multiple of)", r"# times"),
+    (r"this share", r"%"),
+    (r"this (MCC|F1)", r"an \1 of #"),
+    (r"this ((?:latent|dictionary) MCC|test correlation|training budget|Jaccard index)", r"a \1 of #"),
+    (r"(by|than) this", r"\1 #"),
+)
+
+
+def quotable(says: str, value: float) -> str:
+    """A claim's sentence as HTML with its number in it: `reaches an MCC of 0.602` for `reaches this MCC`."""
+    text, share = typeset(says), f"{100 * value:.3g}{THIN}%".replace("-", "−")
+    for words, said in ROOM:
+        if found := re.search(rf"\b{words}(?![\w-])", text):
+            there = found.expand(said).replace("%", share).replace("#", number(value))
+            return text[: found.start()] + there + text[found.end() :]
+    return text
 
 
 def show_html(html: str, **about: Any) -> None:

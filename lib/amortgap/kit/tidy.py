@@ -17,7 +17,10 @@ MANY = 7
 WORDS = {
     **{"mcc": "MCC", "mse": "MSE", "fvu": "FVU", "flops": "FLOPs", "omp": "OMP", "sae": "SAE", "mlp": "MLP"},
     **{"l0": "L0", "l1": "L1", "f1": "F1", "r2": "R²", "dict": "dictionary", "gpu": "GPU"},
+    **{"ista": "ISTA", "fista": "FISTA", "lca": "LCA", "holm": "Holm"},
 }
+#: Digits after the point that pandas prints where nobody says how many, and more than anybody reads.
+LONG = re.compile(r"-?\d*\.\d{5,}")
 
 
 def tidy_html(html: str) -> str:
@@ -68,12 +71,16 @@ def align(table: str) -> str:
     rows = _rows(root)
     if max((len(row) for row in rows), default=0) > MANY:
         _break_heads(root, soup)
+    for cell in root.select("tbody th"):
+        if "_" in (name := cell.get_text(strip=True)) or name.split(" ")[0] in WORDS:
+            cell.string = heading(name)
     body = [row for row in rows if any(cell.name == "td" for cell in row)]
     for back in range(1, 1 + max((len(row) for row in rows), default=0)):
         # Counted from the right, because a row index with merged cells shortens rows on the left.
         column = [row[-back] for row in body if len(row) >= back]
         texts = [cell.get_text(strip=True) for cell in column]
         if column and all(NUMBER.fullmatch(text) or text in ABSENT for text in texts):
+            _shorten(column, texts)
             for row in rows:
                 if len(row) >= back and not row[-back].has_attr("colspan"):
                     row[-back]["class"] = "n"
@@ -83,6 +90,8 @@ def align(table: str) -> str:
             cell.string = MISSING
         elif text in ("True", "False"):
             cell.string = "yes" if text == "True" else "no"
+        elif ("_" in text or text in WORDS) and (words := heading(text)) != text:
+            cell.string = words
         elif NUMBER.fullmatch(text):
             digits, power = shown(text)
             cell.string = digits
@@ -96,9 +105,24 @@ def heading(label: str) -> str:
     if re.fullmatch(r"\d+\.\d+|\d(\.\d+)?e[-+]\d+", label):
         small = 0 < float(label) < 1e-3
         return spelled(re.sub(r"\.?0*e", "e", f"{float(label):.2e}") if small else f"{float(label):g}")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", label):
-        return label
-    return " ".join(WORDS.get(part, part) for part in label.split("_"))
+    words = [
+        part.split("_") if re.fullmatch(r"[a-z][a-z0-9_]*", part) else [part] for part in label.split(" ")
+    ]
+    return " ".join(WORDS.get(part, part) for parts in words for part in parts)
+
+
+def _shorten(column: list[Any], texts: list[str]) -> None:
+    """Counts without a point, four digits behind it where there are more."""
+    numbers = [text for text in texts if text not in ABSENT]
+    whole = all(re.fullmatch(r"-?\d+(\.0+)?", text) for text in numbers)
+    # a score of 1.0 is not a count
+    whole = whole and any(abs(float(text)) >= 2 for text in numbers)
+    for cell, text in zip(column, texts, strict=True):
+        if whole and text not in ABSENT:
+            cell.string = text.partition(".")[0]
+        elif LONG.fullmatch(text):
+            small = 0 < abs(float(text)) < 5e-4
+            cell.string = f"{float(text):.2e}" if small else f"{float(text):.4f}"
 
 
 def shown(text: str) -> tuple[str, str]:

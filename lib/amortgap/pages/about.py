@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from amortgap.kit.text import typeset
 from amortgap.pages.findings import read_toml
 
 PAPER = """@inproceedings{oneill2025compute,
@@ -100,10 +101,12 @@ def cite_box() -> str:
 def about_body(about: About, withdrawn: list[tuple[str, str, str]]) -> str:
     """The page about the report. `withdrawn`: page, its title and the reason of all that is being made again."""
     terms = "".join(
-        f'<dt id="{_anchor(term)}">{escape(term)}</dt><dd>{escape(meaning)}</dd>'
+        f'<dt id="{_anchor(term)}">{escape(term)}</dt><dd>{typeset(meaning)}</dd>'
         for term, meaning in about.terms.items()
     )
-    changes = "".join(f"<li><b>{escape(one['when'])}</b> {escape(one['what'])}</li>" for one in about.changes)
+    changes = "".join(
+        f"<li><b>{escape(one['when'])}</b> {typeset(one['what'])}</li>" for one in about.changes
+    )
     again = "".join(
         f'<li><a href="{page}.html">{escape(title)}</a>: {escape(why)}</li>' for page, title, why in withdrawn
     )

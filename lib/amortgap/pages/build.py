@@ -111,7 +111,8 @@ def _shared(
         figure, (page, name) = "", report.words.figure or ("", "")
         if page in shown:
             figure = main_figure(page, name, (report.folder / f"{page}.html").read_text(encoding="utf-8"))
-        body = index_body(report.words, names, shown, runs, absent, claims, figure)
+        titles = {name: Notebook(report.project.notebook(name)).plain_title for name in names}
+        body = index_body(report.words, titles, shown, runs, absent, claims, figure)
         return frame(report.words.question, bar("index"), body, ending)
 
     def table() -> str:

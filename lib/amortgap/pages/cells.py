@@ -13,6 +13,7 @@ from nbformat import from_dict
 
 from amortgap.kit.pictures import unpacked
 from amortgap.kit.svg import inline
+from amortgap.kit.text import APOSTROPHE
 from amortgap.kit.tidy import tidy_html
 from amortgap.pages.mathml import MARKER, Formulas
 
@@ -73,8 +74,8 @@ class _Renderer(IPythonRenderer):
 
     def text(self, text: str) -> str:
         # "10 000" stays on one line; captions have the same apostrophes.
-        text = re.sub(r"(?<=\w)'s\b", "’s", text)
-        return re.sub(r"(?<=\d) (?=\d{3}\b)", "\u202f", super().text(text))
+        text = re.sub(APOSTROPHE, "’", text)
+        return re.sub(r"(?<=\d) (?=\d{3}\b|%)", "\u202f", super().text(text))
 
     def block_math(self, body: str) -> str:
         return self.formulas.add(body, display=True)
@@ -91,7 +92,7 @@ class _Renderer(IPythonRenderer):
         taken = {identifier for _, identifier, _ in self.headings}
         identifier = next(s for n in range(1, 999) if (s := slug if n == 1 else f"{slug}-{n}") not in taken)
         asked = ""
-        if answer := self.answers.get(unescape(plain)):
+        if answer := self.answers.get(unescape(plain).replace("’", "'")):
             text, asked = re.sub(r"</?a\b[^>]*>", "", answer), f'<p class="asked">{text}</p>\n'
         self.headings.append((level, identifier, text))
         link = (

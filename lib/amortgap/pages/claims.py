@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.text import interval, number, quotable, typeset
 from amortgap.kit.verdict import RULE, VERDICTS
 from amortgap.pages import withdrawn
 from amortgap.pages.findings import paper_number
@@ -35,7 +35,7 @@ def claims_body(
     """
     if not claims:
         return "<h1>Do the paper’s numbers hold?</h1>\n<p>No page of this report makes a claim yet.</p>"
-    rule = "".join(f"<li>{escape(line)}</li>" for line in RULE)
+    rule = "".join(f"<li>{typeset(line)}</li>" for line in RULE)
     groups = "\n".join(_group(page, claims, titles.get(page, page)) for page in _pages(claims))
     return (
         f"<h1>Do the paper’s numbers hold?</h1>\n{tally(claims, '')}\n{scatter(claims)}"
@@ -101,11 +101,14 @@ def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
         for verdict, symbol in SYMBOLS.items()
         if counts[verdict]
     )
-    why = {"inconclusive": " (our interval holds the alternative, too)"}
+    why = {
+        "inconclusive": " (our interval holds the alternative, too)",
+        "corrected": " (a page shows the cause)",
+    }
     split = ", ".join(f"{among[one]} {one}{why.get(one, '')}" for one in SYMBOLS if among[one])
     only = f" ({numbers} numbers, {len(said_by_paper) - numbers} directions)"
-    what = f"Of {len(said_by_paper)} published results{only} that can be compared"
-    said = f"{what}: {split}. " if said_by_paper else ""
+    what = f"{among['reproduced']} of {len(said_by_paper)} published results that can be compared hold"
+    said = f"<b>{what}</b>{only}: {split}. " if said_by_paper else ""
     count = f"All {len(claims)} claims, those beyond the paper included, by verdict:"
     return f'<p>{said}{count}</p>\n<ul class="tally">{chips}</ul>'
 
@@ -131,9 +134,9 @@ def _group(page: str, claims: Sequence[dict[str, Any]], title: str) -> str:
 
 def _row(claim: dict[str, Any]) -> str:
     note = f'<span class="why">{typeset(claim["note"])}</span>' if claim["note"] else ""
-    where = f'<span class="soft">{escape(claim["where"])}</span>' if claim.get("where") else ""
+    where = f'<span class="soft">{typeset(claim["where"])}</span>' if claim.get("where") else ""
     against = claim.get("against")
-    alternative = f'<span class="soft">{escape(claim.get("alternative", ""))}</span>'
+    alternative = f'<span class="soft">{typeset(claim.get("alternative", ""))}</span>'
     numbers = (
         f' data-paper="{claim["paper"]:.6g}"' if isinstance(claim["paper"], int | float) else ""
     ) + "".join(f' data-{key}="{claim[key]:.6g}"' for key in ("ours", "low", "high"))
@@ -141,7 +144,7 @@ def _row(claim: dict[str, Any]) -> str:
     return (
         f'<tr id="claim-{identifier}" data-verdict="{slug(claim["verdict"])}"{numbers}>'
         f'<th class="name" scope="row"><a href="#claim-{identifier}">{identifier}</a></th>'
-        f'<td class="says">{typeset(claim["says"])}{note}</td>'
+        f'<td class="says">{quotable(claim["says"], claim["ours"])}{note}</td>'
         f'<td class="n" data-is="the paper">{paper_number(claim)}{where}</td>'
         f'<td class="n" data-is="ours">{number(claim["ours"])}'
         f'<span class="soft">{interval(claim["low"], claim["high"])}</span></td>'

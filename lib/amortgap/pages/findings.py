@@ -1,7 +1,8 @@
 """What the first page says: `notebooks/findings.toml`, a question, and sentences whose numbers are claims.
 
-The file holds words only. A number is written as the name of a claim, `{E2.1}` for ours, `{E2.1.range}` for its
-interval and `{E2.1.paper}` for the paper's, and a sentence that a run does not bear out is not shown:
+The file holds words only; the first page shows the first seven findings whose claims were made. A number is written
+as the name of a claim, `{E2.1}` for ours, `{E2.1.range}` for its interval and `{E2.1.paper}` for the paper's, and a
+sentence that a run does not bear out is not shown:
 
     [[finding]]
     claim = "E2.6"                  # must have been made by this report, or the finding is left out
@@ -45,7 +46,8 @@ class Words:
     #: page and figure of the one figure on the first page
     figure: tuple[str, str] | None = None
     findings: tuple[dict[str, str], ...] = ()
-    #: page -> {"figure": the figure whose caption answers its question, "claims": the claims of its box}
+    #: page -> {"answers": sentences that answer its question, "figure": the figure whose caption does where none
+    #: fits, "claims": the claims of its box}
     pages: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: page -> question of a section -> sentences that may answer it
     headings: dict[str, dict[str, list[dict[str, str]]]] = field(default_factory=dict)
@@ -121,8 +123,15 @@ def filled(sentence: str, claims: dict[str, dict[str, Any]]) -> str | None:
 
 
 def paper_number(claim: dict[str, Any]) -> str:
-    """The paper's number as text, its direction, or a dash."""
-    return escape(claim["paper"]) if isinstance(claim["paper"], str) else number(claim["paper"])
+    """The paper's number as text, its direction with the number it is from, or a dash."""
+    direction = isinstance(claim["paper"], str)
+    return f"{escape(claim['paper'])} {number(claim['against'])}" if direction else number(claim["paper"])
+
+
+def paper_said(claim: dict[str, Any]) -> str:
+    """The same with the name of what the direction is from: `above 0.204, half of what the dictionary adds`."""
+    named = isinstance(claim["paper"], str) and claim["against"]
+    return paper_number(claim) + (f", {typeset(claim['alternative'])}" if named else "")
 
 
 def borne_out(finding: dict[str, str], claim: dict[str, Any]) -> bool:

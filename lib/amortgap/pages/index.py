@@ -7,30 +7,36 @@ from html import escape
 from typing import Any
 
 from amortgap.kit.setting import duration
-from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.text import interval, number, quotable, typeset
 from amortgap.pages.claims import tally, verdict
-from amortgap.pages.findings import Words, borne_out, filled, paper_number
+from amortgap.pages.findings import Words, borne_out, filled, paper_said
 from amortgap.pages.page import Page, memory
 from amortgap.pages.shapes import strip
 
-INTRODUCTION = """<p>A sparse autoencoder (SAE) explains an activation by a sparse code, which it reads off in one
-feed-forward step instead of solving for it. What is lost by that is the <em>amortisation gap</em>. This report
-reproduces, corrects and extends “Compute Optimal Inference and Provable Amortisation Gap in Sparse
-Autoencoders” (O’Neill, Gumran, Klindt; <a href="https://arxiv.org/abs/2411.13117">arXiv 2411.13117</a>).
-MCC, the mean correlation with the true codes, is 1 when all are found. Brackets hold
-<a href="claims.html#rule">the interval that decides</a>.</p>"""
+INTRODUCTION = """<p class="soft">A sparse autoencoder (SAE) explains an activation by a sparse code, which it reads
+off in one feed-forward step instead of solving for it. What is lost by that is the <em>amortisation gap</em>. “The
+paper” is <a href="https://arxiv.org/abs/2411.13117">Compute Optimal Inference and Provable Amortisation Gap in
+Sparse Autoencoders</a> (O’Neill, Gumran, Klindt; ICML 2025), which this report reproduces, corrects and
+extends.</p>
+"""
+#: Findings on the first page.
+MOST = 7
+KEY = """<p class="soft">MCC, the mean correlation with the true codes, is 1 when all are found. Brackets hold <a
+href="claims.html#rule">the interval that decides</a>. In the drawings: ● ours with its interval, ◇ the paper,
+│ the alternative that would make the claim pointless.</p>
+"""
 
 
 def index_body(
     words: Words,
-    names: list[str],
+    titles: dict[str, str],
     pages: dict[str, Page],
     runs: dict[str, dict[str, Any]],
     absent: dict[str, str],
     claims: list[dict[str, Any]],
     figure: str,
 ) -> str:
-    """The index's content. Each of the notebooks `names` has a page and a run, or is `absent` with the reason."""
+    """The index's content. Each notebook of `titles` has a page and a run, or is `absent` with the reason."""
     known = {claim["id"]: claim for claim in claims}
     answer = next((text for one in words.answers if (text := filled(one, known))), "")
     answer = f'<p class="answer">{answer}</p>\n' if answer else ""
@@ -41,42 +47,39 @@ def index_body(
         else ""
     )
     return (
-        f"<h1>{escape(words.question)}</h1>\n{answer}{held}{figure}\n{_findings(words, known)}"
-        f"{_table(names, pages, runs, absent)}\n<h2>What this is</h2>\n{INTRODUCTION}"
+        f"<h1>{escape(words.question)}</h1>\n{INTRODUCTION}{answer}{held}{figure}\n{_findings(words, known)}"
+        f"{_table(titles, pages, runs, absent)}"
     )
 
 
 def _findings(words: Words, known: dict[str, dict[str, Any]]) -> str:
     items = []
-    for finding in words.findings:
-        if not (claim := known.get(finding["claim"])):
-            continue
+    made = [finding for finding in words.findings if finding["claim"] in known]
+    for finding in made[:MOST]:
+        claim = known[finding["claim"]]
         says = filled(finding["says"], known) if borne_out(finding, claim) else None
-        topic = f"<h3>{escape(finding['topic'])}</h3>" if finding.get("topic") else ""
-        stated = isinstance(claim["paper"], str)
-        than = f" {number(claim['against'])}" if stated else ""
+        topic = f"<h3>{typeset(finding['topic'])}</h3>" if finding.get("topic") else ""
         range_ = interval(claim["low"], claim["high"])
-        paper = f", the paper: {paper_number(claim)}{than}" if claim["paper"] is not None else ""
+        paper = f", the paper: {paper_said(claim)}" if claim["paper"] is not None else ""
         items.append(
-            f'<li>{topic}<p>{says or typeset(claim["says"])}</p>\n<p class="number"><b>{number(claim["ours"])}</b>'
+            f"<li>{topic}<p>{says or quotable(claim['says'], claim['ours'])}</p>\n"
+            f'<p class="number"><b>{number(claim["ours"])}</b>'
             f"{f' {range_}' if range_ else ''}{paper}. {verdict(claim)}</p>\n{strip(claim)}\n"
             f'<p><a href="{claim["page"]}.html#fig-{claim["figure"]}">{claim["id"]}: figure and data</a></p></li>'
         )
     if not items:
         return ""
-    key = "● ours with its interval, ◇ the paper, │ the alternative that would make it pointless"
-    head = f'<h2 id="findings">What was found</h2>\n<p class="soft">{key}.</p>'
-    return f'{head}\n<ul class="findings">\n{"".join(items)}\n</ul>\n'
+    return f'<h2 id="findings">What was found</h2>\n{KEY}<ul class="findings">\n{"".join(items)}\n</ul>\n'
 
 
 def _table(
-    names: list[str], pages: dict[str, Page], runs: dict[str, dict[str, Any]], absent: dict[str, str]
+    titles: dict[str, str], pages: dict[str, Page], runs: dict[str, dict[str, Any]], absent: dict[str, str]
 ) -> str:
     rows = []
-    for name in names:
+    for name, title in titles.items():
         if name in absent:
             rows.append(
-                f'<tr><th scope="row">{escape(name)}</th><td></td>'
+                f'<tr><th scope="row">{escape(title)}</th><td></td>'
                 f'<td class="no">not shown: {escape(absent[name])}</td><td></td></tr>'
             )
             continue

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
 from amortgap.kit.setting import duration
-from amortgap.kit.text import interval, number, typeset
+from amortgap.kit.text import interval, number, quotable, typeset
 from amortgap.pages.about import cite_box, mark_terms, references
 from amortgap.pages.claims import verdict
 from amortgap.pages.downloads import box
-from amortgap.pages.findings import answers, paper_number
+from amortgap.pages.findings import answers, filled, paper_said
 from amortgap.pages.frame import frame
 from amortgap.pages.links import relink
 from amortgap.pages.report import Report
@@ -65,17 +65,22 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     own = Path(os.path.relpath(folder, project.notebooks)).as_posix()
     body = re.sub(r'<a class="data" href="(?=\w+\.json")', rf"\g<0>{own}/", body)
     body = relink(mark_page(body, withdrawn), project.notebooks, report.folder, report.titles)
-    body = re.sub(FOUND, lambda at: at[0] + prose(said), body)
+    body = re.sub(FOUND, lambda at: at[0] + prose(said), said_once(body))
+    for claim in report.claims_on(name):
+        # a claim of an earlier run leaves room for its number
+        says = typeset(claim["says"]), quotable(claim["says"], claim["ours"])
+        body = body.replace(*(f"{one} Paper: " for one in says))
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)
     place = heading.end() if heading else 0
     first = re.match(r"\s*<p>(.*?)</p>", body[place:], flags=re.DOTALL)
     summary = re.sub(r"</?a\b[^>]*>", "", first[1]) if first else ""
-    wanted = report.words.pages.get(name, {})
+    wanted, mine = report.words.pages.get(name, {}), {claim["id"]: claim for claim in report.claims_on(name)}
+    answer = next((text for one in wanted.get("answers", ()) if (text := filled(one, mine))), "")
     page = Page(
         name,
         heading[1] if heading else escape(name),
         summary,
-        finding(body, wanted.get("figure", "")),
+        answer or finding(body, wanted.get("figure", "")),
         VERDICT if withdrawn else "current",
     )
     opening = failure(run) + notice(withdrawn) + verdict_box(report.claims_on(name), wanted.get("claims"))
@@ -90,9 +95,29 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
 FOUND = r'<h2 id="what-we-found">.*?</h2>'
 
 
+#: An answer that says little without its question: "No: at equal sparsity ...", "It does: ...".
+SHORT = re.compile(r"(?:[\w’]+ ?){1,3}: |It ")
+
+
 def prose(said: dict[str, str]) -> str:
     """The answers to a page's questions, a paragraph; empty where its run bears none out."""
-    return f"\n<p>{'. '.join(said.values())}.</p>" if said else ""
+    whole = [
+        f"{typeset(asked)} {answer}" if SHORT.match(answer) else answer for asked, answer in said.items()
+    ]
+    return f"\n<p>{'. '.join(whole)}.</p>" if said else ""
+
+
+def said_once(body: str) -> str:
+    """`body` without remarks on the run that stand on the page already."""
+    seen: set[str] = set()
+
+    def first(found: re.Match[str]) -> str:
+        again = found[0] in seen
+        seen.add(found[0])
+        return "" if again else found[0]
+
+    body = re.sub(r'<p class="note">Claims that need [^<]*</p>', first, body)
+    return re.sub(r'<div class="output">\s*</div>\s*', "", body)
 
 
 def finding(body: str, figure: str) -> str:
@@ -112,9 +137,8 @@ def verdict_box(claims: list[dict[str, Any]], wanted: list[str] | None) -> str:
     chosen = sorted(chosen, key=lambda claim: wanted.index(claim["id"])) if wanted else chosen
     items = []
     for claim in chosen[:3]:
-        where = f" ({escape(claim['where'])})" if claim.get("where") else ""
-        than = f" {number(claim['against'])}" if isinstance(claim["paper"], str) else ""
-        says = "no number" if claim["paper"] is None else f"{paper_number(claim)}{than}{where}"
+        where = f" ({typeset(claim['where'])})" if claim.get("where") else ""
+        says = "no number" if claim["paper"] is None else f"{paper_said(claim)}{where}"
         differ = claim["verdict"] in ("corrected", "not reproduced", "not comparable")
         note = (
             f"<dt>{'why' if differ else 'note'}</dt><dd>{typeset(claim['note'])}</dd>"
@@ -123,7 +147,8 @@ def verdict_box(claims: list[dict[str, Any]], wanted: list[str] | None) -> str:
         )
         ours = f"{number(claim['ours'])} {interval(claim['low'], claim['high'])}"
         items.append(
-            f'<div><p><a href="claims.html#claim-{claim["id"]}">{claim["id"]}</a> {typeset(claim["says"])}</p>\n'
+            f'<div><p><a href="claims.html#claim-{claim["id"]}">{claim["id"]}</a> '
+            f"{quotable(claim['says'], claim['ours'])}</p>\n"
             f"<dl><dt>the paper</dt><dd>{says}</dd>"
             f"<dt>we find</dt><dd>{ours} {verdict(claim)}</dd>{note}</dl></div>"
         )

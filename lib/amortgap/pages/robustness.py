@@ -8,6 +8,7 @@ from typing import Any
 
 from amortgap._errors import Refused
 from amortgap.kit.tables import read_rows
+from amortgap.kit.tidy import heading
 
 
 def found(bench: Path) -> dict[str, list[dict[str, Any]]]:
@@ -64,7 +65,7 @@ def _grid(rows: list[dict[str, Any]]) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     first, *others = rows[0]
-    head = "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name in others)
+    head = "".join(f'<th scope="col" class="n">{escape(heading(name))}</th>' for name in others)
     body = "\n".join(
         f'<tr><th scope="row">{escape(row[first])}</th>'
         + "".join(f'<td class="n">{escape(str(row[name]))}</td>' for name in others)
