@@ -134,6 +134,8 @@ def train_probe(
     ):
         shapes = [tuple(value.shape) for value in (x, active, start)]
         raise ValueError(f"x, active and start must be (n, M), (n, N) and (M, N), not {shapes}")
+    if len(x) < 2:
+        raise ValueError("a probe takes at least two samples, as its scores are measured by their spread")
     if not 0 < (lr := as_number(lr, "lr")) < float("inf"):
         raise ValueError(f"lr is a step, finite and > 0, not {lr}")
     steps, batch_size = check_count(steps, "steps"), check_count(batch_size, "batch_size")
