@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import subprocess
@@ -17,6 +18,8 @@ import torch
 import torch.distributed as dist
 
 import tiny_models
+from amortgap.audit.shards import audit_shards
+from amortgap.interop import from_encoder
 from amortgap.llm import extract, lanes, store, stream
 from amortgap.llm.distributed import main, parser, read, run
 from amortgap.llm.train import build
@@ -163,14 +166,23 @@ def test_another_run_does_not_go_on_from_a_folder(place: Path, tmp_path: Path) -
     try:
         with pytest.raises(ValueError, match="holds another run; name another folder with --out"):
             run(options)
-        options.lanes = 3
-        with pytest.raises(ValueError, match="3 lanes must divide the batch of 1024"):
-            run(options)
+        for name, value, reason in (
+            ("lanes", 3, "3 lanes must divide the batch of 1024"),
+            ("split", 2, "split = 2 must divide the 1 processes"),
+            ("k", 33, "K must be a whole number between 1 and N = 32"),
+        ):
+            # before anything is extracted
+            given = argparse.Namespace(**{**vars(options), name: value, "corpus": "nowhere"})
+            with pytest.raises(ValueError, match=reason):
+                run(given)
         for name, reason in (("BatchTopK", "keeps account of whole batches"), ("Gated", "cannot be split")):
             with pytest.raises(ValueError, match=reason):
                 fit_distributed(build(name, 16, 32, k=4), lambda first: iter(()), steps=1, split=2)
         with pytest.raises(ValueError, match="split = 2 must divide the 1 processes"):
             fit_distributed(build("ReLU", 16, 32), lambda first: iter(()), steps=1, split=2)
+        nan = torch.full((4, 16), torch.nan)
+        with pytest.raises(FloatingPointError, match="not finite after step 2"):
+            fit_distributed(build("ReLU", 16, 32), lambda first: itertools.repeat(nan), steps=2)
     finally:
         dist.destroy_process_group()
 
@@ -190,6 +202,25 @@ def test_parts_of_a_batch_are_the_same_whoever_reads_them(place: Path) -> None:
     assert Counter(tuple(row) for x in expected[:epoch] for row in x.tolist()) <= every
     with pytest.raises(ValueError, match="fewer than the 5000 of its part of a batch"):
         lanes.steps_of_epoch(data, LANES, 5000)
+
+
+def test_an_audit_reads_the_shards_and_takes_the_encoder(place: Path) -> None:
+    data = stream(**arguments(place), cache=place / "cache_alone")
+    model = build("TopK", 16, 32, k=4, seed=1)
+    result = audit_shards(from_encoder(model).on_raw(data.mean, data.scale), data.folder)
+    files = sorted(data.folder.glob("0*.safetensors"))
+    raw = torch.cat([store.read(file)[0]["hidden"] for file in files])
+    assert result.left_out.found == {"position 0": len(raw)}
+    assert (result.tokens, result.shards) == (len(raw) * 31, len(files))
+    x = ((raw[:, 1:].flatten(0, 1) - data.mean) / data.scale).double()
+    error = (x - model.decode(model.encode(x)).detach()).square().sum()
+    encoder = result.rows[0]
+    assert encoder.method == "encoder"
+    # float32
+    assert encoder.fvu == pytest.approx(float(error / (x - x.mean(0)).square().sum()), rel=1e-5)
+    # a document in two shards counts twice
+    of_shards = data.tokens.document.split([len(store.read(file)[0]["hidden"]) for file in files])
+    assert (result.resampled, result.groups) == ("documents", sum(len(d.unique()) for d in of_shards))
 
 
 def test_the_command_says_what_it_takes() -> None:

@@ -23,13 +23,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 #: Names of the activations, and of what may be known of each row.
-NAMES = ("activations", "x", "acts", "hidden_states", "arr_0")
+NAMES = ("activations", "x", "acts", "hidden_states", "arr_0", "hidden")
 EXTRAS = {
     "document": ("document", "documents", "doc"),
     "position": ("position", "positions"),
     "token": ("token", "tokens", "token_ids", "input_ids"),
     "mask": ("mask", "attention_mask"),
 }
+#: beside the shards of `amortgap.llm.stream`: the tokens and the document of each sequence
+TOKENS = "tokens.safetensors"
 KINDS = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".parquet")
 #: Rows read at a time.
 CHUNK = 4096
@@ -69,7 +71,7 @@ class Rows:
 def open_rows(path: Path) -> list[Rows]:
     """The rows of a file, or of the shards in a folder in the order of the numbers in their names.
 
-    Raises FileNotFoundError and ValueError in one sentence.
+    A folder may be one of `amortgap.llm.stream`. Raises FileNotFoundError and ValueError in one sentence.
     """
     if path.is_dir():
         files = [file for file in path.iterdir() if file.suffix in KINDS and not file.name.startswith(".")]
@@ -82,7 +84,11 @@ def open_rows(path: Path) -> list[Rows]:
         files = [path]
     else:
         raise FileNotFoundError(f"there is no file {path}")
-    shards = [_open(file) for file in files]
+    tokens = path / TOKENS
+    ours = tokens in files and len(files) > 1
+    shards = [_open(file) for file in files if not (ours and file == tokens)]
+    if ours:
+        _name_tokens(shards, tokens)
     if len({shard.shape[-1] for shard in shards}) > 1:
         raise ValueError(f"the shards in {path} have activations of different widths")
     if len({tuple(sorted(shard.extras)) for shard in shards}) > 1:
@@ -90,6 +96,19 @@ def open_rows(path: Path) -> list[Rows]:
             f"the shards in {path} do not all say the same of their rows (document, position ...)"
         )
     return shards
+
+
+def _name_tokens(shards: list[Rows], file: Path) -> None:
+    """Give the sequences (S, T) of each shard their tokens and documents, which `file` has one after the other."""
+    with _told(file), safe_open(file, framework="pt") as opened:
+        windows, document = opened.get_tensor("windows"), opened.get_tensor("document")
+        if [sum(shard.shape[0] for shard in shards), *shards[0].shape[1:-1]] != list(windows.shape):
+            raise ValueError("it names other tokens than its shards hold; extract the activations again")
+    start = 0
+    for shard in shards:
+        rows = slice(start, start := start + shard.shape[0])
+        shard.extras["token"] = windows[rows].long().reshape(-1)
+        shard.extras["document"] = document[rows].long().repeat_interleave(shard.shape[1])
 
 
 def _open(file: Path) -> Rows:

@@ -21,7 +21,7 @@ from amortgap.llm import lanes, store
 from amortgap.llm.stream import Stream, stream
 from amortgap.llm.train import architectures, build
 from amortgap.training import Cosine
-from amortgap.training.distributed import fit_distributed
+from amortgap.training.distributed import check_split, fit_distributed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder for the shards, seen by all processes (default: the project's cache)",
     )
-    add("--architecture", default="TopK", help=f"{', '.join(architectures())} (default: %(default)s)")
+    add("--architecture", default="TopK", choices=list(architectures()), help="default: %(default)s")
     add("--latents", type=int, required=True, metavar="N")
     add("--k", type=int, default=32, help="active latents (default: %(default)s)")
     add("--l1-weight", type=float, default=0.0, help="of the penalty (default: %(default)s)")
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # processes of a run whose torchrun was killed may still be at work there
         with lock(options.out) if dist.get_rank() == 0 else contextlib.nullcontext():
             run(options)
-    except (ValueError, Refused, FileNotFoundError) as error:
+    except (ValueError, FloatingPointError, Refused, FileNotFoundError) as error:
         sys.exit(f"amortgap.llm.train: {error}")
     finally:
         dist.destroy_process_group()
@@ -112,9 +112,11 @@ def _out_of_range(options: argparse.Namespace) -> str:
 def run(options: argparse.Namespace) -> None:
     """Extract, train, write. Only a run with the same arguments goes on from what lies in the folder."""
     rank, world = dist.get_rank(), dist.get_world_size()
+    # refuses before the work what it refuses
+    check_split(build(options.architecture, 2, options.latents, k=options.k), options.split)
     groups = world // options.split
     size = options.batch_size // options.lanes
-    if options.batch_size % options.lanes or groups == 0 or options.lanes % groups:
+    if options.batch_size % options.lanes or options.lanes % groups:
         raise ValueError(
             f"the {options.lanes} lanes must divide the batch of {options.batch_size}, and the {groups} processes "
             "(or groups that share a dictionary) must divide the lanes"

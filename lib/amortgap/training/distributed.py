@@ -87,9 +87,10 @@ def fit_distributed(
     torch.distributed.checkpoint keeps its index as a pickle: go on only from folders of your own.
 
     Raises ValueError for an encoder that learns from whole batches (BatchTopK, AuxK), for one whose latents cannot
-    be split, and where split divides neither the number of processes nor N.
+    be split, and where split divides neither the number of processes nor N; FloatingPointError where a parameter is
+    not finite when it is to be saved, or at the end.
     """
-    _check(model, split)
+    check_split(model, split)
     device = next(model.parameters()).device
     mesh = None
     if split > 1:
@@ -114,12 +115,15 @@ def fit_distributed(
                 p.grad = p.grad.redistribute(placements=p.placements)  # type: ignore[attr-defined]
         adam.step()
         model.decoder.normalise_()  # type: ignore[union-attr, operator]
-        if folder and ((step + 1) % save_every == 0 or step + 1 == steps):
-            _save(folder, step + 1, model, adam)
+        if (step + 1) % save_every == 0 or step + 1 == steps:
+            _check_finite(learned, step + 1)
+            if folder:
+                _save(folder, step + 1, model, adam)
     return {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in model.state_dict().items()}
 
 
-def _check(model: nn.Module, split: int) -> None:
+def check_split(model: nn.Module, split: int) -> None:
+    """Raises ValueError as `fit_distributed`."""
     kind, world = type(model).__name__, dist.get_world_size()
     if any(not p.requires_grad for p in model.parameters()):
         raise ValueError(
@@ -130,6 +134,13 @@ def _check(model: nn.Module, split: int) -> None:
         raise ValueError(f"the latents of {kind} cannot be split; {' and '.join(SPLIT)} can")
     if world % split or N % split:
         raise ValueError(f"split = {split} must divide the {world} processes and the {N} latents")
+
+
+def _check_finite(parameters: list[nn.Parameter], step: int) -> None:
+    for p in parameters:
+        here = p.to_local() if isinstance(p, DTensor) else p
+        if not here.isfinite().all():
+            raise FloatingPointError(f"a parameter is not finite after step {step}: lower the learning rate")
 
 
 def _distribute(model: nn.Module, mesh: DeviceMesh) -> None:
