@@ -39,8 +39,10 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     elif request.param == "ray":
         cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: make cluster")
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        cluster.add_node(num_cpus=1)
+        # each node must start within 15 seconds
+        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=node)
+        cluster.add_node(**node)
         yield Backend("ray", cluster.address)
         cluster.shutdown()
     else:
