@@ -1,15 +1,19 @@
 """The benchmarks compare like with like: their judge knows a wrong code, and every peer that can run is right."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import solvers, training
+from benchmarks import scale, solvers, training
 from benchmarks.judge import worst_gap
 from benchmarks.solver_peers import load
 from benchmarks.workloads import penalty, problem
 
 PEERS, _ = load()
+LARGE = Path(__file__).parents[1] / scale.OUT
 
 
 def test_the_judge_knows_the_worst_code():
@@ -52,3 +56,18 @@ def test_training_is_told_relative_to_ours():
     row = {"version": "1", "runs": 3, "grew_mib": 7.2}
     rows = [row | {"peer": "amortgap", "per_second": 200.0}, row | {"peer": "other", "per_second": 50.0}]
     assert training.table(made, rows).splitlines()[-1] == "| other | 1 | 50 | 0.25 | 3 | 7 |"
+
+
+def test_the_cost_model_finds_its_constants_again():
+    known = {"products": 1e11, "selection": 1e9, "gathering": 1e10, "adam": 1e9}
+    told_by_runs = {"extraction rest": 2e-8, "coding products": 30.0, "coding rest": 1e-8}
+    told_by_runs |= {"audit products": 500.0, "audit rest": 2e-7, "coding bytes": 2e7, "audit bytes": 200.0}
+    runs = [scale.predicted(known | told_by_runs, size) for size in scale.SIZES]
+    assert scale.calibrated(known, runs) == pytest.approx(known | told_by_runs)
+
+
+@pytest.mark.skipif(not LARGE.exists(), reason="not measured yet: python -m tests.benchmarks.scale")
+def test_the_page_about_large_runs_is_what_its_numbers_say():
+    result = json.loads((LARGE / "scale.json").read_text("utf-8"))
+    assert scale.text(result) == (LARGE / "README.md").read_text("utf-8")
+    assert len(result["runs"]) >= 4 + len(scale.CALIBRATION)

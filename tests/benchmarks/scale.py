@@ -1,22 +1,17 @@
-"""python -m tests.benchmarks.scale: what a large run would cost, from constants measured here in some four minutes.
+"""python -m tests.benchmarks.scale: what a large run costs, from constants measured here, in under four minutes.
 
-Constants come from microbenchmarks and one calibration size, on one thread. The same formulas then predict four
-other sizes, which are run; the errors stand in the table. --weak instead measures how much two workers do in the
-time of one (both cores must be free).
-
-    extraction   (2 P + 4 L c M) operations a token, P weights in L blocks, windows of c tokens; 4 M bytes on disk
-    training     of n activations a step: 2 n N M operations; n N entries to select from; 4 n k rows of M numbers to
-                 gather; 2 N M weights for Adam. Memory 32 N M bytes and 8 n N. Network: gradients, 8 N M bytes out
-                 of each of two processes (a ring: 16 N M (W - 1)/W); with a dictionary split in T parts instead
-                 reconstructions and their gradients, 8 n M, and candidates, 4 n k T
-    coding       p products of 2 N M operations, and r seconds that do not depend on N, a signal
-    audit        q times its LASSO
+The formulas of `tests.benchmarks.cost` get their constants from small loops and from two calibration sizes, on one
+thread; they then predict four other sizes, which are run; reports/scale says by how much they err. Then two workers
+and one take the cells of a sweep by turns, for which both cores must be free (--quick leaves it out).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from amortgap._files import write_json, write_text
@@ -40,15 +37,20 @@ from amortgap.runs.provenance import commit
 from amortgap.runs.sweep import Backend, sweep
 from amortgap.solvers import alpha_for, prepare, solve
 from amortgap.training import fit
+from amortgap.training.distributed import fit_distributed
 
+from . import cost
+from .cost import CONTEXT, Constants, Model, Size
 from .output import about, markdown
 
 OUT = Path("reports/scale")
-#: M, N, k; the first calibrates, the others are predicted
-SIZES = [(256, 2048, 16), (128, 1024, 8), (256, 4096, 16), (384, 3072, 24), (512, 8192, 32)]
-BATCH, BLOCKS, CONTEXT, SIGNALS = 512, 4, 128, 256
-#: what is asked for: latents, width, active latents, tokens, weights of the language model, its blocks, batch
-TARGET = {"N": 10**6, "M": 4096, "k": 64, "tokens": 10**9, "P": 7 * 10**9, "L": 32, "n": 8192}
+CALIBRATION = [Size(256, 2048, 16), Size(256, 4096, 16)]
+PREDICTED = [Size(128, 1024, 8), Size(384, 3072, 24), Size(512, 8192, 32), Size(128, 65536, 16)]
+SIZES = CALIBRATION + PREDICTED
+BATCH, BLOCKS, SIGNALS = 512, 4, 256
+#: what is asked for: an SAE, activations a step, tokens, a language model; and a cluster
+LARGE, LARGE_BATCH, TOKENS, LARGE_MODEL = Size(4096, 10**6, 64), 8192, 10**9, Model(7 * 10**9, 32)
+MACHINES, CORES, BYTES_A_SECOND = 64, 64, 12.5e9
 
 
 def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
@@ -62,41 +64,61 @@ def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
     return statistics.median(times)
 
 
-def language_model(M: int) -> LanguageModel:
+def added(call: Callable[[], Any]) -> float:
+    """Bytes that a call needs at its peak beyond what the process holds (Linux)."""
+    # what has been freed is given back, and the peak is counted from here
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    call()
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def language_model(M: int) -> tuple[LanguageModel, Model]:
     """A GPT-2 of random weights, width M."""
     import transformers
 
     config = transformers.GPT2Config(vocab_size=256, n_positions=CONTEXT, n_embd=M, n_layer=BLOCKS, n_head=4)
     model = transformers.GPT2LMHeadModel(config).eval().requires_grad_(False)
-    return LanguageModel("random", model, None, "", "cpu", "float32")
+    return LanguageModel("random", model, None, "", "cpu", "float32"), Model(12 * BLOCKS * M * M, BLOCKS)
 
 
-def measured(M: int, N: int, k: int) -> dict[str, float]:
-    """Seconds a token (extraction, coding, audit) or a step (training), and the bytes that training added."""
-    import resource
-
-    lm, windows = language_model(M), torch.randint(256, (8, CONTEXT))
+def measured(size: Size) -> dict[str, float]:
+    """Seconds a token (extraction, coding, audit) or a step (training); bytes in memory, and a token on disk."""
+    M, N, k = size
+    lm, _ = language_model(M)
+    windows = torch.randint(256, (8, CONTEXT))
     found = {"extraction": seconds(lambda: hooks.read(lm, windows, BLOCKS), 3) / windows.numel()}
-    p = SparseProblem(M=M, N=N, K=k, n=BATCH * 4, seed=0, noise=0.01)
+    with tempfile.TemporaryDirectory() as folder:
+        file, hidden = Path(folder) / "x.safetensors", hooks.read(lm, windows, BLOCKS).reshape(-1, M)
+        store.write(file, {"hidden": hidden}, {})
+        found["disk"] = file.stat().st_size / len(hidden)
+    p = SparseProblem(M=M, N=N, K=k, n=4 * BATCH, seed=0, noise=0.01)
     D, x = p.D.float(), p.x.float()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    history = fit(build("TopK", M, N, k=k), x, steps=12, batch_size=BATCH)
-    found["memory"] = 1024.0 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    found["training"] = history.seconds / 12
-    some, given = x[:SIGNALS], prepare(D)
-    alpha = alpha_for(given, some, l0=k)
+    del p
+    fit(build("TopK", M, 2 * k, k=k), x, steps=1, batch_size=BATCH)
+    found["training memory"] = added(lambda: fit(build("TopK", M, N, k=k), x, steps=2, batch_size=BATCH))
+    found["training"] = fit(build("TopK", M, N, k=k), x, steps=8, batch_size=BATCH).seconds / 8
+    some = x[:SIGNALS]
+    alpha = alpha_for(prepare(D), some, l0=k)
     found["coding"] = seconds(lambda: solve(prepare(D), some, alpha, tol=1e-4), 3) / SIGNALS
+    found["coding memory"] = added(lambda: solve(prepare(D), some, alpha, tol=1e-4))
     sae = SAE("topk", D, torch.zeros(N), D.T.contiguous(), torch.zeros(M), k=k)
-    audit(sae, Inputs(x), tokens=SIGNALS)
+    found["audit memory"] = added(lambda: audit(sae, Inputs(x), tokens=SIGNALS))
     began = time.perf_counter()
     audit(sae, Inputs(x), tokens=SIGNALS)
     found["audit"] = (time.perf_counter() - began) / SIGNALS
     return found
 
 
-def constants() -> dict[str, float]:
-    """Rates of this machine: operations, entries, numbers and bytes a second."""
-    n, M, N, k = BATCH, 256, 2048, 16
+def rates() -> Constants:
+    """Of this machine: operations, entries, numbers, weights and bytes a second."""
+    n, (M, N, k) = BATCH, CALIBRATION[0]
     a, b = torch.randn(n, M), torch.randn(N, M)
     pre, rows = torch.randn(n, N), torch.randint(N, (n * k,))
     start, values = torch.arange(0, n * k, k), torch.rand(n * k)
@@ -109,251 +131,284 @@ def constants() -> dict[str, float]:
         with torch.no_grad():
             weights.div_(torch.linalg.vector_norm(weights, dim=0, keepdim=True))
 
+    def gather() -> Tensor:
+        return embedding_bag(rows, b, start, mode="sum", per_sample_weights=values)
+
     found = {
         "products": 2 * n * M * N / seconds(lambda: a @ b.T, 20),
         "selection": n * N / seconds(lambda: pre.relu().topk(k, sorted=False)),
-        "gathering": n
-        * k
-        * M
-        / seconds(lambda: embedding_bag(rows, b, start, mode="sum", per_sample_weights=values)),
+        "gathering": n * k * M / seconds(gather),
         "adam": M * N / seconds(step),
     }
     with tempfile.TemporaryDirectory() as folder:
         file, hidden = Path(folder) / "x.safetensors", {"hidden": torch.randn(8192, M)}
-        size = 4 * hidden["hidden"].numel()
-        found["writing"] = size / seconds(lambda: store.write(file, hidden, {}))
-        found["reading"] = size / seconds(lambda: store.read(file))
+        bytes_ = 4 * hidden["hidden"].numel()
+        found["writing"] = bytes_ / seconds(lambda: store.write(file, hidden, {}))
+        found["reading"] = bytes_ / seconds(lambda: store.read(file))
     return found
 
 
-def operations_of_a_token(P: float, L: int, M: int) -> float:
-    return 2 * P + 4 * L * CONTEXT * M
+def calibrated(c: Constants, runs: list[dict[str, float]]) -> Constants:
+    """With what only runs of the calibration sizes can tell: they differ in N alone."""
+    c = dict(c)
+    (M, N, k), (_, N2, _) = CALIBRATION
+    one, two = runs[: len(CALIBRATION)]
+    lm = Model(12 * BLOCKS * M * M, BLOCKS)
+    spent = statistics.mean([one["extraction"], two["extraction"]])
+    c["extraction rest"] = max(0.0, spent - cost.operations(lm, M) / c["products"]) / (BLOCKS * M)
+    for stage in ("coding", "audit"):
+        slope = max(0.0, two[stage] - one[stage]) / (2 * (N2 - N) * M)
+        c[f"{stage} products"] = slope * c["products"]
+        c[f"{stage} rest"] = max(0.0, one[stage] - slope * 2 * N * M) / (k * M)
+    latents = 12 * SIGNALS * N2 + 6 * N2 * M
+    c["coding bytes"] = max(0.0, two["coding memory"] - latents)
+    c["audit bytes"] = max(0.0, two["audit memory"] - 6 * N2 * M) / (SIGNALS * N2)
+    return c
 
 
-def step_seconds(c: dict[str, float], n: int, M: int, N: int, k: int) -> float:
-    """Of training on one thread."""
-    return (
-        2 * n * N * M / c["products"]
-        + n * N / c["selection"]
-        + 4 * n * k * M / c["gathering"]
-        + 2 * N * M / c["adam"]
-    )
-
-
-def training_bytes(n: int, M: int, N: int, split: int = 1) -> float:
-    """In memory: weights, gradients, two moments; pre-activations and one copy."""
-    return (32 * N * M + 8 * n * N) / split
-
-
-def predicted(c: dict[str, float], M: int, N: int, k: int) -> dict[str, float]:
-    """What `measured` should find."""
-    coding = c["coding products"] * 2 * N * M / c["products"] + c["coding rest"] * k * M
+def predicted(c: Constants, size: Size) -> dict[str, float]:
+    """What `measured` and `network` should find."""
+    M = size.M
     return {
-        "extraction": operations_of_a_token(12 * BLOCKS * M * M, BLOCKS, M) / c["model products"],
-        "training": step_seconds(c, BATCH, M, N, k),
-        "coding": coding,
-        "audit": c["audit in codings"] * coding,
-        "memory": training_bytes(BATCH, M, N),
+        "extraction": cost.extraction(c, Model(12 * BLOCKS * M * M, BLOCKS), M),
+        "disk": 4 * M,
+        "training": cost.batch(c, size, BATCH) + cost.adam(c, size),
+        "training memory": cost.training_memory(size, BATCH),
+        "coding": cost.per_token(c, size, "coding"),
+        "coding memory": cost.coding_memory(c, size, SIGNALS),
+        "audit": cost.per_token(c, size, "audit"),
+        "audit memory": cost.audit_memory(c, size, SIGNALS),
+        "network, whole": cost.sent_whole(size, 2),
+        "network, split": cost.sent_split(size, BATCH, 2),
     }
 
 
-def calibrated(c: dict[str, float], runs: list[dict[str, float]]) -> dict[str, float]:
-    """With what only whole runs of the calibration size, and of twice its N for coding, can tell."""
-    (M, N, k), first = SIZES[0], runs[0]
-    D2 = SparseProblem(M=M, N=2 * N, K=k, n=SIGNALS, seed=0, noise=0.01)
-    D, x = D2.D.float(), D2.x.float()
-    alpha = alpha_for(prepare(D), x, l0=k)
-    twice = seconds(lambda: solve(prepare(D), x, alpha, tol=1e-4), 3) / SIGNALS
-    slope = max(0.0, twice - first["coding"]) / (2 * N * M)
-    more = {
-        "model products": operations_of_a_token(12 * BLOCKS * M * M, BLOCKS, M) / first["extraction"],
-        "coding products": slope * c["products"],
-        "coding rest": max(0.0, first["coding"] - slope * 2 * N * M) / (k * M),
-        "audit in codings": first["audit"] / first["coding"],
+def network() -> None:
+    """In each of two processes of torchrun: print what a step of training sends, at each size, and gloo's rate."""
+    dist.init_process_group("gloo")
+    found: list[dict[str, float]] = []
+    for size in SIZES:
+        # the same in both, as a split dictionary wants it
+        x = torch.randn(BATCH, size.M, generator=torch.Generator().manual_seed(0))
+
+        def sent(split: int, steps: int, size: Size = size, x: Tensor = x) -> float:
+            dist.barrier()
+            before = _sent()
+            model = build("TopK", size.M, size.N, k=size.k)
+            fit_distributed(model, lambda first: itertools.repeat(x), steps=steps, split=split)
+            dist.barrier()
+            return _sent() - before
+
+        # what is sent once goes out of the difference; both processes send
+        kinds = {"network, whole": 1, "network, split": 2}
+        found.append({kind: (sent(split, 3) - sent(split, 1)) / 4 for kind, split in kinds.items()})
+    x = torch.ones(2**23)
+    rate = 4 * len(x) / seconds(lambda: dist.all_reduce(x))
+    if dist.get_rank() == 0:
+        print(json.dumps({"sent": found, "rate": rate}), flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _sent() -> int:
+    """Bytes over loopback so far."""
+    lines = Path("/proc/net/dev").read_text().splitlines()
+    return int(next(line for line in lines if line.strip().startswith("lo:")).split(":")[1].split()[8])
+
+
+def cell(seed: int) -> float:
+    """A second of one core."""
+    torch.set_num_threads(1)
+    p = SparseProblem(M=256, N=2048, K=24, n=4096, seed=seed)
+    return float(solve(p.D.float(), p.x.float(), 0.02).objective.sum())
+
+
+def weak(cells: int = 4, rounds: int = 5) -> dict[str, float]:
+    """How much two workers do in the time of one: each has `cells` cells; medians of runs that take turns.
+
+    One worker of joblib is this process. All have run a cell before the clock starts.
+    """
+    times: dict[int, list[float]] = {1: [], 2: []}
+    for workers in (1, 2):
+        list(sweep(cell, range(2 * workers), Backend("loky", workers=workers)))
+    for _ in range(rounds):
+        for workers, spent in times.items():
+            began = time.perf_counter()
+            done = dict(sweep(cell, range(cells * workers), Backend("loky", workers=workers)))
+            spent.append(time.perf_counter() - began)
+            assert sorted(done) == list(range(cells * workers))
+    one, two = (statistics.median(times[workers]) for workers in (1, 2))
+    each = [2 * a / b for a, b in zip(times[1], times[2], strict=True)]
+    return {"cells each": cells, "one worker, s": one, "two workers, s": two, "times": 2 * one / two} | {
+        "least of a round": min(each)
     }
-    return c | more
 
 
-def loopback() -> dict[str, float]:
-    """Bytes that two processes of a training step send over loopback, and how fast gloo sums 32 MiB."""
-    code = """
-import time, torch, torch.distributed as dist
-from pathlib import Path
-dist.init_process_group("gloo")
-def sent():
-    line = next(l for l in Path("/proc/net/dev").read_text().splitlines() if l.strip().startswith("lo:"))
-    return int(line.split(":")[1].split()[8])
-x = torch.ones(2**23)
-dist.all_reduce(x); dist.barrier(); began, before = time.perf_counter(), sent()
-for _ in range(8): dist.all_reduce(x)
-dist.barrier()
-if dist.get_rank() == 0: print((time.perf_counter() - began) / 8, (sent() - before) / 8 / 2, flush=True)
-dist.barrier(); dist.destroy_process_group()
-"""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "reduce.py"
-        file.write_text(code)
-        run = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            str(file),
-        ]
-        said = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
-    size = 4 * 2**23
-    return {
-        "network": size / float(said[0]),
-        "bytes sent by a process for a byte summed": float(said[1]) / size,
-    }
-
-
-def target(c: dict[str, float], threads: int) -> list[list[str]]:
-    """The large run on machines like this one, `threads` in all."""
-    t = TARGET
-    n, M, N, k, tokens = t["n"], t["M"], t["N"], t["k"], t["tokens"]
-    lm = operations_of_a_token(t["P"], t["L"], M) / c["model products"]
-    coding = c["coding products"] * 2 * N * M / c["products"] + c["coding rest"] * k * M
-    steps = tokens / n
-    hours = {
-        "extraction": tokens * lm / threads,
-        "writing and reading twice": tokens * 4 * M * (1 / c["writing"] + 2 / c["reading"]) / threads,
-        "training, one pass": steps * step_seconds(c, n, M, N, k) / threads,
-        "exact coding": tokens * coding / threads,
-        "audit": tokens * c["audit in codings"] * coding / threads,
-    }
-    sizes = {
-        "extraction": f"{tokens * 4 * M / 1e12:.1f} TB on disk",
-        "training, one pass": f"{training_bytes(n, M, N) / 1e9:.0f} GB in memory over all processes that share a "
-        f"dictionary; {steps * 8 * n * M / 1e12:.2f} TB sent by each of them, or without a split "
-        f"{steps * 16 * N * M / 1e15:.1f} PB",
-        "exact coding": f"{4 * N * M / 1e9:.0f} GB for the dictionary in each process",
-        "audit": f"{4 * N * M / 1e9:.0f} GB for the dictionary in each process",
-    }
-    return [[name, f"{value / 3600:,.1f}", sizes.get(name, "")] for name, value in hours.items()]
-
-
-def on_cards() -> list[list[str]]:
+def on_cards(large: Size) -> list[list[str]]:
     """Least hours of one card for the products alone, from the rates in reports/bench/gpu.md."""
     text = Path("reports/bench/gpu.md").read_text(encoding="utf-8")
-    card = text.split(",")[0]
     rates = {
         line.split("|")[1].strip(): float(line.split("|")[2])
         for line in text.splitlines()
         if line.startswith(("| float32 |", "| TF32 |", "| bfloat16 |")) and line.split("|")[2].strip()
     }
-    t = TARGET
+    product = 2 * large.N * large.M
     work = {
-        "extraction, bfloat16": (operations_of_a_token(t["P"], t["L"], t["M"]), "bfloat16"),
-        "training, one pass, TF32 (pre-activations alone)": (2 * t["N"] * t["M"], "TF32"),
-        "one screening product of exact coding, TF32": (2 * t["N"] * t["M"], "TF32"),
+        "extraction, bfloat16": (cost.operations(LARGE_MODEL, large.M), "bfloat16"),
+        "training, one pass, TF32": (product, "TF32"),
+        "one product with the dictionary, of exact coding, TF32": (product, "TF32"),
     }
     return [
-        [what, card, f"{t['tokens'] * o / (rates[kind] * 1e12) / 3600:,.1f}"]
-        for what, (o, kind) in work.items()
+        [what, text.split(",")[0], f"{TOKENS * operations / (rates[kind] * 1e12) / 3600:,.1f}"]
+        for what, (operations, kind) in work.items()
     ]
 
 
-def text(result: dict[str, Any], threads: int) -> str:
-    c, t = result["constants"], TARGET
+def large(c: Constants) -> list[list[str]]:
+    """The large run on the cluster: hours, of which network, and for each machine GB in memory and TB sent."""
+    size, steps, all_cores = LARGE, TOKENS / LARGE_BATCH, MACHINES * CORES
+    n, W, bytes_ = LARGE_BATCH, MACHINES, 4 * LARGE.M * TOKENS
+    batch, adam = cost.batch(c, size, n), cost.adam(c, size)
+    coding, audited = (TOKENS * cost.per_token(c, size, stage) / all_cores for stage in ("coding", "audit"))
+    D = 4 * size.N * size.M
+    given = (
+        ("extraction", TOKENS * cost.extraction(c, LARGE_MODEL, size.M) / all_cores, 4 * LARGE_MODEL.P, 0),
+        ("writing the activations", bytes_ / c["writing"] / W, 0, 0),
+        ("reading them once", bytes_ / c["reading"] / W, 0, 0),
+        (
+            "training, whole dictionaries, one pass",
+            steps * (batch / all_cores + adam / CORES),
+            cost.training_memory(size, n // W),
+            steps * cost.sent_whole(size, W),
+        ),
+        (
+            f"training, a dictionary in {W} parts, one pass",
+            steps * (cost.batch_in_parts(c, size, n) + adam) / all_cores,
+            cost.training_memory_in_parts(size, n, W),
+            steps * cost.sent_split(size, n, W),
+        ),
+        ("exact coding", coding, D + cost.coding_memory(c, size, SIGNALS), 0),
+        ("audit", audited, D + cost.audit_memory(c, size, SIGNALS), 0),
+    )
     rows = []
+    for stage, spent, memory, sent in given:
+        waits = sent / BYTES_A_SECOND
+        row = [f"{(spent + waits) / 3600:,.1f}", f"{waits / 3600:,.1f}", f"{memory / 1e9:,.0f}"]
+        rows.append([stage, *row, f"{sent / 1e12:,.1f}"])
+    return rows
+
+
+#: how the measures are shown: a factor and a unit
+SHOWN = {"memory": (1e-6, "MB"), "disk": (1, "bytes a token"), "network": (1e-6, "MB a step")}
+
+
+def _shown(stage: str) -> tuple[float, str]:
+    for name, shown in SHOWN.items():
+        if name in stage:
+            return shown
+    return 1e3, "ms a step" if stage == "training" else "ms a token"
+
+
+def checked(result: dict[str, Any]) -> tuple[list[list[str]], str]:
+    """Measured and predicted at the sizes that did not calibrate, and the errors in a sentence."""
+    rows, errors = [], dict[str, list[float]]()
     for size, run in zip(SIZES, result["runs"], strict=True):
-        said = predicted(c, *size)
+        said = predicted(result["constants"], size)
         for stage, value in run.items():
-            unit = 1e-6 if stage == "memory" else 1e3
-            kind = "calibration" if size == SIZES[0] else f"{said[stage] / value - 1:+.0%}"
-            rows.append([*size, stage, f"{value * unit:.3g}", f"{said[stage] * unit:.3g}", kind])
-    errors = [
-        abs(predicted(c, *size)[s] / run[s] - 1)
-        for size, run in zip(SIZES[1:], result["runs"][1:], strict=True)
-        for s in run
-    ]
-    head = f"{result['machine']}, torch {result['torch']}, one thread; commit {result['commit']}."
-    worst = f"Median error {statistics.median(errors):.0%}, largest {max(errors):.0%}."
-    large = (
-        f"N = {t['N']:,} latents, M = {t['M']}, k = {t['k']}, {t['tokens']:,} tokens, batches of {t['n']}, "
-        f"a language model of {t['P']:,} weights in {t['L']} blocks; {threads:,} threads like the one above, "
-        "evenly shared, the network not waited for."
-    )
-    network = (
-        f"Gloo sums {c['network'] / 1e6:.0f} MB a second between two processes here; a process sends "
-        f"{c['bytes sent by a process for a byte summed']:.2f} bytes for a byte summed (a ring: 1)."
-    )
+            factor, unit = _shown(stage)
+            error = said[stage] / value - 1
+            if size in PREDICTED:
+                errors.setdefault(stage, []).append(abs(error))
+            kind = f"{error:+.0%}" if size in PREDICTED else "calibration"
+            size_ = [f"{number:,}" for number in size]
+            numbers = [f"{value * factor:.3g}", f"{said[stage] * factor:.3g}", unit]
+            rows.append([*size_, stage, *numbers, kind])
+    worst = ", ".join(f"{stage} {max(found):.0%}" for stage, found in errors.items())
+    every = [error for found in errors.values() for error in found]
+    return rows, f"Median error {statistics.median(every):.0%}; largest of each: {worst}."
+
+
+def text(result: dict[str, Any]) -> str:
+    """The page of reports/scale, from what its JSON file holds."""
+    c = result["constants"]
+    rows, errors = checked(result)
+    M, N, k = LARGE
+    sweeps = "Weak scaling of a sweep was not measured."
+    if w := result["weak"]:
+        sweeps = (
+            f"Two workers do {w['times']:.2f} times as many cells of a sweep as one in the same time "
+            f"({w['cells each']} cells each; {w['one worker, s']:.1f} and {w['two workers, s']:.1f} s, medians "
+            f"of runs by turns; at least {w['least of a round']:.2f} in each round)."
+        )
     parts = [
-        f"{head} `python -m tests.benchmarks.scale` measures it again.",
+        "# What a large run costs",
+        f"{result['machine']}, torch {result['torch']}, one thread; commit {result['commit']}. "
+        "`python -m tests.benchmarks.scale` measures it again in under four minutes. The formulas are in "
+        "`tests/benchmarks/cost.py`.",
+        "## Predicted and run",
+        f"The constants come from M = 256 with N = 2,048 and 4,096; the other four sizes are predicted. {errors} "
+        f"Training has {BATCH} activations a step; coding and audit have {SIGNALS} tokens; a network is two "
+        "processes that train one SAE, with the whole dictionary or half of it in each.",
+        markdown(["M", "N", "k", "stage", "measured", "predicted", "unit", "error"], rows),
+        "## The large run",
+        f"An SAE of N = {N:,} latents with k = {k} on M = {M:,}; {TOKENS:,} tokens of a language model of "
+        f"{LARGE_MODEL.P:,} weights in {LARGE_MODEL.L} blocks; {LARGE_BATCH:,} activations a step. The cluster: "
+        f"{MACHINES} machines of {CORES} cores like the one above, each sending {BYTES_A_SECOND / 1e9:g} GB a "
+        "second. Work is shared evenly; nothing is sent while something is computed. The activations take "
+        f"{4 * M * TOKENS / 1e12:,.1f} TB on disk.",
+        markdown(
+            ["stage", "hours", "of which network", "memory of a machine, GB", "sent by a machine, TB"],
+            large(c),
+        ),
+        "The formulas were checked up to N = 65,536; coding and audit are carried from there by their product with "
+        "the dictionary. On a GPU the products alone take at least, at the measured rates "
+        "([table](../bench/gpu.md)):",
+        markdown(["stage", "card", "hours of one card"], on_cards(LARGE)),
+        "## A sweep on two workers",
+        sweeps,
         "## Constants",
         markdown(["what", "value"], [[name, f"{value:.4g}"] for name, value in c.items()]),
-        "Rates a second: operations, entries, numbers, weights, bytes. Coding rest: seconds a signal, an active "
-        "latent and a measurement.",
-        "## Predicted and run",
-        f"ms a token (extraction, coding, audit) or a step of {BATCH} activations (training); MB added (memory).",
-        markdown(["M", "N", "k", "stage", "measured", "predicted", "error"], rows),
-        worst,
-        "## The large run",
-        large,
-        markdown(["stage", "hours", "memory, disk, network"], target(c, threads)),
-        network,
-        "On a GPU, the products alone at the measured rates, hours of one card:",
-        markdown(["stage", "card", "at least, hours"], on_cards()),
+        "Rates are operations, entries, numbers, weights and bytes a second. Rest: seconds a token, for a block "
+        "and a unit of width (extraction), or for an active latent and a unit of width (coding, audit). Bytes: "
+        "beside the matrices (coding), or for a token and a latent (audit).",
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def cell(seed: int) -> float:
-    """Some seconds of one core."""
-    torch.set_num_threads(1)
-    total = 0.0
-    for i in range(6):
-        p = SparseProblem(M=256, N=2048, K=24, n=1024, seed=100 * seed + i)
-        total += float(solve(p.D.float(), p.x.float(), 0.02).objective.sum())
-    return total
-
-
-def weak(backend: str) -> dict[str, float]:
-    """Cells that two workers do in the time of one worker's."""
-    times = {}
-    for workers in (1, 2):
-        on = Backend(backend, workers=workers)
-        began = time.perf_counter()
-        done = dict(sweep(cell, range(6 * workers), on))
-        times[workers] = time.perf_counter() - began
-        assert len(done) == 6 * workers
-    return {
-        "one worker, 6 cells, s": times[1],
-        "two workers, 12 cells, s": times[2],
-        "times": 2 * times[1] / times[2],
-    }
+def apart(*arguments: str, torchrun: bool = False) -> Any:
+    """What this module prints last in a process of its own (with torchrun, in two) with one thread."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if torchrun else []
+    command = [sys.executable, *launch, "-m", "tests.benchmarks.scale", *arguments]
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | one_thread)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--weak", choices=["loky", "ray", "dask"], help="weak scaling of a sweep on two workers"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", type=int, help="one size, in a process of its own")
-    parser.add_argument("--threads", type=int, default=10_000, help="of the cluster (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="without the sweep on two workers")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder (default: %(default)s)")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.size is not None:
-        print(json.dumps(measured(*SIZES[options.size])))
-        return
-    if options.weak:
-        found = weak(options.weak) | about() | {"commit": commit(Path())}
-        write_json(OUT / f"weak_{options.weak}.json", found)
-        print(found)
-        return
-    runs = []
-    for i in range(len(SIZES)):
-        command = [sys.executable, "-m", "tests.benchmarks.scale", "--size", str(i)]
-        runs.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-        print(SIZES[i], runs[-1], file=sys.stderr)
-    result = about() | {"commit": commit(Path()), "sizes": SIZES, "runs": runs}
-    result["constants"] = calibrated(constants(), runs) | loopback()
-    write_json(OUT / "scale.json", result)
-    write_text(OUT / "README.md", text(result, options.threads))
-    print(OUT / "README.md")
+    if options.part == "network":
+        network()
+    elif options.part in ("rates", "weak"):
+        print(json.dumps(rates() if options.part == "rates" else weak()))
+    elif options.part:
+        print(json.dumps(measured(SIZES[int(options.part)])))
+    else:
+        runs = [apart("--part", str(i)) for i in range(len(SIZES))]
+        sent = apart("--part", "network", torchrun=True)
+        c = calibrated(apart("--part", "rates") | {"gloo": sent["rate"]}, runs)
+        runs = [run | bytes_ for run, bytes_ in zip(runs, sent["sent"], strict=True)]
+        result = about() | {"commit": commit(Path()), "sizes": SIZES, "runs": runs, "constants": c}
+        result["weak"] = None if options.quick else apart("--part", "weak")
+        write_json(options.out / "scale.json", result)
+        write_text(options.out / "README.md", text(result))
+        print(options.out / "README.md")
 
 
 if __name__ == "__main__":
