@@ -129,6 +129,59 @@ def test_dotted_names_have_folders_of_their_own_and_nothing_is_overwritten(tmp_p
         write(reading(P.D), name)
 
 
+@pytest.fixture(scope="module")
+def small():
+    """A TopK SAE without biases, which reads x and c x alike, and its audit."""
+    sae = SAE("topk", P.D, torch.zeros(48), P.D.T, torch.zeros(16), k=3)
+    return sae, {(row.decoder, row.method): row for row in audit(sae, Inputs(P.x), tokens=64).rows}
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e13])
+def test_the_unit_of_the_activations_does_not_matter(small, scale):
+    sae, expected = small
+    for row in audit(sae, Inputs(P.x * scale), tokens=64).rows:
+        for name in ("fvu", "gain", "l0", "cosine", "norm_ratio", "explained"):
+            # float32 may decide otherwise between two latents that match a residual equally: one token in 64
+            near = pytest.approx(getattr(expected[row.decoder, row.method], name), rel=0.02, abs=0.02)
+            assert getattr(row, name) == near, (row.method, name)
+
+
+def test_zero_activations_have_no_ratio_of_norms(small):
+    sae, _ = small
+    x = torch.where(torch.arange(600)[:, None] % 2 == 0, P.x, 0)
+    result = audit(sae, Inputs(x), tokens=64)
+    z = x[_halves(None, 600, 0)[1][:64].sort()[0]]
+    z = z[z.any(1)]
+    assert 10 < len(z) < 50
+    expected = ((sae.encode(z) @ sae.D.T).norm(dim=1) / z.norm(dim=1)).mean()
+    assert result.rows[0].norm_ratio == pytest.approx(float(expected), rel=1e-5)
+    assert json.dumps([row.norm_ratio for row in result.rows], allow_nan=False)
+
+
+def test_an_sae_in_float64_is_audited_in_float32(small):
+    sae, expected = small
+    doubled = replace(
+        sae, **{name: getattr(sae, name).double() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    )
+    row = audit(doubled, Inputs(P.x.double().requires_grad_()), tokens=64).rows[0]
+    assert row.fvu == pytest.approx(expected["SAE", "encoder"].fvu, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (P.x, "an audit takes what amortgap.audit's Inputs, from_path or from_model gives, not Tensor"),
+        (Inputs(P.x * 1e20), "float32 computes with 1e-15 to 1e+15 here"),
+        (Inputs(P.x * 1e-20), "float32 computes with"),
+        (Inputs(P.x.double() * 1e200), "the largest activation has norm inf"),
+        (Inputs(torch.cat([P.x[:1], torch.ones(299, 16)])), "activations that are scored are all the same"),
+    ],
+)
+def test_activations_that_cannot_be_audited_are_one_sentence(small, given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        audit(small[0], given, tokens=64)
+
+
 def test_no_gap_where_the_encoder_is_exact():
     clean = SparseProblem(N=16, M=16, K=3, n=400, dictionary=torch.eye(16))
     sae = replace(reading(clean.D, bias=0.0), architecture="topk", k=3)

@@ -82,6 +82,12 @@ def test_the_fastest_that_is_good_enough_is_chosen(result):
     assert _choose(tried, {"cost": 1e-9}) == (min(tried, key=lambda way: way.cost).name, False)
 
 
+def test_where_a_pursuit_gains_nothing_the_encoder_is_kept(result):
+    level = [replace(way, fvu=result.test[0].fvu) for way in result.test]
+    assert replace(result, test=level).sentence.startswith("Keep the encoder: a pursuit among all latents")
+    assert result.sentence.startswith("Use ")
+
+
 def test_documents_are_in_one_part_only():
     parts = split(DOCUMENTS, 5)
     names = [set(DOCUMENTS[part].tolist()) for part in parts]
@@ -199,11 +205,15 @@ def test_the_command_writes_a_module_that_loads(tmp_path, monkeypatch, capsys):
         (P.x[:100], {}, "needs at least 256 activations, not 100"),
         (torch.ones(300, 24), {}, "all the same"),
         (-P.x.abs() * 0, {}, "all the same"),
+        (P.x * 1e20, {}, "float32 computes with"),
+        (torch.cat([P.x[:1], torch.ones(899, 24)]), {}, "head are all the same"),
     ],
 )
 def test_bad_use_is_one_sentence(given, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         improve(TOPK, Inputs(given), **options)
+    with pytest.raises(ValueError, match="takes what amortgap"):
+        improve(TOPK, P.x)
     silent = replace(TOPK, b_enc=torch.full((96,), -1e3))
     with pytest.raises(ValueError, match="the encoder uses no latent"):
         improve(silent, Inputs(P.x))

@@ -163,7 +163,8 @@ def _floats(block: np.ndarray) -> Tensor:
     """float32; unsigned 16-bit numbers are bfloat16, which numpy does not have."""
     if block.dtype == np.uint16:
         return torch.from_numpy(block.view(np.int16)).view(torch.bfloat16).float()
-    return torch.from_numpy(block.astype(np.float32))
+    with np.errstate(over="ignore"):  # infinity is refused later
+        return torch.from_numpy(block.astype(np.float32))
 
 
 def _check_floats(dtype: np.dtype) -> None:

@@ -14,10 +14,13 @@ from torch import Tensor
 from amortgap._check import as_tensor
 from amortgap.audit.arrays import Rows, open_rows
 from amortgap.audit.left_out import FIRST, MASSIVE, LeftOut, special
+from amortgap.interop import SAE
 from amortgap.llm import Activations, LanguageModel, activations, from_file, load
 
 #: float32 numbers that are read at most: 256 MB
 MEMORY = 2**26
+#: norms whose squares, times some thousand terms, float32 holds
+SMALL, LARGE = 1e-15, 1e15
 #: tokens shown before an activation's own
 BEFORE = 12
 
@@ -65,6 +68,36 @@ class Inputs:
         window, position = self.place[i].tolist()
         *before, last = self.windows[window, max(0, position - BEFORE) : position + 1].tolist()
         return "".join(self.strings[token] for token in before) + f"[{self.strings[last]}]"
+
+
+def fitting(sae: SAE, given: Inputs, fewest: int, what: str) -> Tensor:
+    """The activations (n, M) as float32, when they can be coded with `sae`.
+
+    Raises ValueError, naming `what` is to be done, for what is no `Inputs`, for another width, fewer than `fewest`,
+    all the same, and where squares of float32 would overflow or vanish.
+    """
+    if not isinstance(given, Inputs):
+        raise ValueError(
+            f"{what} takes what amortgap.audit's Inputs, from_path or from_model gives, not {type(given).__name__}"
+        )
+    x = as_tensor(given.x, "the activations").detach().float()
+    if x.ndim != 2 or x.shape[1] != sae.M:
+        raise ValueError(f"the activations are {tuple(x.shape)}, but this SAE takes (n, {sae.M})")
+    if len(x) < fewest:
+        raise ValueError(f"{what} needs at least {fewest} activations, not {len(x)}")
+    check_varied(x, "the activations")
+    largest = float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).max())
+    if not SMALL < largest < LARGE:
+        raise ValueError(
+            f"the largest activation has norm {largest:.1e}, but float32 computes with {SMALL:g} to {LARGE:g} here"
+        )
+    return x
+
+
+def check_varied(x: Tensor, what: str) -> None:
+    """Raises ValueError where all rows of x (n, M) are one."""
+    if torch.equal(x, x[:1].expand_as(x)):
+        raise ValueError(f"{what} are all the same, so there is no variance to explain")
 
 
 def from_path(path: str | Path, *, keep_all: bool = False, seed: int = 0, limit: int = MEMORY) -> Inputs:

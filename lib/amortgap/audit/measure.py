@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor, check_count, check_tol, generator
+from amortgap._check import check_count, check_tol, generator
 from amortgap.agreement import jaccard, shaken
 from amortgap.audit.agreement import agreements, proved
 from amortgap.audit.groups import check_documents, groups
-from amortgap.audit.inputs import Inputs
+from amortgap.audit.inputs import Inputs, check_varied, fitting
 from amortgap.audit.loss import model_loss
 from amortgap.audit.result import AuditResult, Lost, Row, Scored
 from amortgap.audit.rows import Decoder, Measured, batches, decode, measure, to_rows
@@ -53,20 +53,15 @@ def audit(sae: SAE, given: Inputs, *, tokens: int = 1024, tol: float = 1e-4, see
     """
     tokens, tol = check_count(tokens, "tokens", 2), check_tol(tol)
     generator(seed)
-    x = as_tensor(given.x, "the activations").float()
-    if x.ndim != 2 or x.shape[1] != sae.M:
-        raise ValueError(f"the activations are {tuple(x.shape)}, but this SAE takes (n, {sae.M})")
-    if len(x) < 64:
-        raise ValueError(f"an audit needs at least 64 activations, not {len(x)}")
-    if torch.equal(x, x[:1].expand_as(x)):
-        raise ValueError("the activations are all the same, so there is no variance to explain")
+    x = fitting(sae, given, 64, "an audit")
     check_documents(given.document, len(x))
-    sae = sae.calibrated(x)
+    sae = sae.to(x.device).calibrated(x)
     used, counts = _used(sae, x)
     density = used.double() / len(x)
     first, second = _halves(given.document, len(x), seed)
     first, second = first[:CALIBRATION], second[:tokens].sort()[0]
     z_first, z = sae.prepare(x[first])[0], sae.prepare(x[second])[0]
+    check_varied(z, "the activations that are scored")
     group, resampled = groups(given.document, len(x), second)
     group = group[second].to(x.device)
     sparsity = float(counts[first].double().mean())

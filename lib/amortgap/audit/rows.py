@@ -71,7 +71,8 @@ class Measured:
         own, its = (torch.linalg.vector_norm(one, dim=1, dtype=torch.float64) for one in (z, z_hat))
         both, tiny = (z.double() * z_hat.double()).sum(1), torch.finfo(torch.float64).tiny
         self.cosine[rows] = both / (own * its).clamp_min(tiny)
-        self.length[rows] = its / own.clamp_min(tiny)
+        # a zero activation has no ratio
+        self.length[rows] = torch.where(own > 0, its / own.clamp_min(tiny), torch.nan)
 
     @property
     def codes(self) -> Tensor:
@@ -141,7 +142,7 @@ def to_rows(decoder: Decoder, found: dict[str, Measured], z: Tensor, group: Tens
                 l0=float(one.l0.mean()),
                 l0_spread=float(one.l0.std()),
                 cosine=float(one.cosine.mean()),
-                norm_ratio=float(one.length.mean()),
+                norm_ratio=float(one.length.nanmean()),
                 explained=float(explained.mean()),
                 flops=one.work / len(z),
                 seconds=one.seconds / len(z),

@@ -187,7 +187,8 @@ def _score(job: _Job, number: int) -> dict[str, Any]:
             "l0": one.l0.sum(),
             "l0_square": one.l0.square().sum(),
             "cosine": one.cosine.sum(),
-            "length": one.length.sum(),
+            "length": one.length.nansum(),
+            "lengths": one.length.isfinite().sum(),
             "share": (one.error / power.clamp_min(torch.finfo(power.dtype).tiny)).sum(),
             "work": one.work,
             "seconds": one.seconds + (found["encoder"].seconds if name in FROM_THE_CODE else 0.0),
@@ -215,7 +216,7 @@ def _rows(found: list[dict[str, Any]], n: int, seed: int) -> list[Row]:
         gain_low, gain_high = ends(of_encoder - drawn)
         mean = {
             what: float(sum(shard[name][what] for shard in shards)) / n
-            for what in ("l0", "l0_square", "cosine", "length", "share", "work", "seconds")
+            for what in ("l0", "l0_square", "cosine", "length", "lengths", "share", "work", "seconds")
         }
         rows.append(
             Row(
@@ -230,7 +231,7 @@ def _rows(found: list[dict[str, Any]], n: int, seed: int) -> list[Row]:
                 l0=mean["l0"],
                 l0_spread=max(0.0, (mean["l0_square"] - mean["l0"] ** 2) * n / max(n - 1, 1)) ** 0.5,
                 cosine=mean["cosine"],
-                norm_ratio=mean["length"],
+                norm_ratio=mean["length"] / mean["lengths"],
                 explained=1 - mean["share"],
                 flops=mean["work"],
                 seconds=mean["seconds"],

@@ -123,7 +123,8 @@ COMMANDS: dict[str, Command] = {
         "The decoder stays; the codes are found in many ways at the encoder's L0: as the encoder reads them,\n"
         "refitted on its latents, chosen among its best candidates, by the LASSO solved to a certified gap, and\n"
         "greedily (OMP). A random decoder of the same size is audited beside it. Activations must be those\n"
-        "the SAE was trained on, in the model's own units; a thousand tokens take about a minute on a laptop.",
+        "the SAE was trained on, in the model's own units; a thousand tokens take ten seconds of one core\n"
+        "at 576 inputs and 4608 latents, and more than two minutes at 2304 and 16 384.",
     ),
     "improve": (
         improving.improve_options,

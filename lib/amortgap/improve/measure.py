@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import as_number, as_tensor, check_count, generator
+from amortgap._check import as_number, check_count, generator
 from amortgap.audit import Inputs, Loss
 from amortgap.audit.groups import groups
+from amortgap.audit.inputs import check_varied, fitting
 from amortgap.audit.loss import model_loss
 from amortgap.audit.rows import bootstrap, clock, ends
 from amortgap.heads import HEADS, Improved, proposal_of
@@ -75,18 +76,14 @@ def improve(
     if not (0 < wanted.get("share", 1) <= 1 and wanted.get("cost", 2) > 1):
         raise ValueError("share must be above 0 and at most 1, and cost above 1, that of the encoder")
     tokens = check_count(tokens, "tokens", 2)
-    x = as_tensor(given.x, "the activations").float()
-    if x.ndim != 2 or x.shape[1] != sae.M:
-        raise ValueError(f"the activations are {tuple(x.shape)}, but this SAE takes (n, {sae.M})")
-    if len(x) < FEWEST:
-        raise ValueError(f"choosing and testing a head needs at least {FEWEST} activations, not {len(x)}")
-    if torch.equal(x, x[:1].expand_as(x)):
-        raise ValueError("the activations are all the same, so there is no variance to explain")
-    sae, began = sae.calibrated(x), time.perf_counter()
+    x = fitting(sae, given, FEWEST, "choosing and testing a head")
+    sae, began = sae.to(x.device).calibrated(x), time.perf_counter()
     parts = split(groups(given.document, len(x))[0], seed)
     rows = [part[:most] for part, most in zip(parts, (TRAINING, tokens, tokens), strict=True)]
     group, resampled = groups(given.document, len(x), *rows[1:])
     train, validation, test = (sae.prepare(x[part])[0] for part in rows)
+    check_varied(validation, "the activations that choose a head")
+    check_varied(test, "the activations that test the head")
     if not int(proposal_of(sae, validation, 1).k.sum()):
         raise ValueError("the encoder uses no latent on these activations; are they those it was trained on?")
     tried = _heads(sae, validation)
