@@ -87,7 +87,8 @@ def test_sums_are_merged_and_not_averages(given: Any, tmp_path: Path) -> None:
         folder.mkdir()
         np.save(folder / "0.npy", x[:cut].numpy())
         np.save(folder / "1.npy", x[cut:].numpy())
-    one, other = (audit_shards(sae, tmp_path / str(cut)) for cut in (1, 100))
+    # at a wider gap some latents that are zero count or not, by what else is in a batch
+    one, other = (audit_shards(sae, tmp_path / str(cut), tol=1e-8) for cut in (1, 100))
     for a, b in zip(one.rows, other.rows, strict=True):
         # alpha is set on the same rows; batches differ, so the codes do in their last digits
         assert a.fvu == pytest.approx(b.fvu, rel=1e-4), a.method
