@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import zipfile
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from amortgap.kit.tidy import tidy_html
 from amortgap.pages import build
 from amortgap.pages.about import mark_terms
 from amortgap.pages.compare import as_text, claims_beside, claims_of, compare
+from amortgap.pages.downloads import _quoted
 from amortgap.pages.findings import read_words
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
@@ -300,6 +302,7 @@ def test_remarks_stand_once_on_a_page() -> None:
             0.989,
             "None has a larger MCC than 0.989 (certified).",
         ),
+        ("They are told with this R², on others.", -0.03, "They are told with an R² of −0.030, on others."),
         ("The best encoder of this page wins.", 0.5, "The best encoder of this page wins."),
     ],
 )
@@ -351,6 +354,9 @@ def test_a_page_hands_over_its_tables_its_notebook_and_its_command(report: Path)
     text = (report / "a.html").read_text()
     assert 'href="data/a/run.ipynb"' in text
     assert "amortgap run a</pre>" in text
+    made = [_quoted(text) for text in ("steps=3", "laws=['a', 'b']", "text=it's $5")]
+    assert made == ["steps=3", "\"laws=['a', 'b']\"", "'text=it'\"'\"'s $5'"]
+    assert [shlex.split(one) for one in made] == [["steps=3"], ["laws=['a', 'b']"], ["text=it's $5"]]
     with zipfile.ZipFile(report / "data/a.zip") as archive:
         assert archive.namelist() == ["a/mcc.csv"]
         assert archive.read("a/mcc.csv").decode() == "method,seed,mcc\nSAE,0,0.6\nSAE,1,0.61\n"
@@ -583,9 +589,21 @@ def test_tables_name_methods_and_numbers_as_the_text_does() -> None:
         "runs": [3.0, 12.0],
         "of": [1.0, 0.5],
         "gap": [0.123456789, 4e-5],
+        "rate": [9758.475, 10539.259],
     }
     html = tidy_html(pd.DataFrame(rows, index=["mcc SAE", "support_oracle"]).to_html())
-    for cell in ("working set", "FISTA", "3", "12", "1.0", "0.5", "0.1235", "4·10<sup>−5</sup>"):
+    for cell in (
+        "working set",
+        "FISTA",
+        "3",
+        "12",
+        "1.0",
+        "0.5",
+        "0.1235",
+        "4·10<sup>−5</sup>",
+        "9758",
+        "10539",
+    ):
         assert f">{cell}</td>" in html, cell
     assert ">MCC SAE</th>" in html
     assert ">support oracle</th>" in html

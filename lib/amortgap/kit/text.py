@@ -55,7 +55,7 @@ ROOM = (
     (r"this much", r"#"),
     (r"this (?:many times|multiple of)", r"# times"),
     (r"this share", r"%"),
-    (r"this (MCC|F1)", r"an \1 of #"),
+    (r"this (MCC|F1|R²)", r"an \1 of #"),
     (r"this ((?:latent|dictionary) MCC|test correlation|training budget|Jaccard index)", r"a \1 of #"),
     (r"(by|than) this", r"\1 #"),
 )

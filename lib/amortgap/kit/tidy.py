@@ -17,7 +17,7 @@ MANY = 7
 WORDS = {
     **{"mcc": "MCC", "mse": "MSE", "fvu": "FVU", "flops": "FLOPs", "omp": "OMP", "sae": "SAE", "mlp": "MLP"},
     **{"l0": "L0", "l1": "L1", "f1": "F1", "r2": "R²", "dict": "dictionary", "gpu": "GPU"},
-    **{"ista": "ISTA", "fista": "FISTA", "lca": "LCA", "holm": "Holm"},
+    **{"ista": "ISTA", "fista": "FISTA", "lca": "LCA", "holm": "Holm", "jaccard": "Jaccard"},
 }
 #: Digits after the point that pandas prints where nobody says how many, and more than anybody reads.
 LONG = re.compile(r"-?\d*\.\d{5,}")
@@ -112,7 +112,7 @@ def heading(label: str) -> str:
 
 
 def _shorten(column: list[Any], texts: list[str]) -> None:
-    """Counts without a point, four digits behind it where there are more."""
+    """Counts and thousands without a point, four digits behind it where there are more."""
     numbers = [text for text in texts if text not in ABSENT]
     whole = all(re.fullmatch(r"-?\d+(\.0+)?", text) for text in numbers)
     # a score of 1.0 is not a count
@@ -120,6 +120,8 @@ def _shorten(column: list[Any], texts: list[str]) -> None:
     for cell, text in zip(column, texts, strict=True):
         if whole and text not in ABSENT:
             cell.string = text.partition(".")[0]
+        elif re.fullmatch(r"-?\d{4,}\.\d+", text):
+            cell.string = f"{float(text):.0f}"
         elif LONG.fullmatch(text):
             small = 0 < abs(float(text)) < 5e-4
             cell.string = f"{float(text):.2e}" if small else f"{float(text):.4f}"

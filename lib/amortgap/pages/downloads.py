@@ -46,11 +46,17 @@ def write_archive(folder: Path) -> Path:
 def command(notebook: Notebook, parameters: dict[str, Any]) -> str:
     """The command that runs this page with these parameters."""
     given = [
-        f"-p {shlex.quote(f'{name}={parameters[name]}')}"
+        f"-p {_quoted(f'{name}={parameters[name]}')}"
         for name, one in notebook.parameters.items()
         if name != "out" and name in parameters and parameters[name] != one.default
     ]
     return " ".join(["amortgap run", notebook.path.stem, *given])
+
+
+def _quoted(text: str) -> str:
+    """For a shell; in double quotes where the text has single ones and nothing that double ones would change."""
+    plain = "'" in text and not any(letter in text for letter in '"$`\\!')
+    return f'"{text}"' if plain else shlex.quote(text)
 
 
 def box(folder: Path, notebook: Notebook, run: dict[str, Any]) -> str:
