@@ -313,6 +313,10 @@ def _shown(stage: str) -> tuple[float, str]:
     return 1e3, "ms a step" if stage == "training" else "ms a token"
 
 
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def checked(result: dict[str, Any]) -> tuple[list[list[str]], str]:
     """Measured and predicted at the sizes that did not calibrate, and the errors in a sentence."""
     rows, errors = [], dict[str, list[float]]()
@@ -325,8 +329,8 @@ def checked(result: dict[str, Any]) -> tuple[list[list[str]], str]:
                 errors.setdefault(stage, []).append(abs(error))
             kind = f"{error:+.0%}" if size in PREDICTED else "calibration"
             size_ = [f"{number:,}" for number in size]
-            numbers = [f"{value * factor:.3g}", f"{said[stage] * factor:.3g}", unit]
-            rows.append([*size_, stage, *numbers, kind])
+            numbers = [_digits(one * factor) for one in (value, said[stage])]
+            rows.append([*size_, stage, *numbers, unit, kind])
     worst = ", ".join(f"{stage} {max(found):.0%}" for stage, found in errors.items())
     every = [error for found in errors.values() for error in found]
     return rows, f"Median error {statistics.median(every):.0%}; largest of each: {worst}."
