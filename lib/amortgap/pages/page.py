@@ -69,7 +69,8 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     for claim in report.claims_on(name):
         # a claim of an earlier run leaves room for its number
         says = typeset(claim["says"]), quotable(claim["says"], claim["ours"])
-        body = body.replace(*(f"{one} Paper: " for one in says))
+        without, quoted = (f"{one} Paper: " for one in says)
+        body = body.replace(without, quoted)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)
     place = heading.end() if heading else 0
     first = re.match(r"\s*<p>(.*?)</p>", body[place:], flags=re.DOTALL)
