@@ -353,7 +353,13 @@ def test_a_way_at_another_l0_says_so_and_wins_nothing(result):
         return replace(one, gain=gain, gain_low=gain, l0=12.6 if one.method == "5 steps" else 10.0, seconds=1)
 
     denser = replace(result, rows=[row(one) for one in result.rows])
-    assert "Use own support: 100% of the largest gain, own support's" in advice(denser)
+    assert "Use own support: the largest gain at 1.0 times" in advice(denser)
+    # what loses more than the best way gains is named instead of drawn
+    lost = [replace(one, gain=-0.5) if one.method == "L1" else row(one) for one in result.rows]
+    assert "Not drawn, as they lose more than the best way gains: L1.</p>" in render(
+        "mine", replace(result, rows=lost)
+    )
+    assert "Not drawn" not in render("mine", denser)
     assert any(sentence.startswith("own support on the same decoder") for sentence in findings(denser))
     page = render("mine", denser)
     assert "<td>5 steps (1.26 × the L0)</td>" in page

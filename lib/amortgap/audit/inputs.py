@@ -131,7 +131,8 @@ def from_path(path: str | Path, *, keep_all: bool = False, seed: int = 0, limit:
         for holds in found.values():
             keep &= ~holds
         if not keep.any():
-            raise ValueError(f"{path}: no row is left. {left_out.sentence()}")
+            told = "--keep-all-rows (keep_all=True) keeps them."
+            raise ValueError(f"{path}: no row is left. {left_out.sentence()} {told}")
     document = extras.get("document")
     return Inputs(
         x if keep.all() else x[keep],

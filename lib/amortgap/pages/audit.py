@@ -58,6 +58,7 @@ loses by reading the code off in one pass: the amortisation gap.</p>
 <ul>{"".join(f"<li>{escape(sentence)}</li>" for sentence in findings(result))}</ul>
 <h2>One decoder, many ways to code</h2>
 {_figure(_frontier(result), "frontier", "Gain over the encoder against time, by way of coding")}
+{_below(result)}
 {_table(result)}
 <p class="soft">FVU: fraction of variance unexplained, with its 95 % interval over {scored.resampled}
 ({scored.groups} of them). Gain: FVU of the encoder minus FVU of the row, paired token by token. L0: latents a
@@ -79,8 +80,15 @@ is made before the clock starts.</p>
 <h2>How it was done</h2>
 <p>The decoder's columns are scaled to norm one and the codes with them. {_lasso(result)}Everything shown stands in
 <a href="audit.json">audit.json</a>.</p>"""
-    facts = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in sae.items())
+    facts = "".join(f"<dt>{escape(key)}</dt><dd>{escape(_short(value))}</dd>" for key, value in sae.items())
     return frame(f"Audit of {name}", "", body, f"<p>The SAE</p>\n<dl>{facts}</dl>")
+
+
+def _short(value: Any) -> str:
+    """A fact as text, numbers to four digits."""
+    if isinstance(value, list):
+        return " to ".join(map(_short, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def compare(results: dict[str, AuditResult]) -> str:
@@ -115,10 +123,10 @@ def advice(result: AuditResult) -> str:
     if best.gain <= max(1e-4, 0.01 * first.fvu) or best.gain_low <= 0:
         return "Keep the encoder: no other way of coding at this sparsity leaves reliably less unexplained."
     row = min((row for row in fair if row.gain >= ENOUGH * best.gain), key=lambda row: row.seconds)
-    said = (
-        f"Use {row.method}: {row.gain / best.gain:.0%} of the largest gain, {best.method}'s, at "
-        f"{row.seconds / first.seconds:.1f} times the encoder's time"
-    )
+    part = "" if row is best else f"{row.gain / best.gain:.0%} of "
+    whose = "" if row is best else f", {best.method}'s,"
+    cost = row.seconds / first.seconds
+    said = f"Use {row.method}: {part}the largest gain{whose} at {cost:.1f} times the encoder's time"
     refit = own["own support"]
     if row.method != "own support" and refit.gain > 0:
         said += f" (refitting the encoder's own latents gives {refit.gain / best.gain:.0%})"
@@ -380,9 +388,24 @@ def number_times(ax: Any) -> None:
     ax.xaxis.set_minor_formatter("")
 
 
+def _drawn(result: AuditResult) -> tuple[list[Row], list[Row]]:
+    """The rows on the SAE's decoder that are drawn; those that lose more than the best gains would hide them."""
+    own = [row for row in result.rows if row.decoder == "SAE"]
+    most = max(row.gain for row in own)
+    below = [row for row in own if row.gain < -most] if most > 0 else []
+    return [row for row in own if row not in below], below
+
+
+def _below(result: AuditResult) -> str:
+    names = ", ".join(row.method for row in _drawn(result)[1])
+    return (
+        f'<p class="soft">Not drawn, as they lose more than the best way gains: {names}.</p>' if names else ""
+    )
+
+
 def _frontier(result: AuditResult) -> Any:
     ax = _axes(4.2)
-    own = [row for row in result.rows if row.decoder == "SAE"]
+    own = _drawn(result)[0]
     first = own[0]
     groups = {
         "the encoder's latents and next best": (

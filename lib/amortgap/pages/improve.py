@@ -28,9 +28,10 @@ def render(name: str, result: ImproveResult) -> str:
 <p>A {escape(sae["architecture"])} SAE with {sae["N"]} latents on activations of width {sae["M"]}. Its encoder
 proposes a few latents for each activation, and a head chooses among them and fits their amplitudes. The decoder
 stays as it is, and no activation gets more latents than the encoder gave it.</p>
-<p class="soft">Activations: {escape(of)}. Documents are in three parts: {result.tokens[0]} tokens trained the
+<p class="soft">Activations: {escape(of)}. {result.resampled.capitalize()}
+are in three parts: {result.tokens[0]} tokens trained the
 baselines, {result.tokens[1]} chose the head, and {result.tokens[2]} are measured in the first table.</p>
-<h2>On documents that chose nothing</h2>
+<h2>On {result.resampled} that chose nothing</h2>
 {_table(result.test)}
 <p class="soft">FVU: fraction of variance unexplained, with its 95 % interval over {result.resampled}. Share: of
 what orthogonal matching pursuit among all latents gains over the encoder. Cost: measured time in encoders on
