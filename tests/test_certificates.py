@@ -140,10 +140,7 @@ def test_converged_never_lies(**case):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_converged_never_lies_with_a_thousand_columns(method):
-    for seed, kind in enumerate(
-        ("gaussian", "coherent") if method in ("auto", "working_set") else ("twins",)
-    ):
-        check(seed, method, kind, 1000, 33, seed == 0, 0.0, 1.5, True, 1e-3)
+    check(0, method, "twins", 1000, 33, True, 0.0, 1.5, True, 1e-3)
 
 
 @pytest.mark.slow

@@ -159,3 +159,14 @@ def test_a_fit_is_not_scored_on_the_samples_it_has_seen() -> None:
     seen = torch.linalg.lstsq(a.double(), b.double()).solution
     assert torch.allclose(a.double() @ seen, b.double(), atol=1e-8)
     assert linear_r2(a, b) < 0.05
+
+
+def test_a_support_of_dependent_columns_is_the_part_that_fits_as_well() -> None:
+    """Twins, and more columns than measurements: their Gram matrix has no inverse."""
+    draw = torch.Generator().manual_seed(4)
+    for columns in (torch.randn(3, 7, generator=draw), torch.eye(3)[:, [0, 0, 1, 1, 2]]):
+        x = torch.rand(5, 3, generator=draw)
+        found = exchange(columns, x, torch.ones(5, columns.shape[1]) > 0, 0.01)
+        for signal, error in zip(x, found.error, strict=True):
+            least_error = nnls(columns.double().numpy(), signal.double().numpy())[1] ** 2
+            assert error == pytest.approx(least_error, abs=1e-9)

@@ -25,6 +25,8 @@ from amortgap.solvers.exhaustive import MAX_SUPPORTS
 
 #: Less than this of a unit column is new to the others: it depends on them.
 DEPENDENT = 1e-9
+#: A squared length that is zero but for rounding.
+ROUNDED = 1e-12
 #: Halvings of an interval of log alpha.
 HALVINGS = 40
 
@@ -50,6 +52,7 @@ def exchange(D: Any, x: Tensor, support: Tensor, slack: float) -> Exchanges:
         c'_i = c_i + U_ji s_j / H_jj,   v_i = 1 - g_i'H g_i + U_ji^2 / H_jj,   E' = E + s_j^2 / H_jj - c'_i^2 / v_i,
 
     for unit columns. Latents to which least squares with s >= 0 gives no amplitude are not in the support.
+    Nor are, of columns that depend on each other, those that the same fit does without (`_basic`).
     Raises ValueError as `refit`, and unless 0 <= slack.
     """
     given = prepare(D)
@@ -70,10 +73,10 @@ def _check_slack(slack: Any) -> float:
 
 
 def _exchange(D: Tensor, x: Tensor, code: Tensor, slack: float) -> tuple[float, float, float]:
-    active = (code > 0).nonzero()[:, 0]
+    active, s = _basic(D, code)
     if len(active) == 0:
         return float(x @ x), math.inf, 0.0
-    S, s = D[:, active], code[active]
+    S = D[:, active]
     r = x - S @ s
     error, G = float(r @ r), S.T @ D
     H = torch.linalg.inv(G[:, active])
@@ -90,6 +93,26 @@ def _exchange(D: Tensor, x: Tensor, code: Tensor, slack: float) -> tuple[float, 
     amplitude[torch.arange(len(j)), j] = 1
     found = after[j, i][(amplitude > 0).all(1)]
     return error, float(found.min()) if len(found) else math.inf, float(len(found))
+
+
+def _basic(D: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+    """Active latents with independent columns, and positive amplitudes that make the same D s (Caratheodory).
+
+    Where D_S z = 0, moving along z until an amplitude is zero changes no fit.
+    """
+    active = (code > 0).nonzero()[:, 0]
+    s = code[active]
+    while len(active):
+        values, vectors = torch.linalg.eigh(D[:, active].T @ D[:, active])
+        if float(values[0]) > ROUNDED:
+            break
+        z = vectors[:, 0] if (vectors[:, 0] > 0).any() else -vectors[:, 0]
+        step = torch.where(z > 0, s / z, math.inf)
+        first = int(step.argmin())
+        s = (s - step[first] * z).clamp_min(0)
+        s[first] = 0
+        active, s = active[s > 0], s[s > 0]
+    return active, s
 
 
 class Every(NamedTuple):
