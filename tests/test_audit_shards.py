@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from amortgap.audit.rows import Decoder, measure, to_rows
 from amortgap.audit.shards import WAYS, audit_shards
-from amortgap.audit.ways import Ways
+from amortgap.audit.ways import OWN_COUNT, Ways
 from amortgap.cli import main
 from amortgap.interop import SAE, write
 from amortgap.problem import SparseProblem
@@ -70,6 +70,23 @@ def test_it_is_the_audit_of_all_rows_at_once(given: Any) -> None:
     assert result.groups == len((document + 1000 * shard).unique())
     assert result.worst_gap is not None
     assert result.worst_gap <= 1e-4
+
+
+def test_own_count_needs_no_matrix_of_all_latents_where_they_are_many(
+    given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sae, draw = given[0], torch.Generator().manual_seed(0)
+    # noise, and more latents than it can use, so that some leave
+    z, codes = torch.randn(200, M, generator=draw), (torch.rand(200, N, generator=draw) < 0.25).float()
+    many = Ways(sae, prepare(sae.D), None, K, 1e-4)
+    (_, full, _), *_ = many(z, codes, [OWN_COUNT])
+    monkeypatch.setattr("amortgap.audit.ways.ALL", N - 1)
+    (_, fewer, _), *_ = many(z, codes, [OWN_COUNT])
+    counts = [(s > 0).sum(1) for s in (codes, full, fewer)]
+    same = counts[2] == counts[0]
+    assert torch.equal(full[same], fewer[same])
+    assert (counts[2] <= counts[0]).all()
+    assert 0 < int(same.sum()) < len(z)
 
 
 def test_several_workers_give_the_same_bits(given: Any) -> None:

@@ -23,6 +23,8 @@ from amortgap.solvers import Prepared, pursue, solve
 
 STEPS = {1: "1 step", 2: "2 steps", 5: "5 steps", 10: "10 steps"}
 OWN_COUNT = "OMP, own count"
+#: latents up to which the pursuit head may look at all: it holds the N x N products of the candidates of a token
+ALL = 16_384
 
 
 class Ways:
@@ -77,12 +79,15 @@ class Ways:
             yield OWN_COUNT, found, work + first
 
     def _own_count(self, x: Tensor, codes: Tensor) -> tuple[Tensor, int]:
-        """The pursuit head among all latents. `pursue` is faster, and the same where no latent has left."""
+        """The pursuit head among all latents. `pursue` is faster, and the same where no latent has left.
+
+        Of more than `ALL` latents a token from which one has left keeps the fewer.
+        """
         count = (codes > 0).sum(1)
         taken = pursue(self.D, x, count.clamp(1, min(self.D.shape)))
         found, work = taken.codes * (count > 0)[:, None], taken.flops
         short = ((found > 0).sum(1) < count).nonzero()[:, 0]
-        if len(short):
+        if len(short) and codes.shape[1] <= ALL:
             everything = propose(codes[short], torch.ones_like(codes[short]), 1)._replace(k=count[short])
             more = HEADS["pursuit"](self.D, x[short], everything)
             found[short] = everything.codes(more.values, codes.shape[1])
