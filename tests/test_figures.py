@@ -172,6 +172,14 @@ def test_a_phone_drawing_of_panels_keeps_every_name_and_no_label_of_another_axis
         assert [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()] == names
         assert ax.get_ylabel() == ""
     assert overlaps(fig) == []
+    fig, axes = plt.subplots(1, 2)
+    axes[0].plot([0, 1], [0, 1])
+    axes[0].set_ylabel("share")
+    axes[1].plot([0.1, 0.2], ["an encoder's own latents", "found by a pursuit"], "o")
+    assert make_narrow(fig)
+    settle(fig)
+    assert axes[1].get_ylabel() == ""
+    assert [label.get_text() for label in axes[1].get_yticklabels()][1] == "found by a pursuit"
 
 
 def test_ticks_of_counts_are_whole_numbers(plain_style: None) -> None:

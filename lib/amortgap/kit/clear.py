@@ -145,9 +145,11 @@ def _thin(axis: Any) -> bool:
 
 def _named(axis: Any) -> bool:
     """Whether an axis has names instead of numbers."""
+    from matplotlib.category import StrCategoryLocator
     from matplotlib.ticker import FixedLocator
 
-    return isinstance(axis.get_major_locator(), FixedLocator) and not _numeric(axis.get_majorticklabels())
+    places = isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator)
+    return places and not _numeric(axis.get_majorticklabels())
 
 
 def _numeric(labels: list[Any]) -> bool:
