@@ -594,6 +594,7 @@ SHARE = {
     "llm.activations": 0.2,
     "llm.stream": 0.3,
     "llm.load": 0.3,
+    "supports.at_count": 0.2,
 }
 #: What is drawn whole, and odd in its own way.
 WHOLE = {"encoder", "encoders", "sae", "problem", "damage", "extension", "rows", "model_name", "own_head"}

@@ -35,6 +35,7 @@ from amortgap.kit.tables import write_table
 
 LIBRARY = Path(amortgap.__file__).parent
 MODULES = ("objectives", "metrics", "flops", "sensing", "theory", "solvers", "dictionaries", "problem")
+MODULES += ("supports", "agreement", "worlds", "detection")
 #: Public names that are tried elsewhere, or take what other functions return.
 ELSEWHERE = {
     *(
@@ -53,10 +54,14 @@ ELSEWHERE = {
     *("uniform", "log_normal", "zipf_half_normal", "floored_zipf_half_normal"),
     # parts of duality_gap, for solvers that have checked their input
     *("objective", "dual_point", "best_dual", "measure", "relative_gap", "kkt_residual", "mean_loss"),
+    # what supports, agreement, worlds and detection return, and a part of a world's draw
+    *("Exchanges", "Every", "Settled", "AtCount", "LinearFit", "World", "Detection", "through_trees"),
+    # the size that it has by default takes minutes: test_worlds tries others
+    "synthetic_world",
     # the paper's gradient descent: test_dictionaries tries it
     *("log_adam_dictionary", "log_adam_top_k", "code_scores"),
 }
-CASES = 3200
+CASES = 3800
 #: What is documented; nothing else may be raised.
 REFUSALS = (ValueError, FileNotFoundError, FloatingPointError)
 #: Case -> how often; written for the report by `make soak`.
@@ -189,7 +194,23 @@ KINDS: dict[str, Any] = {
     "names": choose(None),
     "bins": choose(10),
     "options": choose({}),
+    "slack": choose(0.0, 0.05),
+    "size": whole(0, 6),
+    "other": whole(0, 6),
+    "b": lambda w: w.given(np.abs(w.array(w.n, w.N))),
+    "half": lambda w: w.draw(st.none() | st.just(torch.arange(w.n) % 3 > 0)),
+    "z": lambda w: w.given(w.x, w.scale),
+    "block": choose(1, 2, 1024),
+    "rates": lambda w: w.given(w.rng.uniform(0.01, 0.9, 130)),
+    "fires": lambda w: w.given(w.codes) > 0,
+    "active": lambda w: w.given(w.array(w.n, w.N)) > 0,
+    "scores": lambda w: w.given(w.array(w.n, w.N), w.scale),
+    "start": lambda w: w.given(w.array(w.M, w.N)),
+    "loss": choose("logistic", "f1", "none such"),
+    "batch_size": choose(1, 16),
+    "lr": number(1e-3, 0.1),
 }
+ROWS = {"a": lambda w: w.given(w.codes, w.scale)}
 #: Where one name means different things.
 OWN: dict[str, dict[str, Any]] = {
     "solvers.solve": {
@@ -215,6 +236,9 @@ OWN: dict[str, dict[str, Any]] = {
     "theory.sampled_eta_squared": {"n": choose(1000)},
     "theory.mcc_ceiling": {"restarts": choose(1)},
     "theory.support_oracle_ceiling": {"restarts": choose(1)},
+    "supports.settled": {"alpha": lambda w: w.given(w.rng.uniform(0.01, 2, w.n), w.scale)},
+    "supports.at_count": {"K": lambda w: w.draw(st.integers(1, 3) | st.just(torch.arange(w.n) % 3 + 1))},
+    **{f"agreement.{name}": ROWS for name in ("overlap", "jaccard", "linear_fit", "linear_r2")},
 }
 SUPPORTS = choose("exactly-k", "bernoulli", "zipf", "none such")
 
@@ -477,7 +501,55 @@ def check_fvu(given: dict[str, Any], found: Any) -> None:
             assert float(found) == pytest.approx(float(((x - y) ** 2).sum() / variance), rel=1e-2)
 
 
+def check_exchange(given: dict[str, Any], found: Any) -> None:
+    D, x = exact(given["D"]).astype(float), exact(given["x"]).astype(float)
+    support = np.asarray(given["support"]) != 0
+    for one, mask, error in zip(x, support, found.error, strict=True):
+        best = nnls(D[:, mask], one)[1] ** 2 if mask.any() else one @ one
+        # normal equations keep half of float64's digits
+        assert float(error) == pytest.approx(best, rel=1e-6, abs=1e-7 * float(one @ one))
+    assert (found.near >= 0).all()
+
+
+def check_every_support(given: dict[str, Any], found: Any) -> None:
+    D, x, K = exact(given["D"]).astype(float), exact(given["x"]).astype(float), int(given["K"])
+    for one, error in zip(x, found.error, strict=True):
+        tried = [nnls(D[:, S], one) for S in map(list, itertools.combinations(range(D.shape[1]), K))]
+        best = min((length**2 for s, length in tried if (s > 0).all()), default=math.inf)
+        assert float(error) >= min(length for _, length in tried) ** 2 - 1e-9 * float(one @ one)
+        if np.linalg.matrix_rank(D) >= K and math.isfinite(best):
+            assert float(error) <= best + 1e-6 * float(one @ one)
+
+
+def check_at_count(given: dict[str, Any], found: Any) -> None:
+    many = np.broadcast_to(np.asarray(given["K"], float), len(found.codes))
+    assert (np.asarray((found.codes != 0).sum(1)) <= many).all()
+
+
+def check_overlap(given: dict[str, Any], found: Any) -> None:
+    for one, a, b in zip(found, exact(given["a"]), exact(given["b"]), strict=True):
+        A, B = set(np.flatnonzero(a > 0)), set(np.flatnonzero(b > 0))
+        assert float(one) == pytest.approx(len(A & B) / len(A | B) if A | B else 1)
+
+
+def check_thresholds(given: dict[str, Any], found: Any) -> None:
+    scores, active = np.asarray(exact(given["scores"])), np.asarray(given["active"]) != 0
+
+    def f1(t: Any, i: int) -> float:
+        fires = scores[:, i] > t
+        return 2 * (fires & active[:, i]).sum() / max(1, fires.sum() + active[:, i].sum())
+
+    for i, t in enumerate(exact(found)):
+        best = max(f1(c, i) for c in (-math.inf, *scores[:, i]))
+        assert f1(t, i) == pytest.approx(best)
+
+
 CHECKS = {
+    "supports.exchange": check_exchange,
+    "supports.every_support": check_every_support,
+    "supports.at_count": check_at_count,
+    "agreement.overlap": check_overlap,
+    "detection.best_thresholds": check_thresholds,
     "solvers.solve": check_solve,
     "metrics.mcc": check_mcc,
     "sensing.coherence": check_coherence,
@@ -527,6 +599,8 @@ FUNCTIONS = public()
 def table() -> Any:
     """How many cases ended how, for `make soak`, which shows it in the report."""
     yield
+    if len(counts) == len(FUNCTIONS):
+        assert sum(tried.values()) >= 3000
     if folder := os.environ.get("TABLES"):
         rows = [
             {"function": name, "tried": tried[name], "right": found["right"], "refused": found["refused"]}

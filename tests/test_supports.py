@@ -110,6 +110,9 @@ def test_solutions_have_the_number_of_latents_asked_for(l2: float) -> None:
     assert (found.gap <= 1e-8).all()
     with pytest.raises(ValueError, match="K must be a whole number between 1 and"):
         at_count(P.D, P.x, K * 0)
+    none = at_count(torch.rand(4, 6), -torch.rand(3, 4), 2, l2=l2)
+    assert not none.codes.any()
+    assert not none.gap.any()
 
 
 @pytest.mark.parametrize(("a", "b", "N"), [(3, 3, 16), (1, 5, 9), (6, 6, 8), (0, 2, 5), (4, 4, 4)])

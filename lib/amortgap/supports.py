@@ -205,16 +205,18 @@ def at_count(D: Any, x: Tensor, K: Tensor, *, l2: float = 0.0, tol: float = 1e-4
     """For each of x (n, M) the alpha at which its solution has K (n,) active latents, by bisection of log alpha.
 
     The number of active latents is a step function of alpha and may jump over K: the code is then the one found
-    with most latents below K. Raises ValueError as `solve`, and for K outside 1..min(M, N).
+    with most latents below K; none, where no column fits the sample. Raises ValueError as `solve`, and for K
+    outside 1..min(M, N).
     """
     given: Prepared = prepare(D)
     x = check_signals(given.D, x)
     K = torch.as_tensor(check_sparsities(K, x, given.shape[1], given.shape[0])).expand(len(x))
-    top = alpha_max(given, x).double().clamp_min(torch.finfo(torch.float64).tiny)
+    largest = alpha_max(given, x).double()
+    top = largest.clamp_min(torch.finfo(torch.float64).tiny)
     low, high, alpha, chosen = 1e-6 * top, top, 0.3 * top, top.clone()
     codes, gap = torch.zeros(len(x), given.shape[1], dtype=x.dtype), torch.zeros(len(x)).double()
-    most, dense, todo = torch.full_like(K, -1), torch.zeros(len(x), dtype=torch.bool), torch.arange(len(x))
-    for _ in range(HALVINGS):
+    most, dense, todo = torch.full_like(K, -1), torch.zeros(len(x), dtype=torch.bool), largest.nonzero()[:, 0]
+    for _ in range(HALVINGS if len(todo) else 0):
         found = solve(given, x[todo], alpha[todo], tol=tol, l2=l2)
         count = (found.codes > 0).sum(1)
         better = (count <= K[todo]) & (count > most[todo])
