@@ -37,9 +37,9 @@ def write(folder: Path) -> list[Path]:
     with warnings.catch_warnings():
         # annotations of named tuples that only a type checker imports
         warnings.filterwarnings("ignore", message="Error parsing type annotation")
-        # a package brings the modules that it exports
+        # a package brings the modules that it exports, those left out among them
         warnings.filterwarnings("ignore", message="The module specification")
-        pdoc.pdoc(*modules(), output_directory=folder)
+        pdoc.pdoc(*modules(), f"!{LEFT_OUT.pattern}", output_directory=folder)
     write_text(folder / "commands.html", commands())
     return [folder / "amortgap.html", folder / "commands.html"]
 
@@ -59,7 +59,7 @@ def commands() -> str:
         os.environ.pop("COLUMNS")
         os.environ |= {"COLUMNS": before} if before is not None else {}
     body = "\n".join(
-        f'<h2 id="{name.replace(" ", "-")}">{name}</h2>\n<pre tabindex="0"><code>{escape(text)}</code></pre>'
+        f'<h2 id="{name.replace(" ", "-")}">{name}</h2>\n<pre class="wide" tabindex="0"><code>{escape(text)}</code></pre>'
         for name, text in helps.items()
     )
     nav = (

@@ -54,6 +54,8 @@ def _whole(ax: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     places = [line.get_xdata(orig=False) for line in ax.lines if line.get_transform() is ax.transData]
+    upright = [bars for bars in ax.containers if getattr(bars, "orientation", "") == "vertical"]
+    places += [[bar.get_x() + bar.get_width() / 2 for bar in bars] for bars in upright]
     values = np.concatenate(places).astype(float) if places else np.zeros(0)
     locator = ax.xaxis.get_major_locator()
     if isinstance(locator, MaxNLocator) and len(values) and np.ptp(values) > 2 and not np.any(values % 1):
@@ -258,6 +260,8 @@ def make_narrow(fig: Figure) -> bool:
     columns = [specs[ax].colspan.start for ax in panels]
     # of panels that share an axis, only the first of a line and the last of a column are labelled
     below = {column: ax.get_xlabel() for column, ax in zip(columns, panels, strict=True)}
+    # and a title above a column is that of all its panels
+    above = {column: ax.get_title() for column, ax in reversed(list(zip(columns, panels, strict=True)))}
     shown = [i for i, ax in enumerate(panels) if ax.get_visible() and (ax.axison or ax.has_data())]
     stack = GridSpec(len(shown), 1, figure=fig)
     for place, i in enumerate(shown):
@@ -269,6 +273,8 @@ def make_narrow(fig: Figure) -> bool:
         if _named(ax.yaxis) == _named(first.yaxis):
             ax.set_ylabel(ax.get_ylabel() or first.get_ylabel())
         ax.set_xlabel(ax.get_xlabel() or below[columns[i]])
+        if not (ax.get_title() or ax.get_title("left")):
+            ax.set_title(above[columns[i]])
     for i, ax in enumerate(panels):
         if i not in shown:
             ax.remove()

@@ -319,7 +319,7 @@ def _lost(result: AuditResult) -> str:
     ]
     text = ["text"] * known
     return f"""<h2>What loses most</h2>
-<details><summary>tokens and latents on which the encoder and “OMP, own count” differ most</summary>
+<details class="print"><summary>tokens and latents on which the encoder and “OMP, own count” differ most</summary>
 {grid(("row", *text, "error, encoder", "error, pursuit"), tokens, 1 + known)}
 {grid(("latent", "row", *text, "tokens, encoder", "tokens, pursuit"), latents, 2 + known)}
 <p>Errors are squared, in units of the mean variance. A latent's row is the token on which the two codes give it the

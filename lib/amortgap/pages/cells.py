@@ -24,6 +24,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 FIGURE = re.compile(r"⟦figure:(\d+)⟧")
+#: A figure higher than so much of its width has more room in print.
+TALL = 0.75
 #: Inches up to which a figure fits a phone as it is.
 SLIM = 4.8
 #: A figure that is made for so many inches gives way to its narrow drawing in windows under so many rem.
@@ -50,9 +52,12 @@ def take_figures(notebook: NotebookNode) -> list[str]:
 def _figure(about: dict[str, Any]) -> str:
     name = about["figure"]
     size = next(size for width, size in GIVES_WAY if about["width"] <= width)
-    slim = ' class="slim"' if about["width"] <= SLIM else ""
     svg, narrow = unpacked(about["svg"]), unpacked(about["narrow"])
-    narrow, kind = (f"{narrow}\n", f' class="narrow-{size}"') if narrow else ("", slim)
+    narrow = f"{narrow}\n" if narrow else ""
+    kinds = [f"narrow-{size}"] if narrow else ["slim"] * (about["width"] <= SLIM)
+    box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg)
+    kinds += ["tall"] * bool(box and float(box[2]) > TALL * float(box[1]))
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
     here = f'<a class="here" href="#fig-{name}" aria-label="link to this figure">#</a>'
     return (
         f'<figure id="fig-{name}"{kind} aria-labelledby="{name}-caption">\n{svg}\n{narrow}'

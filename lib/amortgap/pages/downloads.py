@@ -72,11 +72,13 @@ def box(folder: Path, notebook: Notebook, run: dict[str, Any]) -> str:
         if there
         else ""
     )
+    # no line ends between an option and its value
+    again = escape(command(notebook, run["parameters"])).replace(" -p ", ' <span class="joined">-p </span>')
     reading = ""
     if there:
         example = f'pandas.read_json("data/{name}/{there[0].name}", orient="split")'
         reading = f"<p>A table is read by</p>\n<pre data-copy>{escape(example)}</pre>\n"
     return (
         f'<h2 id="take">Data, notebook, command</h2>\n<p>{", ".join(links)}.</p>\n{listed}{reading}'
-        f"<p>This page is made again by</p>\n<pre data-copy>{escape(command(notebook, run['parameters']))}</pre>\n"
+        f"<p>This page is made again by</p>\n<pre data-copy>{again}</pre>\n"
     )

@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from amortgap._errors import Refused
 
 MARKER = re.compile(r"⟦math:(\d+)⟧")
+#: An operator that is a name, as pandoc writes it: what ends before it, and what operand begins after it.
+NAMED = re.compile(
+    r"(?<!<msub>)(</m(?!o>)\w+>)?<mrow>(<mi[^>]*>\w+</mi><mo>&#8289;</mo>)</mrow>(?!</)(?=(<m(?!o)|<mo[^>]*postfix)?)"
+)
+THIN = '<mspace width="0.17em"></mspace>'
 #: Version of pandoc's JSON document format that is written below; pandoc checks it.
 PANDOC_API = [1, 23]
 
@@ -71,5 +76,9 @@ def _mend(mathml: str) -> str:
     mathml = mathml.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")
     # Chromium aligns the cells of a formula only by its own value; others ignore it and keep the first.
     mathml = mathml.replace("text-align: right;", "text-align: right; text-align: -webkit-right;")
+    # TeX has a thin space between an operator that is a name and an operand beside it.
+    mathml = NAMED.sub(
+        lambda it: f"{it[1] or ''}<mrow>{THIN * bool(it[1])}{it[2]}{THIN * bool(it[3])}</mrow>", mathml
+    )
     # pandoc writes a norm with "parallel to", which has spaces around it; "double line" has none.
     return re.sub(r'(form="(?:prefix|postfix)">)∥', r"\1‖", mathml)
