@@ -33,7 +33,7 @@ def write(folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     # the sources are in the repository; here they would be half of 26 MB
-    pdoc.render.configure(show_source=False)
+    pdoc.render.configure(show_source=False, template_directory=Path(__file__).parent / "reference_look")
     with warnings.catch_warnings():
         # annotations of named tuples that only a type checker imports
         warnings.filterwarnings("ignore", message="Error parsing type annotation")
@@ -59,7 +59,8 @@ def commands() -> str:
         os.environ.pop("COLUMNS")
         os.environ |= {"COLUMNS": before} if before is not None else {}
     body = "\n".join(
-        f'<h2 id="{name.replace(" ", "-")}">{name}</h2>\n<pre class="wide" tabindex="0"><code>{escape(text)}</code></pre>'
+        f'<h2 id="{name.replace(" ", "-")}">{name}</h2>\n'
+        f'<pre class="wide" tabindex="0"><code>{escape(text)}</code></pre>'
         for name, text in helps.items()
     )
     nav = (

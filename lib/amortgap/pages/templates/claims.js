@@ -70,7 +70,8 @@
   addEventListener("hashchange", follow);
   // another report's claims, id -> [ours, low, high, verdict], from the page or from a file
   const high = power => [...String(+power)].map(one => one === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[one]).join("");
-  const short = value => Number(value).toPrecision(3).replace(/e(.*)/, (_, power) => "·10" + high(power)).replace("-", "−");
+  const digits = value => value && Math.abs(value) < 1e-3 ? value.toExponential(2) : value.toPrecision(3);
+  const short = value => digits(Number(value)).replace(/e(.*)/, (_, power) => "·10" + high(power)).replace("-", "−");
   const numbers = table.tHead.rows[0].cells[3], own = form.dataset.name, known = JSON.parse(form.dataset.others);
   const apart = (row, other) => (row.dataset.ours < other[1] || row.dataset.ours > other[2])
     && (other[0] < row.dataset.low || other[0] > row.dataset.high);
