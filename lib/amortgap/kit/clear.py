@@ -55,7 +55,7 @@ def _whole(ax: Axes) -> None:
 
     places = [line.get_xdata(orig=False) for line in ax.lines if line.get_transform() is ax.transData]
     upright = [bars for bars in ax.containers if getattr(bars, "orientation", "") == "vertical"]
-    places += [[bar.get_x() + bar.get_width() / 2 for bar in bars] for bars in upright]
+    places += [[round(bar.get_x() + bar.get_width() / 2, 9) for bar in bars] for bars in upright]
     values = np.concatenate(places).astype(float) if places else np.zeros(0)
     locator = ax.xaxis.get_major_locator()
     if isinstance(locator, MaxNLocator) and len(values) and np.ptp(values) > 2 and not np.any(values % 1):
