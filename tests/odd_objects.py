@@ -595,6 +595,8 @@ SHARE = {
     "llm.stream": 0.3,
     "llm.load": 0.3,
     "supports.at_count": 0.2,
+    # few of its draws are right: K and method must both be
+    "sensing.l1_success_rate": 3,
 }
 #: What is drawn whole, and odd in its own way.
 WHOLE = {"encoder", "encoders", "sae", "problem", "damage", "extension", "rows", "model_name", "own_head"}

@@ -134,7 +134,7 @@ def test_screening_keeps_what_any_optimum_uses(dtype):
             absent = screened(D, x, best.astype(dtype), alpha)[0]
             assert not (absent & used).any(), (number, tol)
         ruled_out += int(absent.sum())
-    assert ruled_out > 20
+    assert ruled_out > 10
 
 
 @pytest.fixture(scope="module")
