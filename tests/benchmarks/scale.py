@@ -361,8 +361,9 @@ def text(result: dict[str, Any]) -> str:
         "## Predicted and run",
         f"The constants come from M = 256 with N = 2,048 and 4,096; the other sizes are predicted. {errors} "
         f"Training has {BATCH} activations a step; coding and audit have {SIGNALS} tokens; a network is two "
-        "processes that train one SAE, with the whole dictionary or half of it in each. The formulas of training memory and "
-        "of the split network were chosen after such sizes had been measured: their errors are those of a fit.",
+        "processes that train one SAE, with the whole dictionary or half of it in each. The formulas of training "
+        "memory and of the split network were chosen after such sizes had been measured: their errors are those "
+        "of a fit.",
         markdown(["M", "N", "k", "stage", "measured", "predicted", "unit", "error"], rows),
         "## The large run",
         f"An SAE of N = {N:,} latents with k = {k} on M = {M:,}; {TOKENS:,} tokens of a language model of "
