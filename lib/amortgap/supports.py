@@ -164,8 +164,9 @@ def settled(D: Any, x: Tensor, codes: Tensor, alpha: Tensor) -> Settled:
     the optimum is unique, and as P grows by  sigma^2/2 ||s - s*||^2  along F, s_i > sqrt(2 (P - Q)) / sigma proves
     s*_i > 0.  P - Q has room for the rounding of its sums. Raises ValueError as `screened`.
     """
-    given = prepare(D).to(torch.float64)
-    matrix, signals, s = given.D, check_signals(prepare(D).D, x).double(), as_tensor(codes, "codes").double()
+    plain = prepare(D)
+    given = plain.to(torch.float64)
+    matrix, signals, s = given.D, check_signals(plain.D, x).double(), as_tensor(codes, "codes").double()
     alpha = as_tensor(alpha, "alpha")
     if s.shape != (len(x), matrix.shape[1]) or alpha.shape != (len(x),):
         raise ValueError(f"codes {tuple(s.shape)} and alpha {tuple(alpha.shape)} must be (n, N) and (n,)")

@@ -42,6 +42,7 @@ from amortgap.training.distributed import fit_distributed
 from . import cost
 from .cost import CONTEXT, Constants, Model, Size
 from .output import about, markdown
+from .solvers import resident
 
 OUT = Path("reports/scale")
 CALIBRATION = [Size(256, 2048, 16), Size(256, 4096, 16)]
@@ -71,14 +72,9 @@ def added(call: Callable[[], Any]) -> float:
     # what has been freed is given back, and the peak is counted from here
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     call()
-    return _resident("VmHWM") - before
-
-
-def _resident(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(name))
+    return (resident("VmHWM") - before) * 2**20
 
 
 def language_model(M: int) -> tuple[LanguageModel, Model]:
