@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
+import pickle
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +20,11 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import tiny_models
+from amortgap._files import lock
 from amortgap.audit.shards import audit_shards
 from amortgap.interop import from_encoder
 from amortgap.llm import extract, lanes, store, stream
@@ -185,6 +192,79 @@ def test_another_run_does_not_go_on_from_a_folder(place: Path, tmp_path: Path) -
             fit_distributed(build("ReLU", 16, 32), lambda first: itertools.repeat(nan), steps=2)
     finally:
         dist.destroy_process_group()
+
+
+class Runs:
+    """What a pickle from elsewhere can do: it writes to a file as soon as it is read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return Path.write_text, (self.file, "it ran")
+
+
+def test_checkpoints_are_read_without_pickles_and_whole_or_not_at_all(tmp_path: Path) -> None:
+    x = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    ran = tmp_path / "ran"
+    evil = pickle.dumps(Runs(ran))
+
+    def steps(count: int) -> dict[str, torch.Tensor]:
+        return fit_distributed(
+            build("ReLU", 16, 32), lambda first: itertools.repeat(x), steps=count, folder=tmp_path / "run"
+        )
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        steps(2)
+        saved = tmp_path / "run" / "step_000000002"
+        (file,) = saved.iterdir()
+        assert file.suffix == ".safetensors"
+        tensors, about = load_file(file), safe_open(file, "pt").metadata()
+        whole = file.read_bytes()
+        (saved / ".metadata").write_bytes(evil)
+        uninterrupted = fit_distributed(build("ReLU", 16, 32), lambda first: itertools.repeat(x), steps=3)
+        assert_same(steps(3), uninterrupted)
+        assert not ran.exists()
+
+        def refused(damaged: bytes) -> None:
+            shutil.rmtree(tmp_path / "run")
+            saved.mkdir(parents=True)
+            file.write_bytes(damaged)
+            (saved / ".metadata").write_bytes(evil)
+            with pytest.raises(ValueError, match=f"{saved} is damaged or of another version"):
+                steps(4)
+            assert not ran.exists()
+
+        refused(whole[:-1])
+        refused(b"")
+        save_file(tensors | {"model.W": tensors["model.W"][:-1].contiguous()}, file, about)
+        refused(file.read_bytes())
+        # the part of another process, whose file is missing
+        ((key, places),) = ((key, json.loads(said)) for key, said in about.items() if "model.W" in said)
+        (of_w,) = places["model.W"]
+        about |= {key: json.dumps(places | {"model.W": {of_w: [1, 0]}})}
+        save_file(tensors | {"model.W": tensors["model.W"][1:].contiguous()}, file, about)
+        refused(file.read_bytes())
+        file.unlink()
+        (saved / "__0_0.distcp").write_bytes(evil)
+        with pytest.raises(ValueError, match="damaged or of another version"):
+            steps(4)
+        assert not ran.exists()
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in world.items():
+        monkeypatch.setenv(name, value)
+    with lock(tmp_path), pytest.raises(SystemExit, match="is in use by another process"):
+        main(["--latents", "32", "--steps", "1", "--out", str(tmp_path)])
+    assert not (tmp_path / "settings.json").exists()
 
 
 def test_parts_of_a_batch_are_the_same_whoever_reads_them(place: Path) -> None:

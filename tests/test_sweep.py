@@ -5,8 +5,10 @@ Ray and Dask: `make cluster`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from amortgap._errors import Refused
 from amortgap.cli import main
 from amortgap.runs import sweep as sweeps
 from amortgap.runs.jobs import make_job, read_state
@@ -32,23 +35,37 @@ every_backend = pytest.mark.parametrize("backend", ["loky", *OTHERS], indirect=T
 
 
 @pytest.fixture(scope="module")
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """Two workers: processes here, a Ray cluster of two nodes, or a Dask cluster, all on loopback."""
     if request.param == "loky":
         yield Backend("loky", workers=2)
     elif request.param == "ray":
-        cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: make cluster")
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        # each node must start within 15 seconds
-        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=node)
-        cluster.add_node(**node)
-        yield Backend("ray", cluster.address)
-        cluster.shutdown()
+        with pytest.MonkeyPatch.context() as patch, ray_cluster(patch, tmp_path_factory.mktemp("lean")) as at:
+            yield Backend("ray", at)
     else:
         distributed = pytest.importorskip("distributed", reason="Dask is not installed: make cluster")
         with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
             yield Backend("dask", cluster.scheduler_address)
+
+
+@contextlib.contextmanager
+def ray_cluster(patch: pytest.MonkeyPatch, lean: Path) -> Iterator[str]:
+    """The address of a cluster of two nodes of a processor each."""
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray takes 127.0.0.1 for the machine's own address, unless it keeps to loopback as it does on macOS
+    patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # A node gives each of its processes 15 seconds to start. With JupyterLab's packages here, the import of
+    # jsonschema would take two of processor time in each, to read a grammar that Ray has no use for.
+    (lean / "rfc3987_syntax.py").write_text("raise ImportError\n")
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(lean), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: make cluster")
+    node = {"num_cpus": 1, "include_dashboard": False}
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=node)
+    try:
+        cluster.add_node(**node)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
 
 
 def cell(folder: Path, kills: tuple[int, ...] = (), always: bool = False) -> Callable[[int], dict[str, Any]]:
@@ -117,17 +134,23 @@ def data(project: Project, report: str) -> dict[str, bytes]:
     return {file.parent.name: file.read_bytes() for file in tables}
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    made = make_project(tmp_path, "", a=PAGE, b=PAGE, c=PAGE)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The tables of three pages that one process has run."""
+    made = make_project(tmp_path_factory.mktemp("alone"), "", a=PAGE, b=PAGE, c=PAGE)
     jobs = [make_job(made, name, made.reports / "alone", {"seed": i}, 5) for i, name in enumerate("abc")]
     run_all(jobs, parallel=1)
-    return made
+    return data(made, "alone")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path, "", a=PAGE, b=PAGE, c=PAGE)
 
 
 @every_backend
 def test_a_report_is_that_of_one_process_when_a_worker_is_killed(
-    project: Project, backend: Backend, capfd: pytest.CaptureFixture[str]
+    project: Project, alone: dict[str, bytes], backend: Backend, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report = project.reports / "swept"
     given = [{"seed": i, "slow": name == "b"} for i, name in enumerate("abc")]
@@ -153,7 +176,7 @@ def test_a_report_is_that_of_one_process_when_a_worker_is_killed(
     assert sorted((one["notebook"], one["status"]) for one in results) == [(name, "done") for name in "abc"]
     said = capfd.readouterr().err
     assert all(said.count(f"{name}: done in") == 1 for name in "abc")
-    assert data(project, "swept") == data(project, "alone")
+    assert data(project, "swept") == alone
     assert all(read_state(job.folder)[0] for job in jobs)
     assert run_all(jobs, parallel=1, on=backend) == []
 
@@ -165,14 +188,14 @@ def b_is_held_by(process: psutil.Process, report: Path) -> bool:
 
 @every_backend
 def test_parts_of_a_page_run_there_too(
-    project: Project, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    project: Project, alone: dict[str, bytes], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(sweeps.BACKEND, backend.name)
     monkeypatch.setenv(sweeps.ADDRESS, backend.address)
     job = make_job(project, "b", project.reports / "parts", {"seed": 1}, 5)
     (result,) = run_all([job], parallel=1)
     assert result["status"] == "done", result
-    assert data(project, "parts")["b"] == data(project, "alone")["b"]
+    assert data(project, "parts")["b"] == alone["b"]
 
 
 @pytest.mark.parametrize(
@@ -201,3 +224,22 @@ def test_what_cannot_be_used_is_said_in_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("address", ["", "x", "127.0.0.1", ":6379", "x:y", "http://x:1"])
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(Refused, match="--address must be HOST:PORT"):
+        sweeps._check_answers("dask", address)
+
+
+@every_backend
+def test_an_address_where_nothing_answers_is_refused_at_once(backend: Backend) -> None:
+    name = "dask" if backend.name == "loky" else backend.name
+    with socket.socket() as bound:
+        # not listened at
+        bound.bind(("127.0.0.1", 0))
+        began = time.perf_counter()
+        for at in (f"127.0.0.1:{bound.getsockname()[1]}", "127.0.0.1:99999", "nowhere.invalid:80"):
+            with pytest.raises(Refused, match=f"no {name} cluster answers at {at}"):
+                sweeps._check_answers(name, at)
+    assert time.perf_counter() - began < 25

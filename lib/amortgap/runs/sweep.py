@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class Backend:
     """Where calls run. address: of a running cluster; without one, Ray and Dask start on this machine.
 
     workers: calls at a time; -1 for as many as there are processors.
-    Raises `Refused` for an unknown name, an address that is not used, a package that is not installed.
+    Raises `Refused` for an unknown name, an address that is not used or where nothing answers, a package that is
+    not installed.
     """
 
     name: str
@@ -46,10 +48,32 @@ class Backend:
             raise Refused("loky runs on this machine and takes no address; use --backend ray or dask")
         if find_spec(BACKENDS[self.name]) is None:
             raise Refused(f"--backend {self.name} needs a package: pip install 'amortgap[{self.name}]'")
+        if self.address:
+            _check_answers(self.name, self.address)
 
     def announce(self) -> None:
         """For the kernels that this process starts: the parts of their pages go to this backend."""
         os.environ[BACKEND], os.environ[ADDRESS] = self.name, self.address
+
+
+def _check_answers(name: str, address: str) -> None:
+    """`Refused` where nothing listens: Ray asks for five minutes, and then ends the process."""
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    schemes = ("", "tcp", "tls") if name == "dask" else ("",)
+    if not host or not port.isdecimal() or scheme not in schemes:
+        raise Refused(f"--address must be HOST:PORT, not {address!r}")
+    asked = host.strip("[]")
+    if name == "ray" and asked in ("localhost", "127.0.0.1", "::1"):
+        from ray.util import get_node_ip_address
+
+        # Ray takes them for the address by which others reach this machine
+        asked = get_node_ip_address()
+    try:
+        socket.create_connection((asked, int(port)), timeout=10).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        taken = "" if asked == host.strip("[]") else f" (which Ray takes for {asked}:{port})"
+        raise Refused(f"no {name} cluster answers at {address}{taken}: {error}") from error
 
 
 def announced() -> Backend | None:

@@ -11,6 +11,7 @@ batches, to rounding. Gao et al., Scaling and evaluating sparse autoencoders (20
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.distributed.checkpoint import load, save
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter, load, save
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
@@ -83,12 +86,12 @@ def fit_distributed(
 
     model: the same in all. batches(t): this process's parts (n, M) of the batches t, t + 1, ...; equal n in all,
     and equal parts within a group that shares a dictionary. folder: checkpoints, one after each `save_every` steps
-    and the last; a run goes on from the newest whole one, with any number of processes and any split.
-    torch.distributed.checkpoint keeps its index as a pickle: go on only from folders of your own.
+    and the last, as safetensors without pickles; a run goes on from the newest whole one, with any number of
+    processes and any split.
 
     Raises ValueError for an encoder that learns from whole batches (BatchTopK, AuxK), for one whose latents cannot
-    be split, and where split divides neither the number of processes nor N; FloatingPointError where a parameter is
-    not finite when it is to be saved, or at the end.
+    be split, where split divides neither the number of processes nor N, and for a damaged checkpoint;
+    FloatingPointError where a parameter is not finite when it is to be saved, or at the end.
     """
     check_split(model, split)
     device = next(model.parameters()).device
@@ -154,13 +157,13 @@ def _distribute(model: nn.Module, mesh: DeviceMesh) -> None:
 
 def _save(folder: Path, step: int, model: nn.Module, adam: torch.optim.Optimizer) -> None:
     """A folder that is named when it is whole; the one before it goes."""
-    weights, moments = get_state_dict(model, adam)
     half, whole = folder / f".step_{step:09d}", folder / f"step_{step:09d}"
     if dist.get_rank() == 0:
         shutil.rmtree(half, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     dist.barrier()
-    save({"model": weights, "adam": moments}, checkpoint_id=half)
+    writer = HuggingFaceStorageWriter(str(half), save_distributed=True)
+    save(_tensors(*get_state_dict(model, adam)), storage_writer=writer)
     dist.barrier()
     if dist.get_rank() == 0:
         older = _checkpoints(folder)
@@ -176,9 +179,31 @@ def _go_on(folder: Path | None, model: nn.Module, adam: torch.optim.Optimizer) -
     if not found:
         return 0
     weights, moments = get_state_dict(model, adam)
-    load({"model": weights, "adam": moments}, checkpoint_id=found[-1])
+    tensors = _tensors(weights, moments)
+    reader = HuggingFaceStorageReader(str(found[-1]))
+    try:
+        _check_whole(reader, tensors)
+        load(tensors, storage_reader=reader)
+    except (CheckpointException, SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"the checkpoint {found[-1]} is damaged or of another version; without it, the run starts anew"
+        ) from error
     set_state_dict(model, adam, model_state_dict=weights, optim_state_dict=moments)
     return int(found[-1].name.removeprefix("step_"))
+
+
+def _tensors(weights: dict[str, Any], moments: Any) -> dict[str, Tensor]:
+    """Weights and Adam's moments by name; its numbers are those of `fit_distributed`."""
+    of_adam = {f"adam.{of}.{name}": t for of, each in moments["state"].items() for name, t in each.items()}
+    return {f"model.{name}": weight for name, weight in weights.items()} | of_adam
+
+
+def _check_whole(reader: HuggingFaceStorageReader, tensors: dict[str, Tensor]) -> None:
+    """ValueError where a part of a tensor is in none of the files: `load` would leave it as it is."""
+    found: dict[str, Any] = reader.read_metadata().state_dict_metadata
+    for name, tensor in tensors.items():
+        if sum(math.prod(chunk.sizes) for chunk in found[name].chunks) != tensor.numel():
+            raise ValueError(f"{name} is not whole")
 
 
 def _checkpoints(folder: Path) -> list[Path]:
