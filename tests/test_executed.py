@@ -15,6 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from amortgap._progress import progress
+from amortgap.kit.text import show_html
 from amortgap.runs.jobs import make_job
 from amortgap.runs.schedule import run_all
 from demo_project import FULL, make_project
@@ -66,6 +67,16 @@ def test_viewers_without_html_have_every_sentence(executed) -> None:
     assert "A <finding>. data" in words
     (claim,) = [text for text in words if text.startswith("E2.1 ")]
     assert claim.startswith("E2.1 It is .6. Paper: 0.610 (Table <2>); ours: 0.610 [0.605, 0.615]")
+
+
+def test_strengths_of_tokens_survive_where_styles_are_stripped(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    mark = '<mark style="--s:{}" title="1.00"> a{}</mark>'
+    show_html("".join(mark.format(strength, strength) for strength in (0.9, 0.5, 0.1)))
+    bare = re.sub(r' (style|title)="[^"]*"', "", shown[0]["text/html"])
+    assert bare == "<mark><b> a0.9</b></mark><mark> a0.5</mark><mark><small> a0.1</small></mark>"
+    assert shown[0]["text/plain"] == "a0.9 a0.5 a0.1"
 
 
 def test_links_to_tables_lead_to_the_files_beside_it(executed) -> None:

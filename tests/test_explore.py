@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 import torch
 
@@ -94,6 +95,21 @@ def test_in_the_plane_the_solver_takes_two_and_an_encoder_half_planes() -> None:
             turn = torch.cos(angle - math.atan2(row["y"], row["x"]))
             sure = turn.abs() > 0.02
             assert {i for i in range(6) if sure[i] and turn[i] > 0} == {i for i in on if sure[i]}
+
+
+def test_names_of_cells_stand_beside_the_arrows() -> None:
+    fig = draw.plane(*explore.plane(5, 0.1, 0, "pseudo-inverse"))
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        arrows = [one for one in ax.texts if not one.get_text()]
+        names = [one for one in ax.texts if one.get_text()]
+        assert (len(arrows), len(names) >= 7) == (5, True)
+        for arrow in arrows:
+            along = ax.transData.transform(np.linspace(0, 1, 50)[:, None] * np.array(arrow.xy))
+            # text has room around its letters
+            boxes = [name.get_window_extent().padded(-2) for name in names]
+            assert not any(box.contains(*point) for box in boxes for point in along)
+    plt.close(fig)
 
 
 @pytest.fixture(scope="module")

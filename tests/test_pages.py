@@ -310,10 +310,58 @@ def test_a_claim_can_be_quoted_with_its_number(says: str, value: float, quoted: 
     assert quotable(says, value) == quoted
 
 
-def test_no_claim_of_the_committed_report_leaves_its_number_out() -> None:
+@pytest.mark.parametrize(
+    ("says", "value", "quoted"),
+    [
+        (
+            "Noise of 1 % moves OMP's supports more than the TopK encoder's: difference of the Jaccard index with "
+            "itself.",
+            -0.1,
+            "Noise of 1\u202f% moves OMP’s supports more than the TopK encoder’s: the Jaccard index with itself "
+            "is −0.100 more.",
+        ),
+        (
+            "MCC over λ: the 36 published numbers lie as far from our mean over dictionaries, root mean square, as "
+            "one more of ours would.",
+            0.02,
+            "MCC over λ: the 36 published numbers lie as far from our mean over dictionaries, root mean square, as "
+            "one more of ours would: 0.020.",
+        ),
+        (
+            "With four latents, dates is told from solved codes minus from codes read off: difference in balanced "
+            "accuracy.",
+            0.02,
+            "With four latents, dates is told from solved codes by 0.020 more in balanced accuracy than from codes "
+            "read off.",
+        ),
+        ("MCC that the true dictionary adds to it.", 0.5, "The true dictionary adds 0.500 of MCC to it."),
+        (
+            "FVU that the SAE loses with a frozen encoder.",
+            0.06,
+            "The SAE loses 0.060 in FVU with a frozen encoder.",
+        ),
+        (
+            "Share of the map (known) in which it is optimal.",
+            0.1,
+            "In 10\u202f% of the map (known) it is optimal.",
+        ),
+    ],
+)
+def test_a_quantity_becomes_a_sentence(says: str, value: float, quoted: str) -> None:
+    assert quotable(says, value) == quoted
+
+
+def test_every_claim_of_the_committed_report_is_a_sentence_with_its_number() -> None:
     claims = json.loads((Path(__file__).parents[1] / "reports/paper/data/claims.json").read_text())
-    left = [c["says"] for c in claims if re.search(r"\bthis\b(?! page)", quotable(c["says"], c["ours"]))]
-    assert left == []
+    quoted = {c["id"]: (quotable(c["says"], c["ours"], c["id"]), c["ours"]) for c in claims}
+    share = "{:.3g}\u202f%".format
+    without = [
+        text for text, ours in quoted.values() if number(ours) not in text and share(100 * ours) not in text
+    ]
+    assert without == []
+    # a sentence that begins with a quantity has a verb for it, and none refers to the claim before it
+    bare = r"(.*: )?(MCC|FVU|Share|Dictionary MCC|Mean [a-z]+|The same|Change|Distance|By how) (?!over λ)"
+    assert [text for text, _ in quoted.values() if re.match(bare, text)] == []
 
 
 def test_words_about_a_report_are_checked(tmp_path: Path) -> None:
@@ -590,8 +638,11 @@ def test_tables_name_methods_and_numbers_as_the_text_does() -> None:
         "of": [1.0, 0.5],
         "gap": [0.123456789, 4e-5],
         "rate": [9758.475, 10539.259],
+        "vectors": ["40,000", "-"],
+        "share": ["97%", "-"],
     }
     html = tidy_html(pd.DataFrame(rows, index=["mcc SAE", "support_oracle"]).to_html())
+    assert ">10\u202f000 steps</th>" in tidy_html(pd.DataFrame({"a": [1]}, index=["10,000 steps"]).to_html())
     for cell in (
         "working set",
         "FISTA",
@@ -602,7 +653,9 @@ def test_tables_name_methods_and_numbers_as_the_text_does() -> None:
         "0.1235",
         "4·10<sup>−5</sup>",
         "9758",
-        "10539",
+        "10\u202f539",
+        "40\u202f000",
+        "97\u202f%",
     ):
         assert f">{cell}</td>" in html, cell
     assert ">MCC SAE</th>" in html

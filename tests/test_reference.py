@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from amortgap.cli.reference import commands, main, modules
 from amortgap.pages import build
 from amortgap.pages.manifest import verify
 from demo_project import make_project
+
+#: Each help stands twice, for phones and for wider windows.
+KINDS = ("slim", "wide")
 
 
 def test_the_examples_give_what_they_say() -> None:
@@ -43,6 +47,15 @@ def test_the_help_of_every_command_stands_on_a_page_of_its_own() -> None:
         assert f'<h2 id="amortgap-{name}">' in page
         assert f"usage: amortgap {name} [-h]" in page
     assert "--redraw" in page
+    # on a phone no line needs to be pushed sideways, and no word is left out
+    slim, wide = (
+        re.findall(rf'<pre class="help {kind}"><code>(.*?)</code>', page, re.DOTALL) for kind in KINDS
+    )
+    options = (re.split("examples:|exit codes:", text)[0].partition("options:")[2] for text in slim)
+    lines = [line for text in options for line in text.splitlines()]
+    assert len(lines) > 100
+    assert max(map(len, map(unescape, lines))) <= 40
+    assert ["".join(text.split()) for text in slim] == ["".join(text.split()) for text in wide]
     assert not re.findall(r'(?:src|<link[^>]*href)="?https?:', page)
 
 

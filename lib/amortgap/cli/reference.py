@@ -45,23 +45,15 @@ def write(folder: Path) -> list[Path]:
 
 
 def commands() -> str:
-    """A page with the help of `amortgap` and of each of its commands, as a terminal of 100 columns shows it."""
+    """A page with the help of `amortgap` and of each of its commands, as a terminal shows it, and a phone's."""
     from amortgap.pages.frame import frame
 
-    parser = build_parser()
-    known = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "100"
-    try:
-        helps = {"amortgap": parser.format_help()}
-        helps |= {f"amortgap {name}": command.format_help() for name, command in known.items()}
-    finally:
-        os.environ.pop("COLUMNS")
-        os.environ |= {"COLUMNS": before} if before is not None else {}
+    wide, slim = _helps(100), _helps(40)
     body = "\n".join(
         f'<h2 id="{name.replace(" ", "-")}">{name}</h2>\n'
-        f'<pre class="wide" tabindex="0"><code>{escape(text)}</code></pre>'
-        for name, text in helps.items()
+        f'<pre class="help wide"><code>{escape(text)}</code></pre>\n'
+        f'<pre class="help slim"><code>{escape(slim[name])}</code></pre>'
+        for name, text in wide.items()
     )
     nav = (
         '<header><nav aria-label="Reference">\n<a href="../index.html">The report</a>\n'
@@ -69,6 +61,20 @@ def commands() -> str:
         "</nav></header>"
     )
     return frame("Commands", nav, f"<h1>Commands</h1>\n{body}", "What each prints with --help.")
+
+
+def _helps(columns: int) -> dict[str, str]:
+    """The help of the program and of each command in so many columns."""
+    parser = build_parser()
+    known = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(columns)
+    try:
+        helps = {"amortgap": parser.format_help()}
+        return helps | {f"amortgap {name}": command.format_help() for name, command in known.items()}
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ |= {"COLUMNS": before} if before is not None else {}
 
 
 def main(arguments: Sequence[str]) -> int:

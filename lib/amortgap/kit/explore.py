@@ -19,6 +19,9 @@ Rows = Any  # a table, or a list of its rows
 #: Colours of the three codes of one signal.
 CODES = {"true": "C6", "read off": "C1", "solved": "C0"}
 
+#: What a label takes to each side of its middle, along and across, as a share of the plane's side.
+ROOM = np.array([0.07, 0.035])
+
 
 def signal(codes: Rows, ladder: Rows) -> Figure:
     """One signal's codes (code, latent, value), a line each, and the rungs (rung, mcc, low, chosen)."""
@@ -93,16 +96,26 @@ def plane(cells: Rows, columns: Rows) -> Figure:
         ax.imshow(grid, origin="lower", extent=ends + ends, cmap=_shades(len(names)), interpolation="nearest")
         for cell, place in rows.groupby("cell"):
             if cell and len(place) > len(rows) / 80:
-                middle = place.iloc[
-                    ((place.x - place.x.mean()) ** 2 + (place.y - place.y.mean()) ** 2).argmin()
-                ]
-                ax.text(middle.x, middle.y, cell, ha="center", va="center", fontsize=9, color="#111111")
+                x, y = _free_place(place, columns, line[-1] - line[0])
+                ax.text(x, y, cell, ha="center", va="center", fontsize=9, color="#111111")
         for column in columns.itertuples():
             ax.annotate("", (column.x, column.y), (0, 0), arrowprops={"arrowstyle": "->", "color": "#111111"})
         ax.set_title(f"{name}: {len(names)} cells, up to {rows.active.max()} active", loc="left")
         ax.set(xlabel="first measurement", ylabel="second measurement")
         ax.grid(False)
     return fig
+
+
+def _free_place(cell: DataFrame, columns: DataFrame, side: float) -> tuple[float, float]:
+    """The point of a cell nearest to its middle that is clear of every arrow; the clearest where none is."""
+    points = cell[["x", "y"]].to_numpy()
+    ends = columns[["x", "y"]].to_numpy()
+    along = np.clip(points @ ends.T / (ends**2).sum(1), 0, 1)
+    apart = (points[:, None] - along[..., None] * ends) / (ROOM * side)
+    clear = np.sqrt((apart**2).sum(2)).min(1)
+    from_middle = ((points - points.mean(0)) ** 2).sum(1)
+    x, y = points[np.where(clear >= min(1.0, clear.max()), from_middle, np.inf).argmin()]
+    return float(x), float(y)
 
 
 def _shades(count: int) -> Any:

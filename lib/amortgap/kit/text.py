@@ -7,6 +7,8 @@ from collections.abc import Callable
 from html import escape, unescape
 from typing import Any
 
+from amortgap.kit.wording import worded
+
 #: A number as Python writes it when it is large or small.
 POWER = re.compile(r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b")
 #: Whole numbers of five digits and more, and those with commas; not parts of names, addresses and decimals.
@@ -14,6 +16,8 @@ LONG = re.compile(r"(?<![\w.,·#/-])\d{5,}(?![\w/]|[.,-]\d)")
 GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|[.,]\d)")
 #: In "the SAE's" and in "the authors' file".
 APOSTROPHE = re.compile(r"(?<=\w)'(?=s\b)|(?<=s)'(?= )")
+#: A token of a text with its strength, from 0 to 1, as a style.
+STRENGTH = re.compile(r'(<mark style="--s:([\d.]+)"[^>]*>)([^<]*)</mark>')
 #: A narrow space at which no line breaks.
 THIN = "\u202f"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -50,20 +54,21 @@ def typeset(sentence: str) -> str:
 #: Words by which a claim's sentence leaves room for its number -> what is said there, # the number, % as a share.
 ROOM = (
     (r"only this (MCC)", r"an \1 of only #"),
-    (r"(by|adds|loses|stays|takes) this (MCC|F1)", r"\1 # in \2"),
-    (r"this much MCC", r"# of MCC"),
+    (r"(by|adds|gains|loses|stays|takes) this (MCC|F1|FVU)", r"\1 # in \2"),
+    (r"this much (more )?(MCC|FVU)", r"# \1of \2"),
     (r"this much", r"#"),
     (r"this (?:many times|multiple of)", r"# times"),
+    (r"this many", r"#"),
     (r"this share", r"%"),
-    (r"this (MCC|F1|R²)", r"an \1 of #"),
+    (r"this (MCC|F1|FVU|R²)", r"an \1 of #"),
     (r"this ((?:latent|dictionary) MCC|test correlation|training budget|Jaccard index)", r"a \1 of #"),
     (r"(by|than) this", r"\1 #"),
 )
 
 
-def quotable(says: str, value: float) -> str:
+def quotable(says: str, value: float, identifier: str = "") -> str:
     """A claim's sentence as HTML with its number in it: `reaches an MCC of 0.602` for `reaches this MCC`."""
-    text, share = typeset(says), f"{100 * value:.3g}{THIN}%".replace("-", "−")
+    text, share = typeset(worded(says, identifier)), f"{100 * value:.3g}{THIN}%".replace("-", "−")
     for words, said in ROOM:
         if found := re.search(rf"\b{words}(?![\w-])", text):
             there = found.expand(said).replace("%", share).replace("#", number(value))
@@ -78,9 +83,20 @@ def show_html(html: str, **about: Any) -> None:
     """
     from IPython.display import display
 
+    html = STRENGTH.sub(_weighed, html)
     lines = re.sub(r"</(?:p|li|dd|div|summary|tr|h[1-6])>\s*", "\n", html)
     words = unescape(re.sub(r"<[^>]*>", "", lines)).strip()
     display({"text/html": html, "text/plain": words}, metadata={"amortgap": about} if about else {}, raw=True)
+
+
+def _weighed(mark: re.Match[str]) -> str:
+    """A marked token with the strength of its colour once more as type: bold from two thirds on, small below one.
+
+    Viewers that do not trust a notebook strip its styles.
+    """
+    strength = float(mark[2])
+    kind = "b" if strength >= 2 / 3 else "small" if strength < 1 / 3 else ""
+    return f"{mark[1]}<{kind}>{mark[3]}</{kind}></mark>" if kind else mark[0]
 
 
 def spelled(sentence: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from amortgap.kit.text import spelled
+from amortgap.kit.text import GROUPED, THIN, spelled
 
 NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?\s*%?|–|-?inf")
 #: A cell in Jupyter, which puts every cell to the right where nothing else is said.
@@ -84,6 +84,9 @@ def align(table: str) -> str:
             for row in rows:
                 if len(row) >= back and not row[-back].has_attr("colspan"):
                     row[-back]["class"] = "n"
+    for cell in root.select("tbody :is(td, th)"):
+        if cell.string and GROUPED.search(cell.string):
+            cell.string = GROUPED.sub(lambda found: found[0].replace(",", THIN), cell.string)
     for cell in root.find_all("td"):
         text = cell.get_text(strip=True)
         if text in ABSENT:
@@ -130,16 +133,19 @@ def _shorten(column: list[Any], texts: list[str]) -> None:
 def shown(text: str) -> tuple[str, str]:
     """A number as a reader writes it and, where it is large or small, its power of ten.
 
-    `-0.000` -> `0.000`; `-0.5` -> `−0.5`; `2.56e+02` -> `256`; `3.106485e+10`, `31064850000` -> `3.11·10` and `10`.
+    `-0.000` -> `0.000`; `-0.5` -> `−0.5`; `5%` -> `5 %`; `40000` -> `40 000`; `2.56e+02` -> `256`;
+    `3.106485e+10`, `31064850000` -> `3.11·10` and `10`.
     """
     if re.fullmatch(r"-?\d{7,}(\.0*)?", text) or "e" in text.lower():
         value = float(text)
         if value == 0 or 1 <= abs(value) < 1e5:
             # three digits, as those with a power of ten
-            return f"{float(f'{value:.3g}'):,.12g}".replace(",", "\u202f").replace("-", "−"), ""
+            return f"{float(f'{value:.3g}'):,.12g}".replace(",", THIN).replace("-", "−"), ""
         digits, _, power = f"{value:.2e}".partition("e")
         digits = digits.rstrip("0").rstrip(".")
         return f"{digits}·10".replace("-", "−"), str(int(power)).replace("-", "−")
+    text = f"{int(text):,}".replace(",", THIN) if re.fullmatch(r"-?\d{5,}", text) else text
+    text = re.sub(r"(?<=\d)%", f"{THIN}%", text)
     return (text[1:] if re.fullmatch(r"-0\.?0*", text) else text.replace("-", "−")), ""
 
 

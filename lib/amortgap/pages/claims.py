@@ -144,7 +144,7 @@ def _row(claim: dict[str, Any]) -> str:
     return (
         f'<tr id="claim-{identifier}" data-verdict="{slug(claim["verdict"])}"{numbers}>'
         f'<th class="name" scope="row"><a href="#claim-{identifier}">{identifier}</a></th>'
-        f'<td class="says">{quotable(claim["says"], claim["ours"])}{note}</td>'
+        f'<td class="says">{quoted(claim)}{note}</td>'
         f'<td class="n" data-is="the paper">{paper_number(claim)}{where}</td>'
         f'<td class="n" data-is="ours">{number(claim["ours"])}'
         f'<span class="soft">{interval(claim["low"], claim["high"])}</span></td>'
@@ -153,6 +153,11 @@ def _row(claim: dict[str, Any]) -> str:
         f'<span class="soft"><a href="{claim["page"]}.html#fig-{claim["figure"]}">figure</a>, '
         f'<a href="data/{claim["page"]}/{claim["data"]}.json">data</a></span></td></tr>'
     )
+
+
+def quoted(claim: dict[str, Any]) -> str:
+    """What the claim says, a sentence with its number."""
+    return quotable(claim["says"], claim["ours"], claim["id"])
 
 
 def verdict(claim: dict[str, Any]) -> str:

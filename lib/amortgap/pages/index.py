@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from amortgap.kit.setting import duration
-from amortgap.kit.text import interval, number, quotable, typeset
-from amortgap.pages.claims import tally, verdict
+from amortgap.kit.text import interval, number, typeset
+from amortgap.pages.claims import quoted, tally, verdict
 from amortgap.pages.findings import Words, borne_out, filled, paper_said
 from amortgap.pages.page import Page, memory
 from amortgap.pages.shapes import strip
@@ -62,7 +62,7 @@ def _findings(words: Words, known: dict[str, dict[str, Any]]) -> str:
         range_ = interval(claim["low"], claim["high"])
         paper = f", the paper: {paper_said(claim)}" if claim["paper"] is not None else ""
         items.append(
-            f"<li>{topic}<p>{says or quotable(claim['says'], claim['ours'])}</p>\n"
+            f"<li>{topic}<p>{says or quoted(claim)}</p>\n"
             f'<p class="number"><b>{number(claim["ours"])}</b>'
             f"{f' {range_}' if range_ else ''}{paper}. {verdict(claim)}</p>\n{strip(claim)}\n"
             f'<p><a href="{claim["page"]}.html#fig-{claim["figure"]}">{claim["id"]}: figure and data</a></p></li>'

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from amortgap._errors import Refused
 from amortgap.kit.setting import duration
-from amortgap.kit.text import interval, number, quotable, typeset
+from amortgap.kit.text import interval, number, typeset
 from amortgap.pages.about import cite_box, mark_terms, references
-from amortgap.pages.claims import verdict
+from amortgap.pages.claims import quoted, verdict
 from amortgap.pages.downloads import box
 from amortgap.pages.findings import answers, filled, paper_said
 from amortgap.pages.frame import frame
@@ -67,10 +67,9 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     body = relink(mark_page(body, withdrawn), project.notebooks, report.folder, report.titles)
     body = re.sub(FOUND, lambda at: at[0] + prose(said), said_once(body))
     for claim in report.claims_on(name):
-        # a claim of an earlier run leaves room for its number
-        says = typeset(claim["says"]), quotable(claim["says"], claim["ours"])
-        without, quoted = (f"{one} Paper: " for one in says)
-        body = body.replace(without, quoted)
+        # as it is worded now, whatever it was when the notebook was run
+        line = rf"(<b>{re.escape(claim['id'])}</b> )(?:(?!</p>).)*?(?= Paper: )"
+        body = re.sub(line, lambda at, claim=claim: at[1] + quoted(claim), body, flags=re.DOTALL)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)
     place = heading.end() if heading else 0
     first = re.match(r"\s*<p>(.*?)</p>", body[place:], flags=re.DOTALL)
@@ -149,7 +148,7 @@ def verdict_box(claims: list[dict[str, Any]], wanted: list[str] | None) -> str:
         ours = f"{number(claim['ours'])} {interval(claim['low'], claim['high'])}"
         items.append(
             f'<div><p><a href="claims.html#claim-{claim["id"]}">{claim["id"]}</a> '
-            f"{quotable(claim['says'], claim['ours'])}</p>\n"
+            f"{quoted(claim)}</p>\n"
             f"<dl><dt>the paper</dt><dd>{says}</dd>"
             f"<dt>we find</dt><dd>{ours} {verdict(claim)}</dd>{note}</dl></div>"
         )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from amortgap.kit.text import typeset
+
 #: Verdicts that say something about the world, and not only about the run.
 DECIDED = {"reproduced", "not reproduced", "corrected", "beyond"}
 COLUMNS = ("claims", "decided", "inconclusive", "with a published number", "of these decided")
@@ -36,7 +38,7 @@ def power_table(claims: Sequence[dict[str, Any]], titles: dict[str, str]) -> str
     if not total["claims"]:
         return ""
     numbers, found = total[COLUMNS[3]], total[COLUMNS[4]]
-    share = f", {found / numbers:.0%}" if numbers else ""
+    share = typeset(f", {found / numbers:.0%}") if numbers else ""
     head = "".join(f'<th scope="col" class="n">{column}</th>' for column in COLUMNS)
     lines = "\n".join(
         f'<tr><th scope="row">{escape(titles.get(row["page"], row["page"]))}</th>'
