@@ -221,7 +221,7 @@ def test_the_table_of_power_counts_what_is_decided(report: Path) -> None:
     claims = [dict(zip(("page", "verdict", "paper"), one, strict=True)) for one in verdicts]
     counts = {row.pop("page"): tuple(row.values()) for row in power(claims)}
     assert counts == {"a": (3, 2, 1, 2, 1), "b": (4, 1, 1, 1, 1), "all": (7, 3, 2, 3, 2)}
-    assert "2 of 3 published numbers that can be compared are decided, 67%" in power_table(claims, {})
+    assert "2 of 3 published numbers that can be compared are decided, 67\u202f%" in power_table(claims, {})
     assert power_table([], {}) == ""
     there = json.loads((report / "data" / "power.json").read_text())["data"]
     assert there[-1][1] == sum(row[1] for row in there[:-1]) > 0
