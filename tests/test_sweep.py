@@ -102,6 +102,16 @@ def test_a_sweep_is_that_of_one_process_when_a_worker_is_killed(backend: Backend
     assert {file.name for file in tmp_path.iterdir()} == {"tried_2", "tried_5"}
 
 
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_of_one_processor_makes_the_calls_itself(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed: make cluster")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        found = dict(sweep(cell(tmp_path, kills=(1,)), range(3), Backend("dask", cluster.scheduler_address)))
+    assert sorted(found) == [0, 1, 2]
+    assert os.getpid() not in {row["process"] for row in found.values()}
+
+
 def test_a_call_that_always_kills_its_worker_ends_the_sweep(tmp_path: Path) -> None:
     found = []
     with pytest.raises(RuntimeError, match="killed its worker 3 times"):

@@ -1,9 +1,11 @@
-"""One function on many arguments: here, on processes of this machine, or on a Ray or Dask cluster, by joblib.
+"""One function on many arguments: here, on processes of this machine, or on a Ray or Dask cluster.
 
     backend   who runs the calls                           a call of a worker that was killed is made again
-    loky      processes of this machine                    by us: joblib gives up with the worker
-    ray       actors of a Ray cluster, spread over it      by Ray, in an actor started again
+    loky      processes of this machine, by joblib         by us: joblib gives up with the worker
+    ray       tasks of a Ray cluster, spread over it       by Ray, in another process
     dask      workers of a Dask cluster                    by its scheduler, on another worker
+
+Ray and Dask without joblib: where a cluster has one processor, or one yet, joblib makes the calls in this process.
 
 The machines of a cluster need this package in the same environment and the project's folder at the same place.
 """
@@ -26,6 +28,7 @@ BACKENDS = {"loky": "joblib", "ray": "ray", "dask": "distributed"}
 #: How often a call is made that kills its worker, before the sweep gives up.
 ATTEMPTS = 3
 BACKEND, ADDRESS = "AMORTGAP_BACKEND", "AMORTGAP_ADDRESS"
+Ended = Iterator[tuple[int, Any]]
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,7 @@ def announced() -> Backend | None:
     return Backend(name, os.environ.get(ADDRESS, "")) if name else None
 
 
-def sweep(
-    function: Callable[[Any], Any], items: Sequence[Any], on: Backend | None = None
-) -> Iterator[tuple[int, Any]]:
+def sweep(function: Callable[[Any], Any], items: Sequence[Any], on: Backend | None = None) -> Ended:
     """(i, function(items[i])) for each i, as calls end, each exactly once; in order where `on` is None.
 
     Calls have as many threads as OMP_NUM_THREADS says here, so that sums are made in the same order everywhere.
@@ -93,24 +94,9 @@ def sweep(
     if on is None:
         yield from ((i, function(item)) for i, item in enumerate(items))
         return
-    from joblib import delayed
-
     threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or None
-    left, attempts = dict(enumerate(items)), 0
-    with _engine(on):
-        while left:
-            attempts += 1
-            before = len(left)
-            calls = [delayed(_call)(function, i, item, threads) for i, item in left.items()]
-            try:
-                for i, result in _parallel(on)(calls):
-                    del left[i]
-                    yield i, result
-            except BrokenProcessPool as error:
-                # calls that have ended were not the ones that kill
-                attempts = 0 if len(left) < before else attempts
-                if attempts >= ATTEMPTS:
-                    raise RuntimeError(f"a call killed its worker {ATTEMPTS} times") from error
+    run = {"loky": _on_loky, "ray": _on_ray, "dask": _on_dask}[on.name]
+    yield from run(on, function, items, threads)
 
 
 def _call(function: Callable[[Any], Any], i: int, item: Any, threads: int | None) -> tuple[int, Any]:
@@ -120,42 +106,62 @@ def _call(function: Callable[[Any], Any], i: int, item: Any, threads: int | None
         return i, function(item)
 
 
-def _parallel(on: Backend) -> Any:
-    from joblib import Parallel
+def _on_loky(on: Backend, function: Any, items: Sequence[Any], threads: int | None) -> Ended:
+    from joblib import Parallel, delayed
 
-    # Ray's pool hands results over together
-    order = "list" if on.name == "ray" else "generator_unordered"
-    return Parallel(n_jobs=on.workers, batch_size=1, pre_dispatch="n_jobs", return_as=order)
+    left, attempts = dict(enumerate(items)), 0
+    while left:
+        attempts += 1
+        before = len(left)
+        calls = [delayed(_call)(function, i, item, threads) for i, item in left.items()]
+        run = Parallel(
+            n_jobs=on.workers,
+            backend="loky",
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch="n_jobs",
+        )
+        try:
+            for i, result in run(calls):
+                del left[i]
+                yield i, result
+        except BrokenProcessPool as error:
+            # calls that have ended were not the ones that kill
+            attempts = 0 if len(left) < before else attempts
+            if attempts >= ATTEMPTS:
+                raise RuntimeError(f"a call killed its worker {ATTEMPTS} times") from error
 
 
-@contextlib.contextmanager
-def _engine(on: Backend) -> Iterator[None]:
-    """Calls of `joblib.Parallel` in the block run there."""
-    from joblib import parallel_config
+def _on_ray(on: Backend, function: Any, items: Sequence[Any], threads: int | None) -> Ended:
+    # it tells its makers about each run otherwise
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
 
     with contextlib.ExitStack() as open_now:
-        options: dict[str, Any] = {}
-        if on.name == "ray":
-            # it tells its makers about each run otherwise
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            import ray
-            from ray.util.joblib import register_ray
+        if not ray.is_initialized():
+            here: dict[str, Any] = {} if on.address else {"include_dashboard": False}
+            ray.init(address=on.address or "local", log_to_driver=False, **here)
+            open_now.callback(ray.shutdown)
+        # sent once
+        given = ray.put(function)
+        task = ray.remote(num_cpus=1, max_retries=ATTEMPTS, scheduling_strategy="SPREAD")(_call)
+        waiting = [task.remote(given, i, item, threads) for i, item in enumerate(items)]
+        while waiting:
+            ended, waiting = ray.wait(waiting)
+            yield ray.get(ended[0])
 
-            register_ray()
-            if not ray.is_initialized():
-                here: dict[str, Any] = {} if on.address else {"include_dashboard": False}
-                ray.init(address=on.address or "local", log_to_driver=False, **here)
-                open_now.callback(ray.shutdown)
-            options["ray_remote_args"] = {
-                "num_cpus": 1,
-                "scheduling_strategy": "SPREAD",
-                "max_restarts": ATTEMPTS,
-                "max_task_retries": ATTEMPTS,
-            }
-        elif on.name == "dask":
-            from distributed import Client
 
-            here = {} if on.address else {"dashboard_address": None, "threads_per_worker": 1}
-            open_now.enter_context(Client(on.address or None, **here))
-        open_now.enter_context(parallel_config(on.name, **options))
-        yield
+def _on_dask(on: Backend, function: Any, items: Sequence[Any], threads: int | None) -> Ended:
+    from distributed import Client, as_completed
+
+    here: dict[str, Any] = {} if on.address else {"dashboard_address": None, "threads_per_worker": 1}
+    with Client(on.address or None, **here) as client:
+        # sent once, and again where the worker that has it is killed
+        given = client.submit(_itself, function, pure=False)
+        tasks = [client.submit(_call, given, i, item, threads, pure=False) for i, item in enumerate(items)]
+        for _, result in as_completed(tasks, with_results=True):
+            yield result
+
+
+def _itself(function: Any) -> Any:
+    return function
