@@ -4,6 +4,8 @@ PROFILE ?= quick
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
+# Of the tests: two on any machine, since each may take 2 GB; a file is one worker's, so that its fixtures are made once.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help report test soak lint lab bench peers cluster gpu reference proofs clean
@@ -16,10 +18,10 @@ report: $(READY) ## run the notebooks of PROFILE (smoke, quick, paper; default q
 	@$(BIN)/amortgap report --profile $(PROFILE)
 
 test: $(READY) ## run the tests (slow and GPU tests: see README)
-	@$(BIN)/python -m pytest --maxfail=25
+	@$(BIN)/python -m pytest $(WORKERS) --maxfail=25
 
-soak: $(READY) ## more than fifty kills, full disks, damage, three times the odd inputs; writes reports/bench/faults.json, inputs.json
-	@TABLES=reports/bench CASES=165 $(BIN)/python -m pytest -m 'soak or not (slow or gpu or peers)' tests/test_faults.py tests/test_inputs.py
+soak: $(READY) ## over a hundred kills, full disks, damage, three times the odd inputs; writes reports/bench/faults.json, inputs.json
+	@TABLES=reports/bench CASES=165 $(BIN)/python -m pytest $(WORKERS) -m 'soak or not (slow or gpu or peers)' tests/test_faults.py tests/test_inputs.py
 
 lint: $(READY) ## ruff on library, tests and notebooks; mypy on the library
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

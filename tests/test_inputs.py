@@ -273,7 +273,15 @@ def spoil(w: World, value: Any) -> Any:
             "whole": lambda: (
                 value.to(torch.int64) if isinstance(value, torch.Tensor) else value.astype(np.int64)
             ),
-            "complex": lambda: value + 1j,
+            # half of a complex number is no dtype that torch supports without a warning
+            "complex": lambda: (
+                (
+                    value.to(torch.promote_types(value.dtype, torch.complex64))
+                    if isinstance(value, torch.Tensor)
+                    else value
+                )
+                + 1j
+            ),
             "list": lambda: value.tolist(),
             "objects": lambda: np.full(value.shape, None, object),
             "texts": lambda: np.full(value.shape, "a"),
