@@ -28,6 +28,7 @@ from amortgap.pages.links import relink
 from amortgap.pages.mathml import Formulas, to_mathml
 from amortgap.pages.page import render_page, said_once
 from amortgap.pages.power import power, power_table
+from amortgap.pages.rendered import Rendered
 from amortgap.pages.withdrawn import withdrawals
 from amortgap.runs.jobs import changes, make_job
 from amortgap.runs.project import Project
@@ -424,9 +425,25 @@ def test_two_reports_are_compared_claim_by_claim(report: Path, tmp_path: Path) -
     assert lines[-1].startswith("1 claims are made by both; 1 of them")
     with pytest.raises(Refused, match="there is no report"):
         claims_of("nothing", report.parent)
-    write_text(tmp_path / "claims.json", "{")
-    with pytest.raises(Refused, match="does not hold claims"):
-        claims_of(str(tmp_path / "claims.json"), report.parent)
+    for damaged in ("{", '{"a":' * 3000):
+        write_text(tmp_path / "claims.json", damaged)
+        with pytest.raises(Refused, match="does not hold claims"):
+            claims_of(str(tmp_path / "claims.json"), report.parent)
+
+
+def test_facts_of_a_page_come_from_a_whole_file_or_from_its_maker(tmp_path: Path) -> None:
+    def page(source: str = "s") -> dict[str, str]:
+        return Rendered(tmp_path).page("a.html", source, lambda: (made.append(source) or "<p>", {"is": "x"}))
+
+    made: list[str] = []
+    file = tmp_path / "data" / "rendered.json"
+    assert [page(), page(), page("t"), page("t")] == [{"is": "x"}] * 4
+    assert made == ["s", "t"]
+    content = file.read_bytes()
+    flipped = [content[:i] + bytes([content[i] ^ 1 << i % 7]) + content[i + 1 :] for i in range(len(content))]
+    for damaged in (*flipped, b"", b"[]", content[:-9], b'{"a":' * 3000):
+        file.write_bytes(damaged)
+        assert page("t") == {"is": "x"}, damaged
 
 
 def test_a_report_knows_the_sound_ones_beside_it(report: Path, tmp_path: Path) -> None:

@@ -359,10 +359,11 @@ def test_a_notebook_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 
 
 def test_a_notebook_that_makes_progress_may_take_longer_than_the_limit(tmp_path: Path) -> None:
-    work = "for i in range(16):\n    Path(out, str(i)).touch()\n    time.sleep(.25)"
+    work = "for i in range(40):\n    Path(out, str(i)).touch()\n    time.sleep(.25)"
     project = make_project(tmp_path, "", slow=[f"import time\nfrom pathlib import Path\n{work}"])
-    # Four seconds of work, and never more than a fraction of two without a new file.
-    assert execute(job(project, "slow", minutes=2 / 60))["status"] == "done"
+    # Ten seconds of work, and never more than a fraction of eight without a new file: beside others on a busy
+    # machine, the kernel alone may take two or three to start.
+    assert execute(job(project, "slow", minutes=8 / 60))["status"] == "done"
 
 
 def descendants(process: subprocess.Popen) -> list[psutil.Process]:

@@ -28,7 +28,7 @@ def claims_of(where: str, reports: Path) -> dict[str, dict[str, Any]]:
             f"there is no report {where!r} in {reports}, and no folder or claims.json of that name; "
             f"`make report PROFILE={where}` makes the report of a profile"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(f"{file} does not hold claims: {error}") from None
 
 

@@ -26,16 +26,18 @@ PACKAGES = (
 class Rendered:
     """The pages of one report: file -> what it was made from, its digest, and facts that its maker found.
 
-    Kept in `data/rendered.json`; a page that is missing or was changed by hand counts as not rendered.
+    Kept in `data/rendered.json` with its own digest. Where that does not fit, no page counts as rendered; nor does
+    one that is missing or was changed by hand.
     """
 
     def __init__(self, report: Path) -> None:
         self._report, self._file = report, report / "data" / "rendered.json"
         try:
             known = read_json(self._file)
-            self._known: dict[str, Any] = known if isinstance(known, dict) else {}
-        except (OSError, ValueError):
-            self._known = {}
+            whole = known.pop("sealed") == json_digest(known)
+        except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError):
+            whole = False
+        self._known: dict[str, Any] = known if whole else {}
 
     def page(self, name: str, source: Any, make: Callable[[], tuple[str, Any]]) -> Any:
         """Write the page `name` unless it is there, made from the same JSON-able `source`; returns its facts.
@@ -49,7 +51,7 @@ class Rendered:
         document, facts = make()
         write_text(path, document)
         self._known[name] = {"from": made_from, "page": digest(path), "facts": facts}
-        write_json(self._file, self._known)
+        write_json(self._file, self._known | {"sealed": json_digest(self._known)})
         return facts
 
     def forget(self, name: str) -> None:

@@ -128,8 +128,8 @@ def screened(D: Any, x: Any, codes: Any, alpha: float, *, nonnegative: bool = Tr
     d_i.y + ||d_i|| sqrt(2 (P - Q)) < alpha (|d_i.y| if signed): the dual is 1-strongly concave, so its optimum
     lies within sqrt(2 (P - Q)) of y = c r, r = x - D s, where P - Q = 1/2 ||r - y||^2 + alpha ||s||_1 - s.D'y. The
     smaller the gap, the more is ruled out. All of it in float64, of D some columns at a time.
-    nonnegative=True takes for granted, and does not look, that no code is below zero: P has no value at one that is,
-    the sphere is drawn around nothing, and latents are ruled out that an optimum uses. Clamp such codes first.
+    nonnegative=True takes for granted, and does not look, that no code is below zero. One that is has no objective
+    there: the gap comes out too small, and latents may be ruled out that an optimum uses. Clamp such codes first.
     """
     given, alpha = prepare(D), check_alpha(alpha)
     x, s = check_signals(given.D, x), as_tensor(codes, "codes").double()
