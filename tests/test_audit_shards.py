@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -129,6 +131,19 @@ def test_activations_that_do_not_fit_are_refused(given: Any) -> None:
         audit_shards(
             replace(sae, W_enc=torch.ones(30, N), W_dec=torch.ones(N, 30), b_dec=torch.zeros(30)), folder
         )
+
+
+def test_a_shard_that_a_worker_does_not_find_is_no_other_shard(given: Any, tmp_path: Path) -> None:
+    sae, folder, _, _ = given
+    for shard in folder.iterdir():
+        shutil.copy(shard, tmp_path)
+
+    def without_one(function: Callable[[int], Any], items: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        (tmp_path / "1.safetensors").unlink(missing_ok=True)
+        return ((i, function(item)) for i, item in enumerate(items))
+
+    with pytest.raises(ValueError, match="no longer, or not on every machine"):
+        audit_shards(sae, tmp_path, share=without_one)
 
 
 def test_the_command_writes_the_rows(

@@ -64,6 +64,8 @@ class _Job:
 
     sae: SAE
     path: Path
+    #: rows of each shard
+    sizes: list[int]
     #: neighbouring rows, or documents, that make a group
     block: int
     documents: bool
@@ -95,7 +97,8 @@ def audit_shards(
     shards counts twice), or where shards do not name twelve over blocks of rows; neighbours are taken together so
     that there are at most 10 000.
 
-    Raises ValueError for activations that do not fit the SAE, and for an encoder that uses no latent.
+    Raises ValueError for activations that do not fit the SAE, for an encoder that uses no latent, and where a
+    worker sees other shards.
     """
     path, missing = Path(path), dict[str, str]()
     shards = open_rows(path)
@@ -113,7 +116,7 @@ def audit_shards(
     D = prepare(sae.D.T[sae.live].T, MEMORY)
     ways = ways_for(sae, D, z - sae.b_dec, sparsity, max(1, round(sparsity)), tol, missing)
     documents, block = _groups(shards)
-    job = _Job(sae, path, block, documents, keep_all, ways.alpha, ways.k, tol)
+    job = _Job(sae, path, [shard.n for shard in shards], block, documents, keep_all, ways.alpha, ways.k, tol)
     numbers = range(len(shards))
     first = _in_order(share(partial(_moments, job), numbers))
     n = sum(one["n"] for one in first)
@@ -149,7 +152,12 @@ def _groups(shards: list[Rows]) -> tuple[bool, int]:
 
 def _read(job: _Job, number: int) -> tuple[Tensor, Tensor, dict[str, int]]:
     """Of a shard: its activations as the SAE takes them, (n, M); the group of each, (n,); what was left out."""
-    shard = open_rows(job.path)[number]
+    shards = open_rows(job.path)
+    if [shard.n for shard in shards] != job.sizes:
+        raise ValueError(
+            f"the shards in {job.path} are no longer, or not on every machine, those that were there"
+        )
+    shard = shards[number]
     x = as_tensor(shard.take(np.arange(shard.n)), str(job.path))
     found = special(x, shard.extras)
     keep = torch.ones(len(x), dtype=torch.bool)

@@ -47,7 +47,7 @@ def backend_options(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--backend",
         choices=list(BACKENDS),
-        help=f"run the {what} by joblib: loky on this machine, ray or dask on a cluster that sees the same files",
+        help=f"run the {what} by loky on this machine, or by ray or dask on a cluster that sees the same files",
     )
     parser.add_argument(
         "--address", default="", help="of the running Ray or Dask cluster (default: one made here)"
