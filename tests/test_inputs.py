@@ -198,7 +198,7 @@ KINDS: dict[str, Any] = {
     "size": whole(0, 6),
     "other": whole(0, 6),
     "b": lambda w: w.given(np.abs(w.array(w.n, w.N))),
-    "half": lambda w: w.draw(st.none() | st.just(torch.arange(w.n) % 3 > 0)),
+    "train": lambda w: torch.arange(w.n) % 3 > 0,
     "z": lambda w: w.given(w.x, w.scale),
     "block": choose(1, 2, 1024),
     "rates": lambda w: w.given(w.rng.uniform(0.01, 0.9, 130)),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
-from amortgap.agreement import chance_overlap, jaccard, linear_fit, linear_r2, overlap, shaken
+from amortgap.agreement import RIDGES, _ridge, chance_overlap, jaccard, linear_fit, linear_r2, overlap, shaken
 from amortgap.problem import SparseProblem
 from amortgap.solvers import pursue, solve
 from amortgap.supports import at_count, every_support, exchange, settled
@@ -150,9 +150,29 @@ def test_linear_fit_is_least_squares_where_samples_abound() -> None:
     for train in (half, ~half):
         known, new = (np.column_stack([a[rows], np.ones(rows.sum())]) for rows in (train, ~train))
         left[~train] = ((b[~train] - new @ np.linalg.lstsq(known, b[train], rcond=None)[0]) ** 2).sum(1)
-    found = linear_fit(torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(half))
-    assert found.left.sum().item() == pytest.approx(left.sum(), rel=1e-3)
-    assert 0 < found.r2 < 1
+    for train in (half, ~half):
+        found = linear_fit(*(torch.from_numpy(v) for v in (a, b, train)))
+        assert found.left.sum().item() == pytest.approx(left[~train].sum(), rel=1e-3)
+        assert 0 < found.r2 < 1
+
+
+def test_the_ridge_is_what_samples_left_out_one_by_one_ask_for() -> None:
+    """The closed form of leaving one out against refitting without each sample; noise asks for more than none."""
+    draw = torch.Generator().manual_seed(3)
+    a = torch.randn(40, 60, generator=draw, dtype=torch.float64)
+    for noise in (0.0, 30.0):
+        b = a @ torch.randn(60, 3, generator=draw, dtype=torch.float64)
+        b += noise * torch.randn(b.shape, generator=draw, dtype=torch.float64)
+        gram, unit, errors = a @ a.T, float((a @ a.T).diagonal().mean()), []
+        for ridge in RIDGES:
+            total = 0.0
+            for i in range(40):
+                keep = torch.arange(40) != i
+                C = gram[keep][:, keep] + ridge * unit * torch.eye(39)
+                total += float((b[i] - gram[i, keep] @ torch.linalg.solve(C, b[keep])).square().sum())
+            errors.append(total)
+        assert _ridge(gram, b) == pytest.approx(unit * RIDGES[int(np.argmin(errors))])
+    assert _ridge(gram, b) > unit * RIDGES[0]
 
 
 def test_a_fit_is_not_scored_on_the_samples_it_has_seen() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amortgap._check import as_tensor, check_count, generator
 
-RIDGE = 1e-2  # times the mean squared norm of a code
+RIDGES = (1e-2, 1e-1, 1.0, 10.0, 100.0)  # times the mean squared norm of a code
 NOISE = 0.01  # of an activation's norm
 
 
@@ -59,7 +59,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 class LinearFit(NamedTuple):
-    """Squared error of each sample's prediction, and its squared distance from the mean, (n,) each."""
+    """Squared error of each predicted sample, and its squared distance from the mean, (n,) each."""
 
     left: Tensor
     power: Tensor
@@ -70,42 +70,53 @@ class LinearFit(NamedTuple):
         return 1 - float(self.left.sum()) / total if total > 0 else 0.0
 
 
-def linear_fit(a: Tensor, b: Tensor, half: Tensor | None = None) -> LinearFit:
-    """b (n, N') from a (n, N) by ridge regression: each half of the samples predicted from the other.
+def linear_fit(a: Tensor, b: Tensor, train: Tensor) -> LinearFit:
+    """b (n, N') from a (n, N) by ridge regression on the samples of `train`: how well the others are predicted.
 
-    half: bool (n,), which samples form the first half, for instance whole documents; without it every other one.
-    With as many latents as samples a fit on all of them would be perfect whatever the codes are.
-    Raises ValueError for NaN, inf, shapes that do not fit, and fewer than two samples in a half.
+    train: bool (n,), for instance whole documents. With as many latents as samples a fit on all of them would be
+    perfect whatever the codes are. The ridge is chosen among `RIDGES` by leaving one training sample out.
+    Raises ValueError for NaN, inf, shapes that do not fit, and fewer than two samples in train or beside it.
     """
     a, b = as_tensor(a, "codes a"), as_tensor(b, "codes b")
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
         raise ValueError(f"codes a {tuple(a.shape)} and b {tuple(b.shape)} must be (n, N) and (n, N')")
     # torch factors no matrices of 16 bits
     a, b = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (a, b))
-    half = torch.arange(len(a), device=a.device) % 2 == 0 if half is None else half
-    if not isinstance(half, Tensor) or half.dtype != torch.bool or half.shape != (len(a),):
-        raise ValueError(f"half must be a tensor of {len(a)} booleans")
-    if min(int(half.sum()), int((~half).sum())) < 2:
-        raise ValueError("a linear fit takes at least two samples in each half")
-    left, power = a.new_zeros(2, len(a), dtype=torch.float64)
-    for train in (half, ~half):
-        mean_a, mean_b = a[train].mean(0), b[train].mean(0)
-        known, new = a[train] - mean_a, a[~train] - mean_a
-        # by a power of two, so that no square leaves the range of float32
-        unit = 2.0 ** max(-1000, frexp(float(known.abs().amax()))[1])
-        known, new = known / unit, new / unit
-        gram = known @ known.T
-        gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp_min(1e-12))
-        weights = torch.cholesky_solve(known @ new.T, torch.linalg.cholesky(gram)).T
-        guess = weights @ (b[train] - mean_b)
-        left[~train] = (b[~train] - mean_b - guess).double().square().sum(1)
-        power[~train] = (b[~train] - mean_b).double().square().sum(1)
-    return LinearFit(left, power)
+    if not isinstance(train, Tensor) or train.dtype != torch.bool or train.shape != (len(a),):
+        raise ValueError(f"train must be a tensor of {len(a)} booleans")
+    if min(int(train.sum()), int((~train).sum())) < 2:
+        raise ValueError("a linear fit takes at least two samples to learn from and two to predict")
+    mean_a, mean_b = a[train].mean(0), b[train].mean(0)
+    known, new, target = a[train] - mean_a, a[~train] - mean_a, b[train] - mean_b
+    # by a power of two, so that no square leaves the range of float32
+    unit = 2.0 ** max(-1000, frexp(float(known.abs().amax()))[1])
+    known, new = known / unit, new / unit
+    gram = known @ known.T
+    gram.diagonal().add_(_ridge(gram, target))
+    guess = torch.cholesky_solve(known @ new.T, torch.linalg.cholesky(gram)).T @ target
+    left = (b[~train] - mean_b - guess).double().square().sum(1)
+    return LinearFit(left, (b[~train] - mean_b).double().square().sum(1))
+
+
+def _ridge(gram: Tensor, target: Tensor) -> float:
+    """The ridge whose predictions of left-out samples, C^-1 target / diag C^-1 with C = gram + ridge, err least."""
+    # on a thousand samples at most, evenly spaced: the choice is rough, and an inverse of all of them is not needed
+    some = torch.arange(0, len(gram), -(-len(gram) // 1024), device=gram.device)
+    gram, target = gram[some][:, some].double(), target[some].double()
+    unit, eye = float(gram.diagonal().mean().clamp_min(1e-12)), torch.eye(len(some)).to(gram)
+
+    def left_out(ridge: float) -> float:
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram + ridge * unit * eye))
+        return float((inverse @ target / inverse.diagonal()[:, None]).square().sum())
+
+    return unit * min(RIDGES, key=left_out)
 
 
 def linear_r2(a: Tensor, b: Tensor) -> float:
-    """R^2 of b (n, N') from a (n, N) by `linear_fit`."""
-    return linear_fit(a, b).r2
+    """R^2 of b (n, N') from a (n, N) by `linear_fit`: each half of the samples predicted from the other."""
+    first = torch.arange(len(a)) % 2 == 0
+    one, other = linear_fit(a, b, first), linear_fit(a, b, ~first)
+    return LinearFit(torch.cat([one.left, other.left]), torch.cat([one.power, other.power])).r2
 
 
 def shaken(z: Tensor, seed: int) -> Tensor:
