@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,3 +198,14 @@ def test_clean_keeps_the_paper_report_unless_it_is_named(
     assert [path.name for path in project.reports.iterdir()] == ["paper"]
     assert main(["clean", "--profile", "paper"]) == 0
     assert not list(project.reports.iterdir())
+
+
+def test_a_terminal_without_greek_letters_ends_no_command(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_notebook(project.notebook("good"), ["# The α of a LASSO", "P: seeds: int = 2  # seeds"])
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["list"]) == 0
+    stdout.flush()
+    assert b"good  The \\u03b1 of a LASSO" in stdout.buffer.getvalue()
