@@ -193,6 +193,21 @@ def test_ticks_of_counts_are_whole_numbers(plain_style: None) -> None:
     plt.close(fig)
 
 
+def test_turned_ticks_stand_upright_where_there_is_room(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for ax, count in zip(axes, (3, 60), strict=True):
+        ax.plot(range(count), range(count))
+        ax.set_xticks(range(count), [str(1000 + i) for i in range(count)])
+        ax.tick_params(axis="x", rotation=45)
+    few, many = axes
+    settle(fig)
+    assert {label.get_rotation() for label in few.get_xticklabels()} == {0}
+    assert {label.get_rotation() for label in many.get_xticklabels()} == {45}
+    plt.close(fig)
+
+
 def test_names_of_points_fall_on_no_other(plain_style: None) -> None:
     import matplotlib.pyplot as plt
 

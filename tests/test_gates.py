@@ -194,8 +194,11 @@ def test_another_run_stands_beside_this_one(tab: Browser, report: Path, tmp_path
         "(f => {{ f.beside.value = {}; f.beside.dispatchEvent(new Event('change')); }})(document.forms[0])"
     )
     tab.ask(choose.format("'paper'"))
-    assert tab.ask(heads)[3:7] == ["ours A: quick", "against", "ours B: paper", "difference B − A"]
-    assert tab.ask(shown)[4:6] == ["0.700[0.690, 0.710] not reproduced", "0.0900 *"]
+    assert tab.ask(heads)[3:7] == ["ours A: quick", "ours B: paper", "difference B − A", "against"]
+    assert tab.ask(shown)[3:5] == ["0.700[0.690, 0.710] not reproduced", "0.090 *"]
+    tab.look(794, media="print")
+    assert tab.ask("document.querySelector('.says').clientWidth") > 130, "a column of single words"
+    tab.look(1280)
     assert tab.ask(said).startswith("1 claims are made by both; 1 of them (*)")
     tab.ask(choose.format("''"))
     assert tab.ask(heads)[3:] == ["ours", "against", "verdict"]
@@ -206,8 +209,8 @@ def test_another_run_stands_beside_this_one(tab: Browser, report: Path, tmp_path
     tab.send("DOM.setFileInputFiles", nodeId=field, files=[str(file)])
     tab.ask("new Promise(done => setTimeout(done, 300))")
     assert "ours B: other.json" in tab.ask(heads)
-    assert tab.ask(shown)[4:6] == ["–", "–"]
-    assert "<img" in tab.ask(shown.replace("E2.1", "E2.2"))[4], "words of a file stay words"
+    assert tab.ask(shown)[3:5] == ["–", "–"]
+    assert "<img" in tab.ask(shown.replace("E2.1", "E2.2"))[3], "words of a file stay words"
     damaged = tmp_path / "damaged.json"
     damaged.write_text("{")
     tab.send("DOM.setFileInputFiles", nodeId=field, files=[str(damaged)])

@@ -188,7 +188,7 @@ def test_what_a_reader_sees(report: Path) -> None:
     assert '<a href="https://example.org/paper">' in text
     assert "<dt>device</dt><dd>cpu</dd>" in text
     assert "<dt>commit</dt><dd>unknown</dd>" in text
-    assert '<a class="around" href="b.html" title="Broken">Broken →</a>' in text
+    assert '<a href="b.html" title="Broken">Broken →</a>' in text
 
 
 def test_the_claims_page_shows_the_number_the_interval_and_the_way(report: Path) -> None:

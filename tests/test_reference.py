@@ -54,7 +54,7 @@ def test_the_help_of_every_command_stands_on_a_page_of_its_own() -> None:
     options = (re.split("examples:|exit codes:", text)[0].partition("options:")[2] for text in slim)
     lines = [line for text in options for line in text.splitlines()]
     assert len(lines) > 100
-    assert max(map(len, map(unescape, lines))) <= 40
+    assert max(map(len, map(unescape, lines))) <= 38
     assert ["".join(text.split()) for text in slim] == ["".join(text.split()) for text in wide]
     assert not re.findall(r'(?:src|<link[^>]*href)="?https?:', page)
 

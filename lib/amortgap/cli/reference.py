@@ -18,6 +18,9 @@ from amortgap.runs.project import find_project
 #: What is no part of the reference: private modules, compiled loops, and the house itself.
 LEFT_OUT = re.compile(r"amortgap\.(_|.*\._|(cli|pages|runs|solvers\.kernels)\b)")
 
+#: An example with what it does beside it, and, in a narrow window, below it.
+BESIDE, BELOW = re.compile(r"^(  amortgap .*?) {2,}(\S.*)$", re.MULTILINE), r"\1\n      \2"
+
 
 def modules() -> list[str]:
     """Every module that pdoc documents, by name: left to itself it stops at packages that say what they export."""
@@ -48,11 +51,11 @@ def commands() -> str:
     """A page with the help of `amortgap` and of each of its commands, as a terminal shows it, and a phone's."""
     from amortgap.pages.frame import frame
 
-    wide, slim = _helps(100), _helps(40)
+    wide, slim = _helps(100), _helps(38)
     body = "\n".join(
         f'<h2 id="{name.replace(" ", "-")}">{name}</h2>\n'
         f'<pre class="help wide"><code>{escape(text)}</code></pre>\n'
-        f'<pre class="help slim"><code>{escape(slim[name])}</code></pre>'
+        f'<pre class="help slim"><code>{escape(BESIDE.sub(BELOW, slim[name]))}</code></pre>'
         for name, text in wide.items()
     )
     nav = (

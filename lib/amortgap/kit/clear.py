@@ -37,6 +37,8 @@ def settle(fig: Figure) -> None:
         _plain(ax.xaxis)
         _plain(ax.yaxis)
     fig.draw_without_rendering()
+    for ax in fig.axes:
+        _upright(ax.xaxis)
     changed = [_wrap(ax) for ax in fig.axes] + [
         _thin(axis) for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)
     ]
@@ -143,6 +145,17 @@ def _thin(axis: Any) -> bool:
     else:
         _drop_every_second(axis)
     return True
+
+
+def _upright(axis: Any) -> None:
+    """Labels that were turned in case they overprint each other stand upright where they do not."""
+    turned = [label for label in _shown(axis) if label.get_rotation() and label.get_ha() == "center"]
+    angles = {label.get_rotation() for label in turned}
+    if len(angles) != 1:
+        return
+    axis.set_tick_params(rotation=0)
+    if _overlap(_shown(axis)):
+        axis.set_tick_params(rotation=angles.pop())
 
 
 def _named(axis: Any) -> bool:

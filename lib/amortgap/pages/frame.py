@@ -56,9 +56,8 @@ class Navigation:
             if 0 <= to < len(names):
                 title = self.titles[names[to]]
                 short = escape(re.split("[·:]", title)[0].strip())
-                link = f'<a class="around" href="{names[to]}.html" title="{escape(title)}">'
-                links += f"{link}{words.format(short)}</a>\n"
-        return links
+                links += f'<a href="{names[to]}.html" title="{escape(title)}">{words.format(short)}</a>\n'
+        return f'<span class="around">\n{links}</span>' if links else ""
 
 
 def _current(name: str, here: str) -> str:

@@ -70,8 +70,9 @@
   addEventListener("hashchange", follow);
   // another report's claims, id -> [ours, low, high, verdict], from the page or from a file
   const high = power => [...String(+power)].map(one => one === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[one]).join("");
-  const digits = value => value && Math.abs(value) < 1e-3 ? value.toExponential(2) : value.toPrecision(3);
-  const short = value => digits(Number(value)).replace(/e(.*)/, (_, power) => "·10" + high(power)).replace("-", "−");
+  const large = value => value < 10 ? value.toFixed(3) : value < 1e4 ? String(+value.toPrecision(4)) : value.toExponential(2);
+  const digits = value => value && value < 1e-3 ? value.toExponential(2) : value ? large(value) : "0";
+  const short = value => (value < 0 ? "−" : "") + digits(Math.abs(value)).replace(/e(.*)/, (_, power) => "·10" + high(power));
   const numbers = table.tHead.rows[0].cells[3], own = form.dataset.name, known = JSON.parse(form.dataset.others);
   const apart = (row, other) => (row.dataset.ours < other[1] || row.dataset.ours > other[2])
     && (other[0] < row.dataset.low || other[0] > row.dataset.high);
@@ -92,7 +93,8 @@
       below.textContent = soft ?? "";
       if (soft) one.append(below);
       if (tag === "th") one.scope = "col";
-      row.insertBefore(one, row.lastElementChild);
+      // beside our own number
+      row.insertBefore(one, row.cells[row.cells.length - 2]);
     };
     const titles = [`ours B: ${name}`, "difference B − A"];
     for (const title of titles) cell(table.tHead.rows[0], "th", title, title);
