@@ -91,7 +91,8 @@ def _controls(
 def tally(claims: Sequence[dict[str, Any]], page: str) -> str:
     """How many claims have which verdict, each a link to those claims on `page`."""
     counts = Counter(claim["verdict"] for claim in claims)
-    said_by_paper = [c for c in claims if c["paper"] is not None and c["verdict"] != "not comparable"]
+    apart = ("not comparable", "beyond")
+    said_by_paper = [c for c in claims if c["paper"] is not None and c["verdict"] not in apart]
     numbers = sum(isinstance(claim["paper"], int | float) for claim in said_by_paper)
     among = Counter(claim["verdict"] for claim in said_by_paper)
     chips = "".join(
