@@ -18,6 +18,7 @@ from demo_project import make_project
 
 #: Each help stands twice, for phones and for wider windows.
 KINDS = ("slim", "wide")
+LONGEST = "--subtract-b-dec, --no-subtract-b-dec"
 
 
 def test_the_examples_give_what_they_say() -> None:
@@ -54,7 +55,8 @@ def test_the_help_of_every_command_stands_on_a_page_of_its_own() -> None:
     options = (re.split("examples:|exit codes:", text)[0].partition("options:")[2] for text in slim)
     lines = [line for text in options for line in text.splitlines()]
     assert len(lines) > 100
-    assert max(map(len, map(unescape, lines))) <= 38
+    # a name that is longer alone stands on a line of its own
+    assert {line.strip() for line in map(unescape, lines) if len(line) > 38} <= {LONGEST}
     assert ["".join(text.split()) for text in slim] == ["".join(text.split()) for text in wide]
     assert not re.findall(r'(?:src|<link[^>]*href)="?https?:', page)
 
