@@ -33,6 +33,8 @@ import odd_objects
 from amortgap.encoders import ENCODERS
 from amortgap.kit.tables import write_table
 
+# for all cases of one function beside others on a busy machine; `attempt` allows each 20 seconds of its own
+pytestmark = pytest.mark.timeout(1200)
 LIBRARY = Path(amortgap.__file__).parent
 MODULES = ("objectives", "metrics", "flops", "sensing", "theory", "solvers", "dictionaries", "problem")
 MODULES += ("supports", "agreement", "worlds", "detection")
