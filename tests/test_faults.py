@@ -370,7 +370,7 @@ def test_killed_at_a_random_moment_it_goes_on(
     for number in range(8 if soak else KILLS[name]):
         # jobs that are killed once or twice are not all killed in the same ways
         how = list(HOW)[(number + list(JOBS).index(name)) % len(HOW)]
-        folder, child = running(name, tmp_path / str(number), given, seconds, draw)
+        folder, child, seconds = running(name, tmp_path / str(number), given, seconds, draw)
         own = []
         with contextlib.suppress(psutil.NoSuchProcess):
             own = psutil.Process(child.pid).children(recursive=True)
@@ -382,21 +382,23 @@ def test_killed_at_a_random_moment_it_goes_on(
 
 
 def running(
-    name: str, root: Path, given: Path, latest: float, draw: random.Random
-) -> tuple[Path, BaseProcess]:
-    """A folder and a process that has been doing the job in it for a random time, up to `latest`.
+    name: str, root: Path, given: Path, seconds: float, draw: random.Random
+) -> tuple[Path, BaseProcess, float]:
+    """A folder, a process that has been doing the job in it for a random time, and how long the job may take.
 
-    Where it ended before, which is no kill, another is killed at an earlier moment.
+    Where it ended before, which is no kill, it took less than `seconds` (the first one may have compiled), and
+    another is killed at an earlier moment.
     """
     while True:
-        latest = draw.uniform(0.02, max(latest, 0.03))
-        folder = root / f"{latest:.4f}"
+        moment = draw.uniform(0.02, max(seconds, 0.03))
+        folder = root / f"{moment:.4f}"
         folder.mkdir(parents=True)
-        child = start(name, folder, given)
-        time.sleep(latest)
+        child, begun = start(name, folder, given), time.monotonic()
+        child.join(moment)
         if child.is_alive():
-            return folder, child
+            return folder, child, seconds
         assert end(child) == 0
+        seconds = min(moment, time.monotonic() - begun)
 
 
 def test_fifty_were_killed_in_every_way(request: pytest.FixtureRequest) -> None:
