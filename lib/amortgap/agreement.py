@@ -80,8 +80,9 @@ def linear_fit(a: Tensor, b: Tensor, train: Tensor) -> LinearFit:
     a, b = as_tensor(a, "codes a"), as_tensor(b, "codes b")
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
         raise ValueError(f"codes a {tuple(a.shape)} and b {tuple(b.shape)} must be (n, N) and (n, N')")
-    # torch factors no matrices of 16 bits
-    a, b = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (a, b))
+    # torch factors no matrices of 16 bits, and multiplies none of two kinds
+    kind = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    a, b = a.to(kind), b.to(kind)
     if not isinstance(train, Tensor) or train.dtype != torch.bool or train.shape != (len(a),):
         raise ValueError(f"train must be a tensor of {len(a)} booleans")
     if min(int(train.sum()), int((~train).sum())) < 2:

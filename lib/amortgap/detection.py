@@ -126,6 +126,8 @@ def train_probe(
     """
     check_choice(loss, "loss", SLOPE)
     x, active, start = as_tensor(x, "x"), _plain(active, "active"), as_tensor(start, "start")
+    kind = torch.promote_types(x.dtype, start.dtype)
+    x, start = x.to(kind), start.to(kind)
     if (
         x.ndim != 2
         or 0 in x.shape
