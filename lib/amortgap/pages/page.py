@@ -69,7 +69,8 @@ def render_page(report: Report, run: dict[str, Any]) -> tuple[str, Page]:
     for claim in report.claims_on(name):
         # as it is worded now, whatever it was when the notebook was run
         line = rf"(<b>{re.escape(claim['id'])}</b> )(?:(?!</p>).)*?(?= Paper: )"
-        body = re.sub(line, lambda at, claim=claim: at[1] + quoted(claim), body, flags=re.DOTALL)
+        now = quoted(claim).replace("\\", r"\\")
+        body = re.sub(line, rf"\g<1>{now}", body, flags=re.DOTALL)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>\n?", body, flags=re.DOTALL)
     place = heading.end() if heading else 0
     first = re.match(r"\s*<p>(.*?)</p>", body[place:], flags=re.DOTALL)
