@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from amortgap.kit import published
+from amortgap.kit.text import number, quotable
 from amortgap.pages.findings import NAME, read_words
 from amortgap.runs.notebook import Notebook, source
 from amortgap.runs.profiles import load_profiles
@@ -99,6 +102,66 @@ def test_answers_to_questions_name_claims_that_exist() -> None:
         assert set(answered) <= set(headings(PROJECT.notebook(page))), page
         for one in (one for sentences in answered.values() for one in sentences):
             assert {one["claim"], *(name for name, _ in NAME.findall(one["says"]))} <= made, one
+
+
+#: The names under which notebooks keep what a claim says, and those of lists of it.
+SAYS = {"says", "same", "sentence", "lost", "levels", "sentences", "DISTANCE"}
+
+
+def text_of(node: ast.expr) -> str:
+    """A string of the source with X for each value in it; nothing for what is no string."""
+    if isinstance(node, ast.Constant):
+        return re.sub(r"\{\w*\}", "X", node.value) if isinstance(node.value, str) else ""
+    parts = node.values if isinstance(node, ast.JoinedStr) else ()
+    text = "".join(text_of(part) if isinstance(part, ast.Constant) else "X" for part in parts)
+    # a latent MCC or a dictionary MCC
+    return text.replace("this X MCC", "this MCC")
+
+
+def texts_under(node: ast.AST) -> Iterator[str]:
+    """The strings of an expression, an f-string as one."""
+    if isinstance(node, ast.Constant | ast.JoinedStr):
+        yield text_of(node)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from texts_under(child)
+
+
+def sentences_of(path: Path) -> Iterator[str]:
+    """What a notebook's claims say, for any parameters: the texts of six words and more under their names."""
+    for node in (node for text in code_of(path) for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Assign) and SAYS & {
+            name.id for to in node.targets for name in ast.walk(to) if isinstance(name, ast.Name)
+        }:
+            yield from (
+                text for text in texts_under(node.value) if len(re.findall(r"\b(?!X\b)\w+", text)) > 5
+            )
+
+
+def is_finished(says: str, value: float) -> bool:
+    """Whether a claim is a sentence: room for its number, a verb for it, and no word on the claim before it."""
+    text = quotable(says, value)
+    bare = r"(.*: )?(MCC|FVU|Share|Dictionary MCC|Mean [a-z]+|The same|Change|Distance|By how|There) "
+    shown = number(value) in text or f"{100 * value:.3g}\u202f%" in text
+    return shown and not re.match(bare, text)
+
+
+def test_every_claim_is_a_sentence_with_its_number() -> None:
+    for path in REPORTED:
+        said = list(sentences_of(path))
+        claims = len(re.findall(r"\brec\.claim\(", "".join(code_of(path))))
+        # on pages 07, 08 and 19 two claims share one
+        assert len(said) >= claims - 1, path.stem
+        assert [text for text in said if not is_finished(text, 0.4321)] == [], path.stem
+
+
+def test_every_claim_of_a_committed_run_of_todays_cells_is_a_sentence_with_its_number() -> None:
+    report = PROJECT.root / "reports/paper/data"
+    for path in REPORTED:
+        run, claims = report / path.stem / "run.ipynb", report / path.stem / "claims.json"
+        if claims.exists() and set(code_of(path)) <= set(code_of(run)):
+            made = json.loads(claims.read_text(encoding="utf-8"))
+            assert [claim for claim in made if not is_finished(claim["says"], claim["ours"])] == [], path.stem
 
 
 def test_no_helper_stands_in_two_notebooks() -> None:

@@ -223,7 +223,7 @@ class Record:
         if found.verdict == "inconclusive" and self._setting.smaller:
             self._claims.pop(id, None)
             why = f"Claim {id} is not made, because {found.n} values cannot decide it:"
-            show_html(f'<p class="note">{why} {quotable(says, found.ours, id)}</p>')
+            show_html(f'<p class="note">{why} {quotable(says, found.ours)}</p>')
             return
         if found.verdict == "corrected" or incomparable:
             note = f"{cause or incomparable} {note}".strip()
@@ -315,7 +315,7 @@ def _show_claim(claim: Claim, link: str) -> None:
     direction = f", ours is {claim.direction}" if claim.direction else ""
     note = f" {typeset(claim.note)}" if claim.note else ""
     show_html(
-        f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {quotable(claim.says, claim.ours, claim.id)} '
+        f'<p class="claim" id="claim-{claim.id}"><b>{claim.id}</b> {quotable(claim.says, claim.ours)} '
         f"Paper: {paper}; ours: {ours}{against}. "
         f"<b>{VERDICTS[claim.verdict]} {claim.verdict}{direction}</b>.{note} {link}</p>"
     )

@@ -66,9 +66,9 @@ ROOM = (
 )
 
 
-def quotable(says: str, value: float, identifier: str = "") -> str:
+def quotable(says: str, value: float) -> str:
     """A claim's sentence as HTML with its number in it: `reaches an MCC of 0.602` for `reaches this MCC`."""
-    text, share = typeset(worded(says, identifier)), f"{100 * value:.3g}{THIN}%".replace("-", "−")
+    text, share = typeset(worded(says)), f"{100 * value:.3g}{THIN}%".replace("-", "−")
     for words, said in ROOM:
         if found := re.search(rf"\b{words}(?![\w-])", text):
             there = found.expand(said).replace("%", share).replace("#", number(value))

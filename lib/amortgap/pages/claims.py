@@ -158,7 +158,7 @@ def _row(claim: dict[str, Any]) -> str:
 
 def quoted(claim: dict[str, Any]) -> str:
     """What the claim says, a sentence with its number."""
-    return quotable(claim["says"], claim["ours"], claim["id"])
+    return quotable(claim["says"], claim["ours"])
 
 
 def verdict(claim: dict[str, Any]) -> str:
