@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # processes of a run whose torchrun was killed may still be at work there
         with lock(options.out) if dist.get_rank() == 0 else contextlib.nullcontext():
             run(options)
+            # who leaves first ends connections that others still use
+            dist.barrier()
     except (ValueError, FloatingPointError, Refused, FileNotFoundError) as error:
         sys.exit(f"amortgap.llm.train: {error}")
     finally:
