@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
@@ -9,12 +10,16 @@ import time
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from queue import Empty
 
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
 import torch
+from jupyter_client import AsyncKernelClient, AsyncKernelManager
+from jupyter_client.channels import AsyncZMQSocketChannel
+from traitlets import Type
 
 from amortgap import explore
 from amortgap.explore.signal import prepared
@@ -169,6 +174,29 @@ def test_pictures_are_drawn_again_in_under_a_third_of_a_second() -> None:
         assert min(took) < 0.3, f"{name}: {took}"
 
 
+class PatientChannel(AsyncZMQSocketChannel):
+    """Asks again every second.
+
+    nbclient sends what a widget holds over the socket on which it waits for the kernel's reply; sending can swallow
+    the news that one has come, and then the test waited all of its ten minutes.
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict:
+        last = math.inf if timeout is None else time.monotonic() + timeout
+        while time.monotonic() < last:
+            with contextlib.suppress(Empty):
+                return await super().get_msg(timeout=1)
+        raise Empty
+
+
+class PatientClient(AsyncKernelClient):
+    shell_channel_class = Type(PatientChannel)
+
+
+class PatientManager(AsyncKernelManager):
+    client_factory = Type(PatientClient)
+
+
 @pytest.mark.timeout(900)  # a busy machine must not make it fail
 @pytest.mark.skipif(find_spec("ipywidgets") is None, reason="ipywidgets is not installed (extra lab)")
 def test_the_notebook_has_sliders_where_there_are_widgets(tmp_path: Path, monkeypatch) -> None:
@@ -180,7 +208,8 @@ def test_the_notebook_has_sliders_where_there_are_widgets(tmp_path: Path, monkey
             cell.source += f"\nout = {str(tmp_path)!r}"
     moved = (ROOT / "tests/data/move_widgets.py").read_text()
     notebook.cells.append(nbformat.v4.new_code_cell(moved))
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    options = {"kernel_manager_class": PatientManager, "resources": {"metadata": {"path": str(tmp_path)}}}
+    nbclient.NotebookClient(notebook, timeout=600, **options).execute()
     widgets = [
         one
         for cell in notebook.cells
