@@ -3,11 +3,18 @@
 It asks for numpy < 2 and runs on numpy 2 all the same: pip install --no-deps adelie.
 """
 
-import adelie
+import os
+
 import numpy as np
 from torch import Tensor
 
 from . import Peer, Run
+
+# adelie pins whoever imports it to one core
+cores = os.sched_getaffinity(0)
+import adelie  # noqa: E402
+
+os.sched_setaffinity(0, cores)
 
 
 def prepare(D: Tensor, x: Tensor, alpha: float, tol: float) -> Run:
