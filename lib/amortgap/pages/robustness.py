@@ -38,11 +38,12 @@ def robustness(rows: dict[str, list[dict[str, Any]]]) -> str:
         )
     if inputs := rows.get("inputs"):
         tried, right, refused = (sum(row[name] for row in inputs) for name in ("tried", "right", "refused"))
+        counted = (
+            f"Of {tried} inputs to {len(inputs)} public functions, {right} had a right result, {refused} were "
+            f"refused in one sentence, and {tried - right - refused} failed."
+        )
         parts.append(
-            typeset(
-                f"Of {tried} inputs to {len(inputs)} public functions, {right} had a right result, {refused} were "
-                f"refused in one sentence, and {tried - right - refused} failed."
-            ).join(("<p>", "</p>\n"))
+            f"<p>{typeset(counted)}</p>\n"
             + f"<details><summary>by function</summary>{_table(inputs)}</details>"
         )
     head = '<h2 id="robustness">Faults and odd inputs</h2>\n<p>Counted by the tests (<code>make soak</code>).</p>\n'
