@@ -10,11 +10,9 @@ from torch import Tensor
 
 from . import Peer, Run
 
-# adelie pins whoever imports it to one core
-cores = os.sched_getaffinity(0)
+# adelie would set it to TRUE, and every OpenMP library loaded from then on would pin this process to one core
+os.environ.setdefault("OMP_PROC_BIND", "FALSE")
 import adelie  # noqa: E402
-
-os.sched_setaffinity(0, cores)
 
 
 def prepare(D: Tensor, x: Tensor, alpha: float, tol: float) -> Run:
