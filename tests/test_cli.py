@@ -12,6 +12,7 @@ import pytest
 
 from amortgap._check import check_alpha
 from amortgap.cli import COMMANDS, main
+from amortgap.pages import build
 from amortgap.runs.jobs import write_state
 from amortgap.runs.project import Project
 from demo_project import make_project, write_notebook
@@ -122,6 +123,8 @@ def test_status_says_why_a_page_is_stale(project: Project, capfd: pytest.Capture
     assert status() == ["bad: stale: not run yet", "good: stale: not run yet"], "in page order"
     assert main(["report"]) == 1
     assert status() == ["bad: stale: failed: ValueError: no luck", "good: current"]
+    index = project.reports / "quick/index.html"
+    assert "✓ current" in index.read_text(encoding="utf-8")
     folder = project.reports / "quick/data/good"
     run = json.loads((folder / "run.json").read_text())
     run["inputs"]["drawing"]["packages"]["matplotlib"] = "0.1"
@@ -135,6 +138,8 @@ def test_status_says_why_a_page_is_stale(project: Project, capfd: pytest.Capture
     assert (
         status()[1] == "good: stale: parameter law is None, was 'zipf'; code cell 1 of the notebook changed"
     )
+    build(project, index.parent, ["good"])
+    assert "↻ made by earlier code" in index.read_text(encoding="utf-8")
     (folder / "run.ipynb").write_text("")
     assert status()[1] == "good: stale: data file run.ipynb is damaged"
     run = json.loads((folder / "run.json").read_text())

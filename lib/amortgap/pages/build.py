@@ -20,7 +20,7 @@ from amortgap.pages.rendered import Rendered
 from amortgap.pages.report import Report
 from amortgap.pages.robustness import found, robustness
 from amortgap.pages.withdrawn import mark_claims, withdrawals
-from amortgap.runs.jobs import read_state
+from amortgap.runs.jobs import Job, changes, read_state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
@@ -55,9 +55,16 @@ def build(project: Project, folder: Path, names: Sequence[str]) -> Path:
     pages = {name: _page(rendered, report, run) for name, run in runs.items()}
     write_json(folder / "data" / "claims.json", list(report.claims))
     write_table(folder / "data" / "power.json", power(report.claims))
-    _shared(rendered, report, list(names), pages, runs, absent)
+    stale = [name for name, run in runs.items() if made_otherwise(project, folder, run)]
+    _shared(rendered, report, list(names), pages, runs, absent, stale)
     write_manifest(folder)
     return folder / "index.html"
+
+
+def made_otherwise(project: Project, folder: Path, run: dict[str, Any]) -> bool:
+    """Whether the same parameters would run again, because what the run was made from has changed."""
+    job = Job(project, run["notebook"], folder, run["parameters"], minutes=0)
+    return run["status"] == "done" and bool(changes(job)[0])
 
 
 def _page(rendered: Rendered, report: Report, run: dict[str, Any]) -> dict[str, str]:
@@ -95,6 +102,7 @@ def _shared(
     pages: dict[str, dict[str, str]],
     runs: dict[str, dict[str, Any]],
     absent: dict[str, str],
+    stale: list[str],
 ) -> None:
     """The pages that belong to no notebook."""
     from amortgap.pages.claims import claims_body
@@ -112,7 +120,7 @@ def _shared(
         if page in shown:
             figure = main_figure(page, name, (report.folder / f"{page}.html").read_text(encoding="utf-8"))
         titles = {name: Notebook(report.project.notebook(name)).plain_title for name in names}
-        body = index_body(report.words, titles, shown, runs, absent, claims, figure)
+        body = index_body(report.words, titles, shown, runs, absent, claims, figure, stale)
         return frame(report.words.question, bar("index"), body, ending)
 
     def table() -> str:
@@ -130,4 +138,4 @@ def _shared(
     source = [asdict(report.words), asdict(report.about), names, pages, runs, absent, claims, bar("")]
     rendered.page("claims.html", [source, others], lambda: (table(), None))
     rendered.page("about.html", [source, tested], lambda: (about(), None))
-    rendered.page("index.html", source, lambda: (index(), None))
+    rendered.page("index.html", [source, stale], lambda: (index(), None))

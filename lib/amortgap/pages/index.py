@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from html import escape
 from typing import Any
 
@@ -35,8 +36,10 @@ def index_body(
     absent: dict[str, str],
     claims: list[dict[str, Any]],
     figure: str,
+    stale: Collection[str] = (),
 ) -> str:
-    """The index's content. Each notebook of `titles` has a page and a run, or is `absent` with the reason."""
+    """The index's content. Each notebook of `titles` has a page and a run, or is `absent` with the reason; those of
+    `stale` would run again."""
     known = {claim["id"]: claim for claim in claims}
     answer = next((text for one in words.answers if (text := filled(one, known))), "")
     answer = f'<p class="answer">{answer}</p>\n' if answer else ""
@@ -48,7 +51,7 @@ def index_body(
     )
     return (
         f"<h1>{escape(words.question)}</h1>\n{INTRODUCTION}{answer}{held}{figure}\n{_findings(words, known)}"
-        f"{_table(titles, pages, runs, absent)}"
+        f"{_table(titles, pages, runs, absent, stale)}"
     )
 
 
@@ -73,7 +76,11 @@ def _findings(words: Words, known: dict[str, dict[str, Any]]) -> str:
 
 
 def _table(
-    titles: dict[str, str], pages: dict[str, Page], runs: dict[str, dict[str, Any]], absent: dict[str, str]
+    titles: dict[str, str],
+    pages: dict[str, Page],
+    runs: dict[str, dict[str, Any]],
+    absent: dict[str, str],
+    stale: Collection[str],
 ) -> str:
     rows = []
     for name, title in titles.items():
@@ -90,6 +97,8 @@ def _table(
             state = f'<span class="no">✗ failed: {escape(error["kind"])}: {escape(error["message"])}</span>'
         elif page.state != "current":
             state = f'<span class="no">↻ {page.state}</span>'
+        elif name in stale:
+            state = '<span class="no">↻ made by earlier code or packages</span>'
         rows.append(
             f'<tr><th scope="row"><a href="{name}.html">{page.title}</a></th><td>{answer}</td><td>{state}</td>'
             f'<td class="n">{duration(run["provenance"]["seconds"])} <br>{memory(run["provenance"])}</td></tr>'
