@@ -12,7 +12,7 @@ from . import Peer, Run
 
 # adelie would set it to TRUE, and every OpenMP library loaded from then on would pin this process to one core
 os.environ.setdefault("OMP_PROC_BIND", "FALSE")
-import adelie  # noqa: E402
+import adelie
 
 
 def prepare(D: Tensor, x: Tensor, alpha: float, tol: float) -> Run:
