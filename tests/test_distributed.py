@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import tiny_models
 from amortgap._files import lock
 from amortgap.audit.shards import audit_shards
 from amortgap.interop import from_encoder
-from amortgap.llm import extract, lanes, store, stream
+from amortgap.llm import distributed, extract, lanes, store, stream
 from amortgap.llm.distributed import main, parser, read, run
 from amortgap.llm.train import build
 from amortgap.training import Cosine, fit
@@ -255,16 +256,77 @@ def test_checkpoints_are_read_without_pickles_and_whole_or_not_at_all(tmp_path: 
         dist.destroy_process_group()
 
 
-def test_two_runs_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torchrun says to the only process of a run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     world = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for name, value in world.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("one_rank")
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with lock(tmp_path), pytest.raises(SystemExit, match="is in use by another process"):
         main(["--latents", "32", "--steps", "1", "--out", str(tmp_path)])
     assert not (tmp_path / "settings.json").exists()
+
+
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (RuntimeError("pair.cc:553] Connection closed by peer"), "another process of the run has ended"),
+        (PermissionError(13, "Permission denied", "shards"), "Permission denied: 'shards'"),
+    ],
+)
+def test_a_process_ends_with_a_sentence(
+    raised: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(options: argparse.Namespace) -> None:
+        # others may extract, or measure, for hours
+        backend = dist.group.WORLD._get_backend(torch.device("cpu"))
+        assert backend.options._timeout >= timedelta(days=1)
+        raise raised
+
+    monkeypatch.setattr(distributed, "run", failing)
+    with pytest.raises(SystemExit, match=said):
+        main(["--latents", "32", "--steps", "1", "--out", str(tmp_path)])
+
+
+@pytest.mark.usefixtures("one_rank")
+def test_a_refused_run_leaves_the_folder_to_another(place: Path, tmp_path: Path) -> None:
+    given = arguments(place) | {"latents": 32, "k": 4, "steps": 1, "cache": place / "cache_alone"}
+    given |= {"out": tmp_path, "batch_size": 96, "lanes": 96}
+    words = [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    with pytest.raises(SystemExit, match="use fewer lanes"):
+        main(words)
+    assert not (tmp_path / "settings.json").exists()
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(SystemExit, match="damaged, so whose checkpoints are there is not known"):
+        main(words)
+    with pytest.raises(SystemExit, match="is a file, not a folder to write to"):
+        main([*words, "--out", str(tmp_path / "settings.json")])
+
+
+def test_a_shard_under_the_name_of_another_is_made_again(place: Path, tmp_path: Path) -> None:
+    data = stream(**arguments(place), cache=place / "cache_alone")
+    folder = tmp_path / "activations" / data.folder.name
+    shutil.copytree(data.folder, folder)
+    first, second, third = (folder / f"0000{i}.safetensors" for i in range(3))
+    expected = second.read_bytes()
+    shutil.copy(first, second)
+    # as earlier versions wrote it
+    tensors, about = store.read(third)
+    about.pop("shard")
+    store.write(third, tensors, about)
+    earlier = third.read_bytes()
+    with pytest.warns(UserWarning, match="holds another shard") as warned:
+        lanes.extract_share(0, 1, **arguments(place), cache=tmp_path)
+    assert sum("computed again" in str(one.message) for one in warned) == 1
+    assert (second.read_bytes(), third.read_bytes()) == (expected, earlier)
 
 
 def test_parts_of_a_batch_are_the_same_whoever_reads_them(place: Path) -> None:

@@ -8,14 +8,16 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from amortgap._errors import Refused
-from amortgap._files import lock, read_json, write_json
+from amortgap._files import check_folder, lock, read_json, write_json
 from amortgap.encoders import Encoder
 from amortgap.llm import lanes, store
 from amortgap.llm.stream import Stream, stream
@@ -23,12 +25,15 @@ from amortgap.llm.train import architectures, build
 from amortgap.training import Cosine
 from amortgap.training.distributed import check_split, fit_distributed
 
+#: how long a process waits for others, which may have far more left to extract, or all shards to measure
+PATIENCE = timedelta(days=2)
+
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="torchrun --nproc-per-node P -m amortgap.llm.train",
         description="Extract activations of a language model and train one SAE on them, in P processes. Killed, it "
-        "goes on from its last checkpoint when it is started again, with any P.",
+        "goes on from its last checkpoint when it is started again, with any P that divides the lanes.",
     )
     add = made.add_argument
     add(
@@ -87,15 +92,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"start it by torchrun: {parser().prog} ...")
     if options.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if options.device == "cuda" else "gloo")
+    dist.init_process_group("nccl" if options.device == "cuda" else "gloo", timeout=PATIENCE)
     try:
+        for folder in (options.out, options.cache):
+            if folder:
+                check_folder(folder)
         # processes of a run whose torchrun was killed may still be at work there
         with lock(options.out) if dist.get_rank() == 0 else contextlib.nullcontext():
             run(options)
             # who leaves first ends connections that others still use
             dist.barrier()
-    except (ValueError, FloatingPointError, Refused, FileNotFoundError) as error:
+    except (ValueError, FloatingPointError, Refused, OSError) as error:
         sys.exit(f"amortgap.llm.train: {error}")
+    except RuntimeError as error:
+        # gloo's "Connection closed by peer"
+        if "by peer" not in str(error):
+            raise
+        sys.exit(
+            f"amortgap.llm.train: process {dist.get_rank()} stops, as another process of the run has ended"
+        )
     finally:
         dist.destroy_process_group()
 
@@ -129,9 +144,11 @@ def run(options: argparse.Namespace) -> None:
         if name not in ("out", "device", "split", "cache", "save_every")
     }
     about = options.out / "settings.json"
-    if about.exists() and read_json(about) != settings:
+    if about.exists() and _earlier(about) != settings:
         raise ValueError(f"{options.out} holds another run; name another folder with --out")
     data = _stream(options, rank, world)
+    # refuses what is too little for the lanes, before the folder is this run's
+    lanes.steps_of_epoch(data, options.lanes, size)
     if rank == 0:
         write_json(about, settings)
     dtype = torch.float64 if options.dtype == "float64" else torch.float32
@@ -156,6 +173,16 @@ def run(options: argparse.Namespace) -> None:
         facts = settings | {"M": len(data.mean), "scale": data.scale}
         store.write(options.out / "encoder.safetensors", tensors, facts)
         print(options.out / "encoder.safetensors")
+
+
+def _earlier(about: Path) -> Any:
+    """The arguments that a folder's run had."""
+    try:
+        return read_json(about)
+    except ValueError as error:
+        raise ValueError(
+            f"{about} is damaged, so whose checkpoints are there is not known; name another folder with --out"
+        ) from error
 
 
 def _stream(options: argparse.Namespace, rank: int, world: int) -> Stream:

@@ -65,15 +65,13 @@ def extract(
             total=total, initial=there, unit="token", unit_scale=True, disable=there == total
         ) as bar:
             for part, path in zip(rows, paths, strict=True):
-                found = _intact(path, config)
-                if found is None:
+                windows = tokens.windows[part]
+                hidden = read_shard(path, config, windows)
+                if hidden is None:
                     lm = model()
                     bar.set_description(f"{lm.name} layer {config['layer']}")
-                    hidden = _run(lm, tokens.windows[part], config, bar)
-                    store.write(path, {"hidden": hidden}, config)
-                    done += tokens.windows[part].numel()
-                else:
-                    hidden = found[0]["hidden"]
+                    hidden = make_shard(path, config, windows, lm, bar)
+                    done += windows.numel()
                 take(len(tokens.windows), part, hidden)
         return tokens, _manifest(folder / "manifest.json", config, done, time.perf_counter() - began)
 
@@ -84,6 +82,26 @@ def shards(folder: Path, tokens: Tokens) -> tuple[list[Path], list[slice]]:
     size = max(1, SHARD // context)
     rows = [slice(start, min(start + size, count)) for start in range(0, count, size)]
     return [folder / f"{i:05d}.safetensors" for i in range(len(rows))], rows
+
+
+def read_shard(path: Path, config: dict[str, Any], windows: Tensor) -> Tensor | None:
+    """The activations of `windows` that `make_shard` wrote; None, with a warning, for what cannot be used."""
+    if (found := _intact(path, config)) is None:
+        return None
+    hidden = found[0].get("hidden")
+    # shards of earlier versions do not say which they are
+    ours = found[1].get("shard", int(path.stem)) == int(path.stem)
+    if ours and hidden is not None and hidden.shape[:-1] == windows.shape:
+        return hidden
+    warnings.warn(f"{path} holds another shard. It is computed again.", stacklevel=2)
+    return None
+
+
+def make_shard(path: Path, config: dict[str, Any], windows: Tensor, lm: LanguageModel, bar: Any) -> Tensor:
+    """Write the activations (rows, context, M) of `windows`, and the number of the shard."""
+    hidden = _run(lm, windows, config, bar)
+    store.write(path, {"hidden": hidden}, config | {"shard": int(path.stem)})
+    return hidden
 
 
 def _run(lm: LanguageModel, windows: Tensor, config: dict[str, Any], bar: Any) -> Tensor:

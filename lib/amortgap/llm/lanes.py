@@ -15,10 +15,9 @@ from torch import Tensor
 
 from amortgap._files import lock
 from amortgap._progress import progress
-from amortgap.llm import store
 from amortgap.llm.activations import configure
 from amortgap.llm.corpus import split
-from amortgap.llm.extract import _intact, _run, _tokens, shards
+from amortgap.llm.extract import _tokens, make_shard, read_shard, shards
 from amortgap.llm.model import LanguageModel
 from amortgap.llm.stream import Stream
 
@@ -51,8 +50,8 @@ def extract_share(worker: int, workers: int, **arguments: Any) -> Path:
     mine = list(zip(paths, rows, strict=True))[worker::workers]
     with progress(total=sum(tokens.windows[part].numel() for _, part in mine), unit="token") as bar:
         for path, part in mine:
-            if _intact(path, config) is None:
-                store.write(path, {"hidden": _run(model(), tokens.windows[part], config, bar)}, config)
+            if read_shard(path, config, tokens.windows[part]) is None:
+                make_shard(path, config, tokens.windows[part], model(), bar)
     return folder
 
 
