@@ -133,6 +133,25 @@ def test_activations_that_do_not_fit_are_refused(given: Any) -> None:
         )
 
 
+def test_rows_that_no_audit_can_have_are_refused(given: Any, tmp_path: Path) -> None:
+    sae, _, x, _ = given
+    nan = x.clone()
+    nan[7, 3] = torch.nan
+    for name, shards, said in (
+        ("few", [x[:63]], "at least 64 activations, not 63"),
+        ("constant", [torch.full((100, M), 0.7)] * 2, "all the same"),
+        ("large", [x * 1e25], "norm"),
+        ("nan", [x, nan], r"1\.npy contains NaN"),
+        ("twice", [x[:500], x[500:], x[:500]], "number 1 and 3 .* hold the same rows"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        for i, shard in enumerate(shards):
+            np.save(folder / f"{i}.npy", shard.numpy())
+        with pytest.raises(ValueError, match=said):
+            audit_shards(sae, folder)
+
+
 def test_a_shard_that_a_worker_does_not_find_is_no_other_shard(given: Any, tmp_path: Path) -> None:
     sae, folder, _, _ = given
     for shard in folder.iterdir():

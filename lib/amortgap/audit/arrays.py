@@ -22,6 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from amortgap._check import as_tensor
+
 #: Names of the activations, and of what may be known of each row.
 NAMES = ("activations", "x", "acts", "hidden_states", "arr_0", "hidden")
 EXTRAS = {
@@ -40,7 +42,7 @@ TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
 
 @dataclass
 class Rows:
-    """The activations of one file: `take` gives rows (sorted numbers) as float32 (len, M)."""
+    """The activations of one file: `take` gives rows (sorted numbers) as finite float32 (len, M)."""
 
     shape: tuple[int, ...]
     take: Callable[[np.ndarray], Tensor]
@@ -119,7 +121,8 @@ def _open(file: Path) -> Rows:
 
     def take(numbers: np.ndarray) -> Tensor:
         with _told(file):
-            return taken(numbers)
+            x = taken(numbers)
+        return as_tensor(x, str(file))
 
     rows.take = take
     return rows

@@ -123,7 +123,6 @@ def from_path(path: str | Path, *, keep_all: bool = False, seed: int = 0, limit:
     if size < n:
         row = np.sort(np.random.default_rng(seed).choice(n, size, replace=False, shuffle=False))
     x, extras = _take(shards, row)
-    x = as_tensor(x, str(path))
     found = special(x, extras)
     left_out = LeftOut(n, size, {reason: int(holds.sum()) for reason, holds in found.items()}, keep_all)
     keep = torch.ones(size, dtype=torch.bool)

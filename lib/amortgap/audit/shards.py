@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap._check import as_tensor
 from amortgap.audit.arrays import Rows, open_rows
 from amortgap.audit.groups import BLOCK, FEWEST
-from amortgap.audit.inputs import from_path
+from amortgap.audit.inputs import fitting, from_path
 from amortgap.audit.left_out import LeftOut, special
 from amortgap.audit.measure import CALIBRATION, FROM_THE_CODE, MEMORY
 from amortgap.audit.measure import _ways as ways_for
@@ -97,14 +96,15 @@ def audit_shards(
     shards counts twice), or where shards do not name twelve over blocks of rows; neighbours are taken together so
     that there are at most 10 000.
 
-    Raises ValueError for activations that do not fit the SAE, for an encoder that uses no latent, and where a
-    worker sees other shards.
+    Raises ValueError for activations that do not fit the SAE or are fewer than 64, for an encoder that uses no
+    latent, for a shard that is there twice, and where a worker sees other shards.
     """
     path, missing = Path(path), dict[str, str]()
     shards = open_rows(path)
     given = from_path(path, keep_all=keep_all, seed=seed)
     if given.x.shape[1] != sae.M:
         raise ValueError(f"the activations have width {given.x.shape[1]}, but this SAE takes (n, {sae.M})")
+    fitting(sae, given, 64, "an audit")
     sae = sae.calibrated(given.x)
     some = torch.randperm(len(given.x), generator=torch.Generator().manual_seed(seed))[:CALIBRATION]
     z = sae.prepare(given.x[some])[0]
@@ -119,6 +119,7 @@ def audit_shards(
     job = _Job(sae, path, [shard.n for shard in shards], block, documents, keep_all, ways.alpha, ways.k, tol)
     numbers = range(len(shards))
     first = _in_order(share(partial(_moments, job), numbers))
+    _check_different(first, path)
     n = sum(one["n"] for one in first)
     mean = sum(one["sum"] for one in first) / n
     found = _in_order(share(partial(_score, replace(job, mean=mean)), numbers))
@@ -142,6 +143,17 @@ def _in_order(results: Iterable[tuple[int, Any]]) -> list[Any]:
     return [result for _, result in sorted(results, key=lambda one: one[0])]
 
 
+def _check_different(first: list[dict[str, Any]], path: Path) -> None:
+    """Raises ValueError where two shards are the same rows, by their numbers and sums."""
+    seen: dict[Any, int] = {}
+    for number, one in enumerate(first, 1):
+        if one["n"] and (same := seen.setdefault((one["n"], *one["sum"].tolist()), number)) != number:
+            raise ValueError(
+                f"the shards number {same} and {number} in {path} hold the same rows, which would count twice; "
+                "take one of them out"
+            )
+
+
 def _groups(shards: list[Rows]) -> tuple[bool, int]:
     """Whether groups are documents, and how many of them, or of rows, are taken together."""
     counts = [len(shard.extras["document"].unique()) for shard in shards if "document" in shard.extras]
@@ -158,7 +170,7 @@ def _read(job: _Job, number: int) -> tuple[Tensor, Tensor, dict[str, int]]:
             f"the shards in {job.path} are no longer, or not on every machine, those that were there"
         )
     shard = shards[number]
-    x = as_tensor(shard.take(np.arange(shard.n)), str(job.path))
+    x = shard.take(np.arange(shard.n))
     found = special(x, shard.extras)
     keep = torch.ones(len(x), dtype=torch.bool)
     if not job.keep_all:
