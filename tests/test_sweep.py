@@ -211,8 +211,8 @@ def test_parts_of_a_page_run_there_too(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--backend", "ray"], "--backend ray needs a package: pip install 'amortgap[ray]'"),
-        (["--backend", "dask"], "--backend dask needs a package: pip install 'amortgap[dask]'"),
+        (["--backend", "ray"], "--backend ray needs a package: pip install ray"),
+        (["--backend", "dask"], "--backend dask needs a package: pip install distributed"),
         (["--backend", "loky", "--address", "x:1"], "loky runs on this machine and takes no address"),
         (["--address", "x:1"], "--address says where a cluster is; say --backend ray or dask, too"),
     ],

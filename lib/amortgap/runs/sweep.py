@@ -50,7 +50,7 @@ class Backend:
         if self.name == "loky" and self.address:
             raise Refused("loky runs on this machine and takes no address; use --backend ray or dask")
         if find_spec(BACKENDS[self.name]) is None:
-            raise Refused(f"--backend {self.name} needs a package: pip install 'amortgap[{self.name}]'")
+            raise Refused(f"--backend {self.name} needs a package: pip install {BACKENDS[self.name]}")
         if self.address:
             _check_answers(self.name, self.address)
 
