@@ -25,7 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import tiny_models
-from amortgap._files import lock
+from amortgap._files import digest, lock
 from amortgap.audit.shards import audit_shards
 from amortgap.interop import from_encoder
 from amortgap.llm import distributed, extract, lanes, store, stream
@@ -138,10 +138,12 @@ def test_it_ends_at_the_weights_of_one_process(
     )
     said, _ = done.communicate(timeout=200)
     assert done.returncode == 0, said
-    model, _, scale = read(place / out)
+    model, mean, scale = read(place / out)
     assert_same(dict(model.state_dict()), one_process(place, name, l1_weight))
     data = stream(**arguments(place), cache=place / "cache_alone")
+    # each has measured its share, and sums are added in the same order
     assert scale == data.scale
+    assert torch.equal(mean, data.mean)
     for file in data.folder.glob("0*.safetensors"):  # each process extracted its share of them
         other = place / f"cache_{out}" / "activations" / data.folder.name / file.name
         assert torch.equal(store.read(other)[0]["hidden"], store.read(file)[0]["hidden"])
@@ -219,8 +221,9 @@ def test_checkpoints_are_read_without_pickles_and_whole_or_not_at_all(tmp_path: 
     try:
         steps(2)
         saved = tmp_path / "run" / "step_000000002"
-        (file,) = saved.iterdir()
-        assert file.suffix == ".safetensors"
+        noted, file = sorted(saved.iterdir())
+        assert (noted.name, file.suffix) == ("digests_000000.json", ".safetensors")
+        digests = noted.read_bytes()
         tensors, about = load_file(file), safe_open(file, "pt").metadata()
         whole = file.read_bytes()
         (saved / ".metadata").write_bytes(evil)
@@ -228,10 +231,11 @@ def test_checkpoints_are_read_without_pickles_and_whole_or_not_at_all(tmp_path: 
         assert_same(steps(3), uninterrupted)
         assert not ran.exists()
 
-        def refused(damaged: bytes) -> None:
+        def refused(damaged: bytes, digests: bytes = b"") -> None:
             shutil.rmtree(tmp_path / "run")
             saved.mkdir(parents=True)
             file.write_bytes(damaged)
+            noted.write_bytes(digests or json.dumps({file.name: digest(file)}).encode())
             (saved / ".metadata").write_bytes(evil)
             with pytest.raises(ValueError, match=f"{saved} is damaged or of another version"):
                 steps(4)
@@ -239,6 +243,10 @@ def test_checkpoints_are_read_without_pickles_and_whole_or_not_at_all(tmp_path: 
 
         refused(whole[:-1])
         refused(b"")
+        flipped = bytearray(whole)
+        flipped[-1] ^= 1
+        refused(bytes(flipped), digests)
+        refused(whole, b"[]")
         save_file(tensors | {"model.W": tensors["model.W"][:-1].contiguous()}, file, about)
         refused(file.read_bytes())
         # the part of another process, whose file is missing

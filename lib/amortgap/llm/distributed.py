@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from amortgap._errors import Refused
 from amortgap._files import check_folder, lock, read_json, write_json
 from amortgap.encoders import Encoder
 from amortgap.llm import lanes, store
-from amortgap.llm.stream import Stream, stream
+from amortgap.llm.activations import usable
+from amortgap.llm.stream import Stream, from_moments, moments
 from amortgap.llm.train import architectures, build
 from amortgap.training import Cosine
 from amortgap.training.distributed import check_split, fit_distributed
 
-#: how long a process waits for others, which may have far more left to extract, or all shards to measure
+#: how long a process waits for others, which may have far more left to extract
 PATIENCE = timedelta(days=2)
 
 
@@ -186,17 +188,22 @@ def _earlier(about: Path) -> Any:
 
 
 def _stream(options: argparse.Namespace, rank: int, world: int) -> Stream:
-    """The activations: each process extracts its share, one measures them and tells the others."""
+    """The activations: each process extracts and measures its share, and hears what the others have measured."""
     given = {
         name: getattr(options, name)
         for name in ("model", "layer", "corpus", "n_tokens", "context", "seed", "device")
     }
-    lanes.extract_share(rank, world, **given, cache=options.cache)
-    dist.barrier()
-    found = [stream(**given, cache=options.cache) if rank == 0 else None]
-    dist.broadcast_object_list(found, src=0)
-    assert found[0] is not None
-    return found[0]
+    folder, tokens, norms = lanes.extract_share(rank, world, **given, cache=options.cache)
+    keep, dropped = usable(torch.cat(_of_all(norms)))
+    parts = _of_all(list(moments(folder, tokens, keep, rank, world)))
+    return from_moments(folder, tokens, keep, parts, dropped)
+
+
+def _of_all(mine: list[Any]) -> list[Any]:
+    """What all processes have of all shards, in the order of the shards, of which each has every W-th."""
+    dealt: list[list[Any]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(dealt, mine)
+    return [one for turn in zip_longest(*dealt) for one in turn if one is not None]
 
 
 def read(folder: str | Path) -> tuple[Encoder, Tensor, float]:

@@ -16,14 +16,15 @@ from torch import Tensor
 from amortgap._files import lock
 from amortgap._progress import progress
 from amortgap.llm.activations import configure
-from amortgap.llm.corpus import split
+from amortgap.llm.corpus import Tokens, split
 from amortgap.llm.extract import _tokens, make_shard, read_shard, shards
 from amortgap.llm.model import LanguageModel
-from amortgap.llm.stream import Stream
+from amortgap.llm.stream import Stream, lengths
 
 
-def extract_share(worker: int, workers: int, **arguments: Any) -> Path:
-    """Extract the shards number worker, worker + workers, ... of `stream(**arguments)`; returns their folder.
+def extract_share(worker: int, workers: int, **arguments: Any) -> tuple[Path, Tokens, list[Tensor]]:
+    """Extract the shards number worker, worker + workers, ... of `stream(**arguments)`; returns the folder of all,
+    the tokens, and the norms of the vectors of these shards.
 
     Each shard is the same bits as `stream` makes, which finds them. May be killed and called again, on another
     number of workers. Arguments and errors as `stream`.
@@ -49,10 +50,13 @@ def extract_share(worker: int, workers: int, **arguments: Any) -> Path:
     paths, rows = shards(folder, tokens)
     mine = list(zip(paths, rows, strict=True))[worker::workers]
     with progress(total=sum(tokens.windows[part].numel() for _, part in mine), unit="token") as bar:
+        norms = []
         for path, part in mine:
-            if read_shard(path, config, tokens.windows[part]) is None:
-                make_shard(path, config, tokens.windows[part], model(), bar)
-    return folder
+            hidden = read_shard(path, config, tokens.windows[part])
+            if hidden is None:
+                hidden = make_shard(path, config, tokens.windows[part], model(), bar)
+            norms.append(lengths(hidden))
+    return folder, tokens, norms
 
 
 def lane(stream: Stream, number: int, lanes: int, size: int, seed: int, buffer: int = 4) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ pass writes the shards and measures norms, the second measures the mean and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,27 +100,42 @@ def stream(
     """
     folder, config, load = configure(model, layer, corpus, n_tokens, context, seed, device, dtype, cache)
     norms: list[Tensor] = []
-    widths: set[int] = set()
-
-    def measure(count: int, rows: slice, hidden: Tensor) -> None:
-        norms.append(torch.linalg.vector_norm(hidden, dim=2, dtype=torch.float32))
-        widths.add(hidden.shape[2])
-
-    tokens, manifest = extract(folder, config, load, measure)
+    tokens, manifest = extract(
+        folder, config, load, lambda count, rows, hidden: norms.append(lengths(hidden))
+    )
     keep, dropped = usable(torch.cat(norms))
-    (M,) = widths
-    mean, power = _moments(folder, tokens, keep & split(tokens)["train"][:, None], M)
-    scale = (power / M) ** 0.5
+    return from_moments(folder, tokens, keep, moments(folder, tokens, keep), manifest | dropped)
+
+
+def lengths(hidden: Tensor) -> Tensor:
+    """hidden (rows, context, M) -> the norms (rows, context)."""
+    return torch.linalg.vector_norm(hidden, dim=2, dtype=torch.float32)
+
+
+def moments(
+    folder: Path, tokens: Tokens, keep: Tensor, worker: int = 0, workers: int = 1
+) -> Iterator[tuple[Tensor, float, int]]:
+    """Sum (M,), sum of squares and number of the training vectors, in float64, of each of a worker's shards."""
+    chosen = keep & split(tokens)["train"][:, None]
+    paths, rows = shards(folder, tokens)
+    for path, part in zip(paths[worker::workers], rows[worker::workers], strict=True):
+        x = store.read(path)[0]["hidden"][chosen[part]].double()
+        yield x.sum(0), x.square().sum().item(), len(x)
+
+
+def from_moments(
+    folder: Path,
+    tokens: Tokens,
+    keep: Tensor,
+    parts: Iterable[tuple[Tensor, float, int]],
+    manifest: dict[str, Any],
+) -> Stream:
+    """The stream whose shards have these `moments`, which are added in the order of the shards."""
+    sums, squares, counts = zip(*parts, strict=True)
+    n = sum(counts)
+    mean = sum(sums) / n
+    M = len(mean)
+    scale = ((sum(squares) / n - mean.square().sum().item()) / M) ** 0.5
     vectors = {part: int(keep[rows].sum()) for part, rows in split(tokens).items()}
-    manifest = manifest | {"M": M, "scale": scale, "vectors": vectors, **dropped}
-    return Stream(folder, tokens, keep, mean, scale, manifest)
-
-
-def _moments(folder: Path, tokens: Tokens, chosen: Tensor, M: int) -> tuple[Tensor, float]:
-    """Mean (M,) and mean squared distance from it, of the chosen vectors, computed in float64."""
-    total, square, n = torch.zeros(M, dtype=torch.float64), 0.0, 0
-    for path, rows in zip(*shards(folder, tokens), strict=True):
-        x = store.read(path)[0]["hidden"][chosen[rows]].double()
-        total, square, n = total + x.sum(0), square + x.square().sum().item(), n + len(x)
-    mean = total / n
-    return mean.float(), square / n - mean.square().sum().item()
+    manifest = manifest | {"M": M, "scale": scale, "vectors": vectors}
+    return Stream(folder, tokens, keep, mean.float(), scale, manifest)

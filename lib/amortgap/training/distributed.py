@@ -28,12 +28,15 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from amortgap._files import digest, read_json, write_json
 from amortgap._progress import progress
 from amortgap.training.losses import reconstruction_loss
 from amortgap.training.schedule import Cosine, learning_rate
 
 #: encoders whose latents can be split, by class name
 SPLIT = ("ReLUEncoder", "TopKEncoder")
+#: files with the digests of a checkpoint's others, one of each process
+DIGESTS = "digests_"
 #: which dimension of a parameter counts latents
 LATENTS = {"W": 0, "b": 0, "decoder.D": 1}
 
@@ -165,6 +168,9 @@ def _save(folder: Path, step: int, model: nn.Module, adam: torch.optim.Optimizer
     writer = HuggingFaceStorageWriter(str(half), save_distributed=True)
     save(_tensors(*get_state_dict(model, adam)), storage_writer=writer)
     dist.barrier()
+    # before the folder has its name
+    write_json(half / f"{DIGESTS}{dist.get_rank():06d}.json", {f.name: digest(f) for f in _mine(half)})
+    dist.barrier()
     if dist.get_rank() == 0:
         older = _checkpoints(folder)
         half.rename(whole)
@@ -182,6 +188,7 @@ def _go_on(folder: Path | None, model: nn.Module, adam: torch.optim.Optimizer) -
     tensors = _tensors(weights, moments)
     reader = HuggingFaceStorageReader(str(found[-1]))
     try:
+        _check_digests(found[-1], next(model.parameters()).device)
         _check_whole(reader, tensors)
         load(tensors, storage_reader=reader)
     except (CheckpointException, SafetensorError, OSError, KeyError, ValueError) as error:
@@ -198,6 +205,24 @@ def _tensors(weights: dict[str, Any], moments: Any) -> dict[str, Tensor]:
     return {f"model.{name}": weight for name, weight in weights.items()} | of_adam
 
 
+def _mine(folder: Path) -> list[Path]:
+    """The files of a checkpoint whose digests this process takes."""
+    return sorted(folder.glob("*.safetensors"))[dist.get_rank() :: dist.get_world_size()]
+
+
+def _check_digests(folder: Path, device: torch.device) -> None:
+    """ValueError in all processes where a file is not as one of them has written it."""
+    try:
+        written = {k: v for file in folder.glob(f"{DIGESTS}*.json") for k, v in read_json(file).items()}
+        wrong = sum(written.get(f.name) != digest(f) for f in _mine(folder))
+    except (OSError, ValueError, AttributeError):
+        wrong = 1
+    of_all = torch.tensor(wrong, device=device)
+    dist.all_reduce(of_all)
+    if of_all:
+        raise ValueError(f"{int(of_all)} files of {folder} are not as they were written")
+
+
 def _check_whole(reader: HuggingFaceStorageReader, tensors: dict[str, Tensor]) -> None:
     """ValueError where a part of a tensor is in none of the files: `load` would leave it as it is."""
     found: dict[str, Any] = reader.read_metadata().state_dict_metadata
@@ -207,4 +232,4 @@ def _check_whole(reader: HuggingFaceStorageReader, tensors: dict[str, Tensor]) -
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step_*"))
+    return sorted(folder.glob("step_" + 9 * "[0-9]"))
