@@ -324,7 +324,7 @@ def test_a_shard_under_the_name_of_another_is_made_again(place: Path, tmp_path: 
     folder = tmp_path / "activations" / data.folder.name
     shutil.copytree(data.folder, folder)
     first, second, third = (folder / f"0000{i}.safetensors" for i in range(3))
-    expected = second.read_bytes()
+    expected = store.read(second)[0]["hidden"].clone()  # what is read is the file itself
     shutil.copy(first, second)
     # as earlier versions wrote it
     tensors, about = store.read(third)
@@ -334,7 +334,9 @@ def test_a_shard_under_the_name_of_another_is_made_again(place: Path, tmp_path: 
     with pytest.warns(UserWarning, match="holds another shard") as warned:
         lanes.extract_share(0, 1, **arguments(place), cache=tmp_path)
     assert sum("computed again" in str(one.message) for one in warned) == 1
-    assert (second.read_bytes(), third.read_bytes()) == (expected, earlier)
+    assert third.read_bytes() == earlier
+    # not the same file: it may name its digest before or after its description
+    assert torch.equal(store.read(second)[0]["hidden"], expected)
 
 
 def test_parts_of_a_batch_are_the_same_whoever_reads_them(place: Path) -> None:

@@ -69,6 +69,7 @@ def measure(workload: str, peer: Peer, tol: float | None, repeats: int, share: f
         if tol is None or not peer.tolerance or gaps[0] <= tol:
             break
     row: Row = {"workload": workload, "task": peer.task, "tol": tol, "peer": peer.name, "threads": THREADS}
+    row |= about()
     row |= {"dtype": str(p.x.dtype).removeprefix("torch."), "peer_gap": gaps[0], "our_gap": gaps[1]}
     prepared = None
     if peer.task != "basis pursuit" and workload != "W1":
@@ -152,11 +153,14 @@ def table(rows: list[Row]) -> str:
         times = [f"{r['peer_us']:.4g}", f"{r['our_us']:.4g}", f"{r['ratio']:.3g}", given]
         mib = [f"{r[k]:.0f}" if r.get(k) is not None else "–" for k in ("peer_mib", "our_mib")]
         cells.append(
-            [r["workload"], r["task"], tol, r["dtype"], r["threads"], peer, *times, peer_gap, our_gap, *mib]
+            [
+                *(r["workload"], r["task"], tol, r["dtype"], r["threads"], peer),
+                *(*times, peer_gap, our_gap, *mib, r["machine"]),
+            ]
         )
     columns = (
         "workload | task | gap | dtype | threads | peer | peer, µs | ours, µs | ratio | prepared, µs | worst gap"
-        " | ours | peer, MiB | ours"
+        " | ours | peer, MiB | ours | machine"
     )
     return markdown(columns.split(" | "), cells)
 
@@ -170,7 +174,7 @@ def slow_automatic(rows: list[Row]) -> list[str]:
     ]
 
 
-def draw(rows: list[Row], path: Path, title: str) -> None:
+def draw(rows: list[Row], path: Path) -> None:
     """Worst gap against time, a panel for each workload."""
     from matplotlib.figure import Figure
 
@@ -189,7 +193,7 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
         axis.set(title=workload, xlabel="µs per sample")
     axes[0].set_ylabel("worst relative duality gap")
     axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.suptitle(title)
+    figure.suptitle(", ".join(sorted({r["machine"] for r in rows})))
     figure.set_layout_engine("tight")
     figure.savefig(path)
 
@@ -251,9 +255,8 @@ def save(rows: list[Row], path: Path, order: list[str]) -> None:
 
     old = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     rows = sorted({(*key(r), r["peer"]): r for r in [*old, *rows]}.values(), key=key)
-    made = about()
-    write(path, made | {"rows": rows}, f"{made['machine']}, torch {made['torch']}\n\n{table(rows)}")
-    draw(rows, path.with_suffix(".svg"), made["machine"])
+    write(path, {"rows": rows}, table(rows))
+    draw(rows, path.with_suffix(".svg"))
 
 
 if __name__ == "__main__":
