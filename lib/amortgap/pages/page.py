@@ -231,7 +231,8 @@ def footer(provenance: dict[str, Any]) -> str:
     """The provenance as a list of terms."""
     hidden = {"seconds", "earlier parts", "earlier seconds", "earlier commits"}
     facts = {name: value for name, value in provenance.items() if name not in hidden}
-    facts["duration"] = duration(provenance["seconds"])
+    if "seconds" in provenance:
+        facts["duration"] = duration(provenance["seconds"])
     if "earlier seconds" in provenance:
         facts["duration"] += (
             f", of these {duration(provenance['earlier seconds'])} in runs that were stopped "

@@ -26,7 +26,8 @@ def power(claims: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _counts(claims: list[dict[str, Any]]) -> dict[str, int]:
     decided = [claim for claim in claims if claim["verdict"] in DECIDED]
     open_ones = [claim for claim in claims if claim["verdict"] == "inconclusive"]
-    numbers = [claim for claim in [*decided, *open_ones] if isinstance(claim["paper"], int | float)]
+    compared = [claim for claim in [*decided, *open_ones] if claim["verdict"] != "beyond"]
+    numbers = [claim for claim in compared if isinstance(claim["paper"], int | float)]
     found = sum(claim["verdict"] in DECIDED for claim in numbers)
     return dict(zip(COLUMNS, (len(claims), len(decided), len(open_ones), len(numbers), found), strict=True))
 
