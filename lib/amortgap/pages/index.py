@@ -126,7 +126,7 @@ def common(profile: str, ended: list[dict[str, Any]]) -> dict[str, Any]:
     shared["ended"] = max(run["ended"] for run in ended)
     if known := [run["memory"] for run in ended if "memory" in run]:
         shared["memory"] = max(known)
-    return shared | {"all pages together": duration(sum(run["seconds"] for run in ended))}
+    return shared | {"duration, all pages together": duration(sum(run["seconds"] for run in ended))}
 
 
 def main_figure(page: str, name: str, document: str) -> str:
