@@ -20,7 +20,7 @@ from scipy.optimize import linprog, nnls
 from amortgap._check import as_tensor
 from amortgap.objectives import alpha_from_mean_loss, duality_gap, mean_loss, objective
 from amortgap.problem import SparseProblem
-from amortgap.solvers import PURSUITS, SOLVERS, Solution, basis_pursuit, pursue, solve
+from amortgap.solvers import PURSUITS, SOLVERS, Solution, basis_pursuit, basis_pursuit_lp, pursue, solve
 from amortgap.solvers.fista import fista
 from amortgap.solvers.log_adam import START
 from amortgap.solvers.matching_pursuit import matching_pursuit
@@ -832,6 +832,14 @@ def test_basis_pursuit_agrees_with_linprog(nonnegative):
     assert solution.converged.all()
     torch.testing.assert_close(solution.codes @ p.D.T, p.x, rtol=0, atol=1e-6)
     torch.testing.assert_close(solution.objective, solution.codes.abs().sum(1), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("function", [basis_pursuit, basis_pursuit_lp])
+def test_basis_pursuit_answers_in_kind(function):
+    p = SparseProblem(n=3, dtype=torch.double)
+    found = function(p.D.numpy(), p.x.numpy())
+    assert isinstance(found.codes, np.ndarray)
+    assert np.array_equal(found.codes, function(p.D, p.x).codes.numpy())
 
 
 def test_basis_pursuit_is_the_limit_of_the_lasso():

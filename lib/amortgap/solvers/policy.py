@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortgap._check import check_tol
+from amortgap._check import check_tol, same_kind
 from amortgap.solvers._solution import Solution, finish, merge
 from amortgap.solvers.basis_pursuit import path_to_zero
 from amortgap.solvers.batched import batched
@@ -103,7 +103,11 @@ def basis_pursuit(D: Any, x: Any, *, nonnegative: bool = True, tol: float = 1e-6
     objective is ||s||_1; the gap counts the equality's violation too.
     Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
-    (D, x), tol = prepare_for(D, x), check_tol(tol)
+    return same_kind(_exactly)(D, x, nonnegative=nonnegative, tol=check_tol(tol))
+
+
+def _exactly(D: Any, x: Any, nonnegative: bool, tol: float) -> Solution:
+    D, x = prepare_for(D, x)
 
     def programme(rows: Tensor) -> Solution:
         return linear_programmes(plain(D), x[rows], nonnegative, tol, rows.tolist())

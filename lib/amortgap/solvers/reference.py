@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortgap._check import check_problem, check_tol
+from amortgap._check import check_problem, check_tol, same_kind
 from amortgap.solvers._solution import Solution, certify, each, stop_words, unit_free
 from amortgap.solvers.prepared import Prepared, plain
 
@@ -88,8 +88,12 @@ def basis_pursuit_lp(
     Dual: max x.y subject to D'y <= 1 (|D'y| <= 1). The gap counts the equality's violation too.
     Raises ValueError for a sample that no (nonnegative) code reproduces, NaN, inf and shapes that do not fit.
     """
-    D, x = check_problem(plain(D), x)
-    return linear_programmes(D, x, nonnegative, check_tol(tol), range(len(x)))
+
+    def checked(D: Tensor | Prepared, x: Tensor) -> Solution:
+        D, x = check_problem(plain(D), x)
+        return linear_programmes(D, x, nonnegative, check_tol(tol), range(len(x)))
+
+    return same_kind(checked)(D, x)
 
 
 def linear_programmes(D: Tensor, x: Tensor, nonnegative: bool, tol: float, names: Sequence[int]) -> Solution:
