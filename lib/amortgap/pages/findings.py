@@ -129,9 +129,10 @@ def paper_number(claim: dict[str, Any]) -> str:
 
 
 def paper_said(claim: dict[str, Any]) -> str:
-    """The same with the name of what the direction is from: `above 0.204, half of what the dictionary adds`."""
-    named = isinstance(claim["paper"], str) and claim["against"]
-    return paper_number(claim) + (f", {typeset(claim['alternative'])}" if named else "")
+    """The same with the name of what the direction is from: `above half of what the dictionary adds, 0.204`."""
+    if isinstance(claim["paper"], str) and claim["against"]:
+        return f"{escape(claim['paper'])} {typeset(claim['alternative'])}, {number(claim['against'])}"
+    return paper_number(claim)
 
 
 def borne_out(finding: dict[str, str], claim: dict[str, Any]) -> bool:
