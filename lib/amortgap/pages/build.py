@@ -20,7 +20,7 @@ from amortgap.pages.rendered import Rendered
 from amortgap.pages.report import Report
 from amortgap.pages.robustness import found, robustness
 from amortgap.pages.withdrawn import mark_claims, withdrawals
-from amortgap.runs.jobs import Job, changes, read_state
+from amortgap.runs.jobs import Job, changes_since, read_state
 from amortgap.runs.notebook import Notebook
 from amortgap.runs.project import Project
 
@@ -64,7 +64,7 @@ def build(project: Project, folder: Path, names: Sequence[str]) -> Path:
 def made_otherwise(project: Project, folder: Path, run: dict[str, Any]) -> bool:
     """Whether the same parameters would run again, because what the run was made from has changed."""
     job = Job(project, run["notebook"], folder, run["parameters"], minutes=0)
-    return run["status"] == "done" and bool(changes(job)[0])
+    return run["status"] == "done" and bool(changes_since(run, job)[0])
 
 
 def _page(rendered: Rendered, report: Report, run: dict[str, Any]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def index_body(
     absent: dict[str, str],
     claims: list[dict[str, Any]],
     figure: str,
-    stale: Collection[str] = (),
+    stale: Collection[str],
 ) -> str:
     """The index's content. Each notebook of `titles` has a page and a run, or is `absent` with the reason; those of
     `stale` would run again."""

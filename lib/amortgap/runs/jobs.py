@@ -99,8 +99,11 @@ def changes(job: Job) -> tuple[list[str], list[str]]:
     """Why the job must run (what has changed since its last run, is missing or damaged; empty when it is done), and
     what has changed since it was drawn of what shapes its figures and claims but not its results."""
     run, trouble = read_state(job.folder)
-    if run is None:
-        return [trouble], []
+    return ([trouble], []) if run is None else changes_since(run, job)
+
+
+def changes_since(run: dict[str, Any], job: Job) -> tuple[list[str], list[str]]:
+    """`changes` since `run`, which has been read."""
     if run["status"] != "done":
         return [f"failed: {run['error']['kind']}: {run['error']['message']}"], []
     if "inputs" not in run:
