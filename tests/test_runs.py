@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import papermill
 import psutil
 import pytest
+from jupyter_client.connect import LocalPortCache
 
 from amortgap._errors import Refused
 from amortgap._files import lock, write_text
@@ -356,6 +358,28 @@ def test_a_notebook_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     assert result["error"]["kind"] == "NoProgress"
     assert "nothing was written or printed for 0.017 minutes" in result["error"]["message"]
     assert result["error"]["line"] == "import time"
+
+
+def test_a_kernel_that_finds_its_port_taken_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = job(make_project(tmp_path, "", good=["print(1)"]), "good", minutes=5)
+    find, asked = LocalPortCache.find_available_port, []
+
+    def taken_at_first(self: LocalPortCache, ip: str) -> int:
+        asked.append(ip)
+        return taken if len(asked) <= 5 * refused else find(self, ip)
+
+    monkeypatch.setattr(LocalPortCache, "find_available_port", taken_at_first)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        refused = 2
+        assert execute(once)["status"] == "done"
+        assert len(asked) == 5 * 3
+        refused = 9
+        result = execute(once)
+    assert result["status"] == "failed"
+    assert result["error"]["message"] == "Kernel died before replying to kernel_info"
 
 
 def test_a_notebook_that_makes_progress_may_take_longer_than_the_limit(tmp_path: Path) -> None:

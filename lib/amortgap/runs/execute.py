@@ -67,7 +67,7 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
     source_state, started = commit(job.project.root), datetime.now(UTC)
     partial, error = job.folder / "partial.ipynb", None
     try:
-        with _environment(job, run_key(inputs), source_state), stop_when_idle(job.folder, 60 * job.minutes):
+        with _environment(job, run_key(inputs), source_state):
             _papermill(job, partial)
     except Exception as problem:
         error = describe(problem, partial)
@@ -114,18 +114,27 @@ def _papermill(job: Job, partial: Path) -> None:
     # `stop_when_idle` alone says when a page takes too long: on a busy machine a kernel may need minutes to start,
     # and what a cell showed may come long after its end (after four seconds it would be left out without a word)
     patience = math.ceil(60 * job.minutes) + 60
-    papermill.execute_notebook(
-        job.project.notebook(job.name),
-        partial,
-        parameters=job.parameters,
-        cwd=job.project.notebooks,
-        progress_bar=False,
-        start_timeout=patience,
-        iopub_timeout=patience,
-        raise_on_iopub_timeout=True,
-        # ipykernel prints notes about its local TCP port to our stderr; this leaves only its errors.
-        extra_arguments=["--IPKernelApp.log_level=40"],
-    )
+    for start in (1, 2, 3):
+        try:
+            with stop_when_idle(job.folder, 60 * job.minutes):
+                papermill.execute_notebook(
+                    job.project.notebook(job.name),
+                    partial,
+                    parameters=job.parameters,
+                    cwd=job.project.notebooks,
+                    progress_bar=False,
+                    start_timeout=patience,
+                    iopub_timeout=patience,
+                    raise_on_iopub_timeout=True,
+                    # ipykernel prints notes about its local TCP port to our stderr; this leaves only its errors.
+                    extra_arguments=["--IPKernelApp.log_level=40"],
+                )
+            return
+        except RuntimeError as error:
+            # Another program may take a port between jupyter_client's finding it free and the kernel's binding it
+            # (its issue 487). No cell has run, so that a second kernel, with other ports, may try.
+            if start == 3 or "before replying to kernel_info" not in str(error):
+                raise
 
 
 def describe(problem: Exception, partial: Path) -> dict[str, Any]:
