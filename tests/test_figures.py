@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup, Tag
 
 from amortgap import pages
 from amortgap.kit.clear import make_narrow, overlaps, settle
@@ -71,9 +72,9 @@ def test_figures_are_mended_until_no_text_overprints_another(plain_style: None) 
 def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_style: None) -> None:
     fig = crowded()
     drawn = pictures(fig, "f", "Two panels.")
-    svg, narrow = unpacked(drawn.svg), unpacked(drawn.narrow)
+    svg, narrow = unpacked({"drawings": drawn.drawings})
     assert drawn.width == 6
-    assert len(drawn.svg) < len(svg) / 2
+    assert len(drawn.drawings) < (len(svg) + len(narrow)) / 4
     for drawing, name in ((svg, "f-"), (narrow, "f-narrow-")):
         points = json.loads(unescape(re.search(r"data-points='([^']*)'", drawing)[1]))
         texts = [point[2] for point in points]
@@ -94,6 +95,20 @@ def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_st
     assert min(abs(a - x) + abs(b - y) for a, b in drawn) < 0.2
 
 
+def courses(part: Tag, common: Tag) -> Iterator[str]:
+    """The course of each letter and mark that is used in `part`."""
+    for use in part("use"):
+        target = part.find(id=use["href"][1:]) or common.find(id=use["href"][1:])
+        if target.name == "g":
+            yield from courses(target, common)
+        elif (course := " ".join(target["d"].split())) != "M0 0":
+            yield course
+
+
+def parts(figure: Tag) -> list[Tag]:
+    return [part for part in figure(["path", "g"]) if part.get("style") or part.get("class")]
+
+
 def test_letters_are_drawn_once_a_page_and_those_of_formulas_are_found_too(plain_style: None) -> None:
     import matplotlib.pyplot as plt
 
@@ -101,12 +116,21 @@ def test_letters_are_drawn_once_a_page_and_those_of_formulas_are_found_too(plain
     for name in ("first", "second"):
         fig, ax = plt.subplots()
         ax.loglog([1, 1e4], [1, 1e-6], label="$\\alpha^2$ and text")
-        drawn.append(unpacked(pictures(fig, name, "a line").svg))
+        drawn += unpacked({"drawings": pictures(fig, name, "a line").drawings})
     body = share("\n".join(drawn))
     wanted, there = re.findall(r'href="#([^"]*)"', body), re.findall(r'\bid="([^"]*)"', body)
     assert set(wanted) <= set(there), "powers of ten are raised and smaller, and still find their letters"
     assert len(there) == len(set(there))
-    assert body.count('scale(0.7)"/>') == "".join(drawn).count('scale(0.7)"/>') > 0
+    common, *figures = BeautifulSoup(body, "html.parser").find_all("svg")
+    rules = dict(re.findall(r"\.(\w+) {(.*)}", common.style.get_text()))
+    assert common("g"), "words that come again"
+    for figure, svg in zip(figures, drawn, strict=True):
+        apart = BeautifulSoup(svg, "html.parser").svg
+        assert [*courses(figure, common)] == [*courses(apart, apart)]
+        styles = [
+            rules[part["class"][0]] if part.get("class") else part.get("style") for part in parts(figure)
+        ]
+        assert styles == [part.get("style") for part in parts(apart)]
     # the index takes a figure with its letters out of a page
     assert share(body) == body
 

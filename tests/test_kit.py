@@ -222,7 +222,7 @@ def test_a_figure_is_shown_with_caption_description_and_data(rec: Record) -> Non
     assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert how["raw"] is True
     page = how["metadata"]["amortgap"]
-    for drawing in (unpacked(page["svg"]), unpacked(page["narrow"])):
+    for drawing in unpacked(page):
         assert 'aria-label="A &quot;line&quot;."' in drawing
     assert "It &lt;rises&gt;." in caption
     assert "out/t.json" in caption

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zlib
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amortgap._errors import Refused
 from amortgap.kit.clear import make_narrow, overlaps, settle
@@ -19,26 +21,28 @@ if TYPE_CHECKING:
 MOST_SERIES = 7
 
 
-def packed(svg: str) -> str:
-    """A drawing in a quarter of its length: executed notebooks, which are committed, hold two of each figure."""
-    return b64encode(zlib.compress(svg.encode(), 9)).decode()
+def packed(svg: str, narrow: str) -> str:
+    """Both drawings of a figure, which share most of their letters and marks, in a sixth of their length."""
+    return b64encode(lzma.compress("\0".join((svg, narrow)).encode(), preset=9)).decode()
 
 
-def unpacked(kept: str) -> str:
-    """The drawing again; of an early report, whose drawings are plain, as it is."""
-    return kept if not kept or kept.startswith("<") else zlib.decompress(b64decode(kept)).decode()
+def unpacked(about: Mapping[str, Any]) -> list[str]:
+    """Both drawings out of what a notebook keeps of a figure; the second is empty where it has one only."""
+    if "drawings" in about:
+        return lzma.decompress(b64decode(about["drawings"])).decode().split("\0")
+    # a report that was drawn earlier: packed one by one, or plain
+    return [
+        kept if not kept or kept.startswith("<") else zlib.decompress(b64decode(kept)).decode()
+        for kept in (about["svg"], about["narrow"])
+    ]
 
 
 class Pictures(NamedTuple):
-    """One figure: for a page, for a phone (empty where it cannot be drawn narrow), and for a notebook (base64).
+    """One figure: for a page, for a phone where it can be drawn narrow (packed), for a notebook (base64)."""
 
-    The first two are packed.
-    """
-
-    svg: str
-    narrow: str
+    drawings: str
     png: str
-    #: inches that `svg` is made for
+    #: inches that the drawing for a page is made for
     width: float
 
 
@@ -66,8 +70,8 @@ def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
         settle(fig)
         if len(overlaps(fig)) <= crowded:
             drawn = to_svg(fig, f"{name}-narrow", alt, most=90)
-            narrow = packed(drawn.replace("<svg ", '<svg class="narrow" ', 1))
-    return Pictures(packed(svg), narrow, b64encode(_few_colours(buffer)).decode(), width)
+            narrow = drawn.replace("<svg ", '<svg class="narrow" ', 1)
+    return Pictures(packed(svg, narrow), b64encode(_few_colours(buffer)).decode(), width)
 
 
 def _few_colours(png: io.BytesIO) -> bytes:

@@ -171,8 +171,7 @@ class Record:
         # What the page makes of it travels in the metadata.
         page = {
             "figure": name,
-            "svg": drawn.svg,
-            "narrow": drawn.narrow,
+            "drawings": drawn.drawings,
             "width": drawn.width,
             "caption": caption,
         }

@@ -52,7 +52,7 @@ def take_figures(notebook: NotebookNode) -> list[str]:
 def _figure(about: dict[str, Any]) -> str:
     name = about["figure"]
     size = next(size for width, size in GIVES_WAY if about["width"] <= width)
-    svg, narrow = unpacked(about["svg"]), unpacked(about["narrow"])
+    svg, narrow = unpacked(about)
     narrow = f"{narrow}\n" if narrow else ""
     kinds = [f"narrow-{size}"] if narrow else ["slim"] * (about["width"] <= SLIM)
     box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg)

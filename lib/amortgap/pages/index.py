@@ -11,6 +11,7 @@ from amortgap.kit.setting import duration
 from amortgap.kit.text import interval, number, typeset
 from amortgap.pages.claims import quoted, tally, verdict
 from amortgap.pages.findings import Words, borne_out, filled, paper_said
+from amortgap.pages.glyphs import COMMON
 from amortgap.pages.page import Page, memory
 from amortgap.pages.shapes import strip
 
@@ -134,6 +135,6 @@ def main_figure(page: str, name: str, document: str) -> str:
     found = re.search(rf'<figure\b[^>]*\bid="fig-{re.escape(name)}".*?</figure>', document, flags=re.DOTALL)
     if not found:
         return ""
-    letters = re.search(r'<svg class="letters".*?</svg>\n', document)
+    common = COMMON.search(document)
     link = f'<a href="{page}.html#fig-{name}">the page of this figure</a>'
-    return (letters[0] if letters else "") + found[0].replace("</figcaption>", f" {link}</figcaption>")
+    return (common[0] if common else "") + found[0].replace("</figcaption>", f" {link}</figcaption>")
