@@ -7,8 +7,6 @@ from collections.abc import Callable
 from html import escape, unescape
 from typing import Any
 
-from amortgap.kit.wording import worded
-
 #: A number as Python writes it when it is large or small.
 POWER = re.compile(r"(?<![\w.])(\d+\.?\d*)e([+-]?\d+)\b")
 #: Whole numbers of five digits and more, and those with commas; not parts of names, addresses and decimals.
@@ -68,7 +66,7 @@ ROOM = (
 
 def quotable(says: str, value: float) -> str:
     """A claim's sentence as HTML with its number in it: `reaches an MCC of 0.602` for `reaches this MCC`."""
-    text, share = typeset(worded(says)), f"{100 * value:.3g}{THIN}%".replace("-", "−")
+    text, share = typeset(says), f"{100 * value:.3g}{THIN}%".replace("-", "−")
     for words, said in ROOM:
         if found := re.search(rf"\b{words}(?![\w-])", text):
             there = found.expand(said).replace("%", share).replace("#", number(value))
