@@ -319,6 +319,31 @@ def test_a_refused_run_leaves_the_folder_to_another(place: Path, tmp_path: Path)
         main([*words, "--out", str(tmp_path / "settings.json")])
 
 
+@pytest.mark.usefixtures("one_rank")
+def test_a_run_on_other_activations_does_not_go_on(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "texts", tmp_path / "texts")
+    given = arguments(place) | {
+        "corpus": tmp_path / "texts",
+        "cache": tmp_path / "cache",
+        "out": tmp_path / "run",
+    }
+    given |= {"latents": 32, "k": 4, "steps": 1, "batch_size": 8, "lanes": 4}
+    words = [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    main(words)
+    main([*words, "--save-every", "7"])
+    settings = tmp_path / "run" / "settings.json"
+    noted = settings.read_bytes()
+    text = tmp_path / "texts" / "00.txt"
+    text.write_text(text.read_text().replace("sea", "sky"))
+    with pytest.raises(SystemExit, match="a run on text or a model that have changed since"):
+        main(words)
+    assert settings.read_bytes() == noted
+    for damaged in ("{", "[1]", "7"):
+        settings.write_text(damaged)
+        with pytest.raises(SystemExit, match="is damaged, so whose checkpoints are there is not known"):
+            main(words)
+
+
 def test_a_shard_under_the_name_of_another_is_made_again(place: Path, tmp_path: Path) -> None:
     data = stream(**arguments(place), cache=place / "cache_alone")
     folder = tmp_path / "activations" / data.folder.name

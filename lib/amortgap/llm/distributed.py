@@ -21,12 +21,14 @@ from amortgap._errors import Refused
 from amortgap._files import check_folder, lock, read_json, write_json
 from amortgap.encoders import Encoder
 from amortgap.llm import lanes, store
-from amortgap.llm.activations import usable
+from amortgap.llm.activations import configure, usable
 from amortgap.llm.stream import Stream, from_moments, moments
 from amortgap.llm.train import architectures, build
 from amortgap.training import Cosine
 from amortgap.training.distributed import check_split, fit_distributed
 
+#: options that decide what is extracted
+SOURCE = ("model", "layer", "corpus", "n_tokens", "context", "seed", "device")
 #: how long a process waits for others, which may have far more left to extract
 PATIENCE = timedelta(days=2)
 
@@ -129,7 +131,7 @@ def _out_of_range(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Extract, train, write. Only a run with the same arguments goes on from what lies in the folder."""
+    """Extract, train, write. Only a run with the same arguments, text and model goes on from what lies there."""
     rank, world = dist.get_rank(), dist.get_world_size()
     # refuses before the work what it refuses
     check_split(build(options.architecture, 2, options.latents, k=options.k), options.split)
@@ -146,9 +148,17 @@ def run(options: argparse.Namespace) -> None:
         if name not in ("out", "device", "split", "cache", "save_every")
     }
     about = options.out / "settings.json"
-    if about.exists() and _earlier(about) != settings:
+    earlier = _earlier(about) if about.exists() else None
+    if earlier is not None and not settings.items() <= earlier.items():
         raise ValueError(f"{options.out} holds another run; name another folder with --out")
-    data = _stream(options, rank, world)
+    source = {name: getattr(options, name) for name in SOURCE}
+    _, config, _ = configure(**source, dtype="float32", cache=options.cache)
+    settings |= {name: config[name] for name in ("model_sha256", "corpus_sha256")}
+    if earlier is not None and earlier != settings:
+        raise ValueError(
+            f"{options.out} holds a run on text or a model that have changed since; name another folder with --out"
+        )
+    data = _stream(source, options.cache, rank, world)
     # refuses what is too little for the lanes, before the folder is this run's
     lanes.steps_of_epoch(data, options.lanes, size)
     if rank == 0:
@@ -177,23 +187,19 @@ def run(options: argparse.Namespace) -> None:
         print(options.out / "encoder.safetensors")
 
 
-def _earlier(about: Path) -> Any:
-    """The arguments that a folder's run had."""
+def _earlier(about: Path) -> dict[str, Any]:
+    """The arguments that a folder's run had, and the digests of its text and model."""
     try:
-        return read_json(about)
-    except ValueError as error:
+        return dict(read_json(about))
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{about} is damaged, so whose checkpoints are there is not known; name another folder with --out"
         ) from error
 
 
-def _stream(options: argparse.Namespace, rank: int, world: int) -> Stream:
+def _stream(source: dict[str, Any], cache: Path | None, rank: int, world: int) -> Stream:
     """The activations: each process extracts and measures its share, and hears what the others have measured."""
-    given = {
-        name: getattr(options, name)
-        for name in ("model", "layer", "corpus", "n_tokens", "context", "seed", "device")
-    }
-    folder, tokens, norms = lanes.extract_share(rank, world, **given, cache=options.cache)
+    folder, tokens, norms = lanes.extract_share(rank, world, **source, cache=cache)
     keep, dropped = usable(torch.cat(_of_all(norms)))
     parts = _of_all(list(moments(folder, tokens, keep, rank, world)))
     return from_moments(folder, tokens, keep, parts, dropped)
