@@ -487,6 +487,10 @@ def test_activation_files(tmp_path):
         (["sae", "--activations", "x.npy", "--out", "x.npy"], "x.npy is a file, not a folder to write to"),
         (["silent", "--activations", "x.npy"], "the encoder uses 0 latents on average"),
         (["sae", "--model", "absent.gguf", "--layer", "1"], "There is no GGUF file"),
+        (
+            ["sae", "--activations", "x.npy", "--model", "gpt2"],
+            "give either --activations FILE, or --model NAME",
+        ),
     ],
 )
 def test_bad_use_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):

@@ -178,3 +178,6 @@ def test_the_command_writes_the_rows(
     assert (tmp_path / "audit_my_sae" / "shards.json").is_file()
     assert main(["audit", "my_sae", "--every-row"]) == 2
     assert "--every-row audits one SAE on --activations FOLDER" in capsys.readouterr().err
+    for words in (["--tokens", "5"], ["--n-tokens", "5"], ["--layer", "3"], ["--model", "gpt2"]):
+        assert main(["audit", "my_sae", "--activations", str(folder), "--every-row", *words]) == 2
+        assert f"has no use for {words[0]}\n" in capsys.readouterr().err

@@ -190,6 +190,8 @@ def read_inputs(options: argparse.Namespace, sae: SAE) -> Inputs:
 
     model = options.model or sae.metadata.get("model_name")
     layer = options.layer or sae.metadata.get("hook_name") or sae.metadata.get("hook_point")
+    if options.activations and (options.model or options.layer):
+        raise Refused("give either --activations FILE, or --model NAME and --layer HOOK to read them from")
     if options.activations:
         given = from_path(options.activations, keep_all=options.keep_all_rows, seed=options.seed)
     elif model and layer:

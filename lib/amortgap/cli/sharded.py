@@ -8,7 +8,7 @@ from functools import partial
 
 from amortgap._errors import Refused
 from amortgap._files import write_json
-from amortgap.cli.auditing import folder_name, origin, own_folder, read_sae
+from amortgap.cli.auditing import audit_options, folder_name, origin, own_folder, read_sae
 from amortgap.cli.notebooks import read_backend
 
 
@@ -19,6 +19,14 @@ def every_row(options: argparse.Namespace) -> int:
 
     if len(options.sae) > 1 or not options.activations:
         raise Refused("--every-row audits one SAE on --activations FOLDER")
+    parser = argparse.ArgumentParser()
+    audit_options(parser)
+    usual = parser.parse_args(["SAE"])
+    for name in ("model", "layer", "corpus", "n_tokens", "tokens"):
+        if getattr(options, name) != getattr(usual, name):
+            raise Refused(
+                f"--every-row scores all rows of --activations and has no use for --{name.replace('_', '-')}"
+            )
     backend = read_backend(options)
     folder = own_folder(options.out, f"audit_{folder_name(options.sae[0])}", options.sae)
     sae = read_sae(argparse.Namespace(**{**vars(options), "sae": options.sae[0]}))
