@@ -6,12 +6,14 @@ Ray and Dask: `make cluster`.
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import pytest
 from amortgap._errors import Refused
 from amortgap.cli import main
 from amortgap.runs import sweep as sweeps
+from amortgap.runs.cached import KIND
 from amortgap.runs.jobs import make_job, read_state
 from amortgap.runs.project import Project
 from amortgap.runs.schedule import run_all
@@ -127,12 +130,44 @@ def test_what_a_call_raises_comes_out() -> None:
         list(sweep(fails, [0], Backend("loky", workers=2)))
 
 
+@every_backend
+def test_what_a_function_keeps_is_made_once_in_each_worker(backend: Backend, tmp_path: Path) -> None:
+    @cache
+    def world(seed: int) -> int:
+        with (tmp_path / f"made_{os.getpid()}").open("a") as file:
+            file.write("once\n")
+        return 10 * seed
+
+    def rows(i: int) -> int:
+        time.sleep(0.1)
+        return world(7) + i
+
+    assert dict(sweep(rows, range(8), backend)) == {i: 70 + i for i in range(8)}
+    assert {file.read_text() for file in tmp_path.iterdir()} == {"once\n"}
+    assert not (tmp_path / f"made_{os.getpid()}").exists()
+    assert KIND not in copyreg.dispatch_table, "other pickles are as they were"
+
+
+class Unreadable:
+    def __reduce__(self) -> Any:
+        return int, ("not a number",)
+
+
+def test_what_no_worker_can_read_is_said() -> None:
+    given = Unreadable()
+    with pytest.raises(RuntimeError, match="cannot be read by another process: ValueError: invalid literal"):
+        list(sweep(lambda i: given, range(2), Backend("loky", workers=2)))
+
+
 PAGE = [
     "P: seed: int = 0  # seed",
     "P: slow: bool = False  # waits for the test",
-    "import time\nimport numpy as np\nfrom amortgap.kit import Record\nrec = Record(out)\n",
-    "def one(i):\n    x = np.random.default_rng([seed, i]).normal(size=(60, 60))\n"
-    "    return [dict(i=i, value=np.linalg.inv(x @ x.T).sum())]\n",
+    "import time\nfrom functools import cache\nimport numpy as np\nfrom amortgap.kit import Record\n"
+    "rec = Record(out)\n",
+    # keeps its results, and calls itself
+    "@cache\ndef world(i):\n"
+    "    return np.random.default_rng(seed).normal(size=(60, 60)) if i == 0 else 2 * world(i - 1) ** 2\n",
+    "def one(i):\n    x = world(i)\n    return [dict(i=i, value=np.linalg.inv(x @ x.T).sum())]\n",
     "while slow and not (rec.out.parent / 'go_on').exists():\n    time.sleep(.05)\n",
     "rec.step('values', one, over=range(4));",
 ]

@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from amortgap._errors import Refused
+from amortgap.runs.cached import sent_whole
 
 #: backend -> the package it needs, which is also the name of our extra
 BACKENDS = {"loky": "joblib", "ray": "ray", "dask": "distributed"}
@@ -96,7 +97,8 @@ def sweep(function: Callable[[Any], Any], items: Sequence[Any], on: Backend | No
         return
     threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or None
     run = {"loky": _on_loky, "ray": _on_ray, "dask": _on_dask}[on.name]
-    yield from run(on, function, items, threads)
+    with sent_whole():
+        yield from run(on, function, items, threads)
 
 
 def _call(function: Callable[[Any], Any], i: int, item: Any, threads: int | None) -> tuple[int, Any]:
@@ -108,6 +110,7 @@ def _call(function: Callable[[Any], Any], i: int, item: Any, threads: int | None
 
 def _on_loky(on: Backend, function: Any, items: Sequence[Any], threads: int | None) -> Ended:
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     left, attempts = dict(enumerate(items)), 0
     while left:
@@ -126,10 +129,19 @@ def _on_loky(on: Backend, function: Any, items: Sequence[Any], threads: int | No
                 del left[i]
                 yield i, result
         except BrokenProcessPool as error:
+            if not isinstance(error, TerminatedWorkerError):
+                raise RuntimeError(
+                    f"a call cannot be read by another process: {_last_line(error)}"
+                ) from error
             # calls that have ended were not the ones that kill
             attempts = 0 if len(left) < before else attempts
             if attempts >= ATTEMPTS:
                 raise RuntimeError(f"a call killed its worker {ATTEMPTS} times") from error
+
+
+def _last_line(error: BaseException) -> str:
+    """Of what the worker said, which joblib gives as the cause."""
+    return str(error.__cause__ or error).strip().rstrip("\"'").strip().splitlines()[-1]
 
 
 def _on_ray(on: Backend, function: Any, items: Sequence[Any], threads: int | None) -> Ended:
