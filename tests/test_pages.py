@@ -10,7 +10,11 @@ import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pygments
 import pytest
+from bs4 import BeautifulSoup
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from amortgap._errors import Refused
 from amortgap._files import write_text
@@ -18,7 +22,7 @@ from amortgap.kit.readout import short
 from amortgap.kit.setting import duration
 from amortgap.kit.text import interval, number, quotable, spelled, typeset
 from amortgap.kit.tidy import tidy_html
-from amortgap.pages import build
+from amortgap.pages import build, cells
 from amortgap.pages.about import mark_terms
 from amortgap.pages.compare import as_text, claims_beside, claims_of, compare
 from amortgap.pages.downloads import _quoted
@@ -304,37 +308,12 @@ def test_remarks_stand_once_on_a_page() -> None:
             0.989,
             "None has a larger MCC than 0.989 (certified).",
         ),
+        ("The dictionary adds this much MCC to it.", 0.5, "The dictionary adds 0.500 of MCC to it."),
         ("They are told with this R², on others.", -0.03, "They are told with an R² of −0.030, on others."),
         ("The best encoder of this page wins.", 0.5, "The best encoder of this page wins."),
     ],
 )
 def test_a_claim_can_be_quoted_with_its_number(says: str, value: float, quoted: str) -> None:
-    assert quotable(says, value) == quoted
-
-
-@pytest.mark.parametrize(
-    ("says", "value", "quoted"),
-    [
-        (
-            "MCC of ReLU, trained on the true codes, minus the ceiling of linear–nonlinear encoders.",
-            -0.004,
-            "The MCC of ReLU, trained on the true codes, differs from the ceiling of linear–nonlinear encoders by "
-            "−0.004.",
-        ),
-        ("MCC that the true dictionary adds to it.", 0.5, "The true dictionary adds 0.500 of MCC to it."),
-        (
-            "Control with M = N: MCC that the encoder loses all the same.",
-            0.06,
-            "Control with M = N: the encoder loses 0.060 of MCC all the same.",
-        ),
-        (
-            "With nothing known, ReLU (SAE) reaches this MCC.",
-            0.7,
-            "With nothing known, the ReLU SAE reaches an MCC of 0.700.",
-        ),
-    ],
-)
-def test_a_quantity_becomes_a_sentence(says: str, value: float, quoted: str) -> None:
     assert quotable(says, value) == quoted
 
 
@@ -734,3 +713,16 @@ def test_the_withdrawn_claims_of_this_project_are_made_on_the_pages_named() -> N
     for one in withdrawals(root / "notebooks/withdrawn.csv"):
         file = root / "reports/paper/data" / one.page / "claims.json"
         assert set(one.claims) <= {claim["id"] for claim in json.loads(file.read_text())}, one.page
+
+
+def test_code_keeps_its_words_and_the_colours_that_the_style_has() -> None:
+    style = (Path(cells.__file__).parent / "templates/style.css").read_text()
+    rules = "".join(re.findall(r"^(\.highlight [^{]*){", style, flags=re.MULTILINE))
+    assert set(re.findall(r"\.(\w+)", rules)) - {"highlight"} == cells.COLOURED
+    code = 'def f(x):  # a word\n    return f"{x} of {2 * x}" if x < 3 else None\n'
+    long = f'<p><span class="n">here</span></p>{pygments.highlight(code, PythonLexer(), HtmlFormatter())}'
+    short = cells.lean(long)
+    assert BeautifulSoup(short, "html.parser").text == BeautifulSoup(long, "html.parser").text
+    assert '<span class="n">here</span>' in short, "only code"
+    assert '<span class="k">def</span> f(x):' in short
+    assert len(short) < 0.7 * len(long)
