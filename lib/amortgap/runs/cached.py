@@ -22,7 +22,7 @@ _MADE: dict[str, Any] = {}
 @contextlib.contextmanager
 def sent_whole() -> Iterator[None]:
     """While it is open, such functions are pickled as what they wrap, where that can be (cloudpickle does it)."""
-    copyreg.pickle(KIND, _sent)
+    copyreg.dispatch_table[KIND] = _sent
     try:
         yield
     finally:
