@@ -37,4 +37,8 @@ def _sent(cached: Any) -> str | tuple[Any, ...]:
 
 
 def _made(name: str, function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
-    return _MADE.setdefault(name, lru_cache(maxsize, typed)(function))
+    made = _MADE.setdefault(name, lru_cache(maxsize, typed)(function))
+    # Dask's workers hand it on to one another
+    _NAMES[made] = name
+    copyreg.dispatch_table[KIND] = _sent
+    return made
