@@ -148,6 +148,18 @@ def test_what_a_function_keeps_is_made_once_in_each_worker(backend: Backend, tmp
     assert KIND not in copyreg.dispatch_table, "other pickles are as they were"
 
 
+def test_only_this_process_draws_bars(capfd: pytest.CaptureFixture[str]) -> None:
+    def rows(i: int) -> int:
+        from amortgap._progress import progress
+
+        return sum(progress(range(3), delay=0, desc="inner"))
+
+    assert dict(sweep(rows, range(2), Backend("loky", workers=2))) == {0: 3, 1: 3}
+    assert "inner" not in capfd.readouterr().err
+    assert rows(0) == 3
+    assert "inner" in capfd.readouterr().err
+
+
 class Unreadable:
     def __reduce__(self) -> Any:
         return int, ("not a number",)

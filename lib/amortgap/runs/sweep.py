@@ -104,6 +104,9 @@ def sweep(function: Callable[[Any], Any], items: Sequence[Any], on: Backend | No
 def _call(function: Callable[[Any], Any], i: int, item: Any, threads: int | None) -> tuple[int, Any]:
     from threadpoolctl import threadpool_limits
 
+    # the bar of the parts is drawn where they are given out; tqdm reads this when it is imported
+    os.environ["TQDM_DISABLE"] = "1"
+
     with threadpool_limits(threads):
         return i, function(item)
 
