@@ -458,6 +458,14 @@ def one_more(
     return values, statistic(theirs, ours.mean(0))
 
 
+def side_by_side(rows: list[dict[str, str]], found: list[Vector]) -> tuple[np.ndarray, np.ndarray]:
+    """Ours (dictionaries, cells), those that all cells have, and the paper's, of the numbers that were run."""
+    there = [one for one in found if one]
+    common = sorted(set.intersection(*(set(one) for one in there)))
+    theirs = [float(row["value"]) for row, one in zip(rows, found, strict=True) if one]
+    return np.array([[one[d] for one in there] for d in common]), np.array(theirs)
+
+
 def distance(one: Any, rest: Any) -> float:
     return float(np.sqrt(np.mean((one - rest) ** 2)))
 
@@ -506,8 +514,7 @@ def of_curves_of_lambda(key: str, quantity: str) -> None:
         rows = numbers(experiment="E5", quantity=quantity)
         where = [{"method": row["method"], "setting": float(row["lambda"]), "split": "test"} for row in rows]
         found = [t.pick("sweep", quantity, **one) for one in where]
-        ours = np.array([[*one.values()] for one in found if one]).T
-        theirs = np.array([float(row["value"]) for row, one in zip(rows, found, strict=True) if one])
+        ours, theirs = side_by_side(rows, found)
         if quantity == "mse":
             ours, theirs = (np.log10(np.maximum(v, 1e-8)) for v in (ours, theirs))
         values, paper = one_more(ours, theirs, distance)
@@ -742,9 +749,7 @@ def of_an_experiment(key: str, setting: str) -> None:
     def methods_together(t: Tables) -> Found:
         rows = numbers(experiment="E13", setting=setting)
         found = [power_law(t, setting, row["method"]) for row in rows]
-        common = set.intersection(*(set(one) for one in found))
-        ours = np.array([[one[d] for one in found] for d in sorted(common)])
-        theirs = np.array([float(row["value"]) for row in rows])
+        ours, theirs = side_by_side(rows, found)
         luck = np.array(
             [mean(power_law(t, setting, row["method"], column="chance").values()) for row in rows]
         )
@@ -791,26 +796,23 @@ def harder_for_the_solver(t: Tables) -> Found:
 
 # --- 15: large scale ----------------------------------------------------------------------------------------
 
-PAGE_15, GIVEN = "15_large_scale", "known dictionary"
+PAGE_15 = "15_large_scale"
 
 
 def at_large(t: Tables, task: str, method: str, column: str = "mcc") -> Vector:
     return t.pick("results", column, task=task, method=method)
 
 
-def only(values: Vector, like: Vector) -> Vector:
-    return {d: values[d] for d in like}
-
-
 def of_the_wide(key: str, task: str) -> None:
     @recipe(PAGE_15, key)
     def lead(t: Tables) -> Found:
-        wide = at_large(t, task, "MLP 256")
+        wide, sae = (at_large(t, task, name) for name in ("MLP 256", SAE))
+        on_the_same = {d: sae[d] for d in wide}
         ended = all(row["still"] for row in t["cost"] if row["task"] == task)
-        return Found(minus(wide, only(at_large(t, task, SAE), wide)), "above", 0.0, comparable=ended)
+        return Found(minus(wide, on_the_same), "above", 0.0, comparable=ended)
 
 
-for i, task in enumerate((CODES, GIVEN, "unknown")):
+for i, task in enumerate((CODES, DICTIONARY, "unknown")):
     of_the_wide(f"E14.{1 + i}", task)
 
 
@@ -824,7 +826,7 @@ CONVERGED_THERE = "no training", "converged L1, true dictionary"
 ON_ITS_OWN = "solved on the learned dictionary", SAE
 of_a_pair("E14.6", ON_ITS_OWN, ("unknown", SAE))
 of_a_pair("E14.7", CONVERGED_THERE, ON_ITS_OWN)
-of_a_pair("E14.9", (GIVEN, SAE), ("no training", "relu(pinv(D) x)"))
+of_a_pair("E14.9", (DICTIONARY, SAE), ("no training", "relu(pinv(D) x)"))
 of_a_pair("E14.10", CONVERGED_THERE, (CODES, SAE))
 of_a_pair("E14.11", ("unknown", SAE), ("no training", "random encoder"))
 
