@@ -794,6 +794,20 @@ def harder_for_the_solver(t: Tables) -> Found:
     return Found(minus(power_law(t, DICTIONARY, L1), power_law(t, DICTIONARY, L1, "uniform")), None, 0.0)
 
 
+@recipe("14_rare_and_weak_latents", "E13.33")
+def narrower_gap(t: Tables) -> Found:
+    solved, read = (
+        minus(power_law(t, DICTIONARY, name), power_law(t, DICTIONARY, name, "uniform")) for name in (L1, SAE)
+    )
+    return Found(np.subtract(solved, read), None, 0.0)
+
+
+@recipe("14_rare_and_weak_latents", "E13.34")
+def harder_to_learn(t: Tables) -> Found:
+    name = "converged learning and codes"
+    return Found(minus(power_law(t, NEITHER, name), power_law(t, NEITHER, name, "uniform")), None, 0.0)
+
+
 # --- 15: large scale ----------------------------------------------------------------------------------------
 
 PAGE_15 = "15_large_scale"
