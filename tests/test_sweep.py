@@ -115,6 +115,29 @@ def test_a_cluster_of_one_processor_makes_the_calls_itself(tmp_path: Path) -> No
     assert os.getpid() not in {row["process"] for row in found.values()}
 
 
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore")
+def test_a_call_whose_result_is_here_is_not_made_again(tmp_path: Path) -> None:
+    here, calls = tmp_path / "here", tmp_path / "calls"
+
+    def call(i: int) -> int:
+        with calls.open("a") as file:
+            file.write(f"{i}")
+        while i == 1 and not here.exists():
+            time.sleep(0.05)
+        if i == 1 and calls.read_text().count("1") == 1:
+            time.sleep(0.5)  # for the scheduler to hear that the first result has come
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed: make cluster")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        for i, result in sweep(call, range(2), Backend("dask", cluster.scheduler_address)):
+            assert i == result
+            here.touch()
+    assert calls.read_text() == "011"
+
+
 def test_a_call_that_always_kills_its_worker_ends_the_sweep(tmp_path: Path) -> None:
     found = []
     with pytest.raises(RuntimeError, match="killed its worker 3 times"):

@@ -174,7 +174,11 @@ def _on_dask(on: Backend, function: Any, items: Sequence[Any], threads: int | No
         # sent once, and again where the worker that has it is killed
         given = client.submit(_itself, function, pure=False)
         tasks = [client.submit(_call, given, i, item, threads, pure=False) for i, item in enumerate(items)]
-        for _, result in as_completed(tasks, with_results=True):
+        ended = as_completed(tasks, with_results=True)
+        # what is kept here, Dask computes again where its worker is killed later, beside what follows
+        del tasks
+        for future, result in ended:
+            future.release()
             yield result
 
 
