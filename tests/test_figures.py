@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -93,6 +94,29 @@ def test_a_page_can_read_values_out_and_knows_what_a_legend_entry_names(plain_st
     x, y, *_ = next(point for point in json.loads(unescape(re.search(r"data-points='([^']*)'", svg)[1])))
     drawn = [(float(a), float(b)) for a, b in re.findall(r'<use [^>]*x="([-\d.]+)" y="([-\d.]+)"', svg)]
     assert min(abs(a - x) + abs(b - y) for a, b in drawn) < 0.2
+
+
+def test_a_mark_drawn_often_is_drawn_at_the_corners_of_one_line(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    places = np.random.default_rng(0).normal(size=(60, 2))
+    fig, ax = plt.subplots()
+    ax.scatter(*places.T, s=9, alpha=0.5)
+    buffer = io.StringIO()
+    fig.savefig(buffer, format="svg")
+    marked = to_svg(fig, "f", "many points")
+    alone = [
+        tuple(map(float, place))
+        for place in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)" style="[^"]*opacity', buffer.getvalue())
+    ]
+    assert len(alone) == 60
+    (line,) = re.findall(r'd="M([^"]*)" style="fill:none;stroke:none;marker:url\(#([^)]*)\)"', marked)
+    corners = [tuple(map(float, place.split())) for place in line[0].split("L")]
+    # coordinates are kept to a hundredth of a point; a second drawing moves the panel by less than that
+    assert np.abs(np.subtract(corners, alone)).max() <= 0.015
+    mark = BeautifulSoup(marked, "html.parser").find("marker", id=line[1])
+    assert "opacity:0.5" in mark.use["style"]
+    assert mark.find_parent("svg").find(id=mark.use["href"][1:]), "the mark that it draws"
 
 
 def courses(part: Tag, common: Tag) -> Iterator[str]:

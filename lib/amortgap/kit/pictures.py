@@ -61,7 +61,7 @@ def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
     settle(fig)
     crowded = len(overlaps(fig))
     svg = to_svg(fig, name, alt)
-    fig.savefig(buffer, format="png", dpi=90, facecolor="white", metadata={"Software": None})
+    fig.savefig(buffer, format="png", dpi=80, facecolor="white", metadata={"Software": None})
     narrow = ""
     if make_narrow(fig):
         for box in list(fig.legends):
@@ -75,11 +75,11 @@ def pictures(fig: Figure, name: str, alt: str, columns: int = 4) -> Pictures:
 
 
 def _few_colours(png: io.BytesIO) -> bytes:
-    """The picture with at most 128 colours, a third of the bytes."""
+    """The picture with at most 64 colours, a third of the bytes."""
     # a dependency of matplotlib
     from PIL import Image
 
     small = io.BytesIO()
     whole = Image.open(png).convert("RGB")
-    whole.quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    whole.quantize(64, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return small.getvalue()

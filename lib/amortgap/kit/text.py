@@ -16,6 +16,8 @@ GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?!\w|[.,]\d)")
 APOSTROPHE = re.compile(r"(?<=\w)'(?=s\b)|(?<=s)'(?= )")
 #: A token of a text with its strength, from 0 to 1, as a style.
 STRENGTH = re.compile(r'(<mark style="--s:([\d.]+)"[^>]*>)([^<]*)</mark>')
+#: Letters that a viewer without HTML shows of an output; the rest stands in its HTML alone.
+MOST_WORDS = 4000
 #: A narrow space at which no line breaks.
 THIN = "\u202f"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -75,7 +77,7 @@ def quotable(says: str, value: float) -> str:
 
 
 def show_html(html: str, **about: Any) -> None:
-    """Show `html` in a notebook, with its words for viewers that show no HTML where they trust nobody.
+    """Show `html` in a notebook, with the first of its words for viewers that show no HTML where they trust nobody.
 
     `about` becomes the output's metadata, which a page reads.
     """
@@ -84,6 +86,8 @@ def show_html(html: str, **about: Any) -> None:
     html = STRENGTH.sub(_weighed, html)
     lines = re.sub(r"</(?:p|li|dd|div|summary|tr|h[1-6])>\s*", "\n", html)
     words = unescape(re.sub(r"<[^>]*>", "", lines)).strip()
+    if len(words) > MOST_WORDS:
+        words = words[:MOST_WORDS].rpartition("\n")[0] + "\n…"
     display({"text/html": html, "text/plain": words}, metadata={"amortgap": about} if about else {}, raw=True)
 
 
