@@ -41,7 +41,7 @@ from amortgap.kit.pictures import unpacked
 from amortgap.kit.setting import Setting
 from amortgap.kit.svg import to_svg
 from amortgap.kit.tables import read_rows, read_table, write_table
-from amortgap.kit.verdict import VERDICTS, judge
+from amortgap.kit.verdict import VERDICTS, difference, judge
 from demo_project import make_project
 
 CLAIM = {"says": "s", "where": "Table 1", "paper": 0.5, "ours": 0.6, "low": 0.5, "high": 0.7, "n": 3}
@@ -546,6 +546,26 @@ def test_verdicts_follow_the_rule(values, paper, against, verdict, direction) ->
 
 def test_a_published_score_of_one_agrees_with_scores_of_nearly_one() -> None:
     assert judge([0.99999, 1.0, 0.9999], 1.0, 0.5, "score").verdict == "reproduced"
+
+
+def test_a_difference_is_asked_for_its_side_where_its_size_cannot_be_told_from_none() -> None:
+    wide = np.array([0.1, 0.2, 0.0, 0.15, 0.05, 0.1])
+    told = difference(wide + 1, 1.1, "Table 2", "a note")
+    assert told == {"published": (1.1, "Table 2"), "against": {"no difference": 0}, "note": "a note"}
+    asked = difference(wide, 0.12, "Table 2", "a note", none="change")
+    assert asked["published"] == ("above", "Table 2")
+    assert asked["against"] == {"no change": 0}
+    low, high = prediction(wide)[1:3]
+    assert low < 0 < 0.12 < high
+    assert (
+        asked["note"]
+        == f"The paper's is +0.120, and one more dictionary may have {low:+.3f} to {high:+.3f}. a note"
+    )
+    assert difference(-wide, -0.12, "Table 2")["published"] == ("below", "Table 2")
+    assert judge(wide, "above", 0).verdict == "reproduced", "what the size could not tell"
+    assert judge(wide, 0.12, 0).verdict == "inconclusive"
+    # a number outside is not reproduced, whatever its side
+    assert difference(wide, 0.9, "Table 2")["published"] == (0.9, "Table 2")
 
 
 def test_every_verdict_has_a_symbol() -> None:

@@ -20,12 +20,13 @@ from amortgap._errors import Refused
 from amortgap._files import write_text
 from amortgap.kit.readout import short
 from amortgap.kit.setting import duration
+from amortgap.kit.tables import write_table
 from amortgap.kit.text import interval, number, quotable, spelled, typeset
 from amortgap.kit.tidy import tidy_html
 from amortgap.pages import build, cells
 from amortgap.pages.about import mark_terms
 from amortgap.pages.compare import as_text, claims_beside, claims_of, compare
-from amortgap.pages.downloads import _quoted
+from amortgap.pages.downloads import MOST_ROWS, _quoted, write_archive
 from amortgap.pages.findings import read_words
 from amortgap.pages.font import font_css
 from amortgap.pages.links import relink
@@ -361,6 +362,13 @@ def test_a_page_hands_over_its_tables_its_notebook_and_its_command(report: Path)
     with zipfile.ZipFile(report / "data/a.zip") as archive:
         assert archive.namelist() == ["a/mcc.csv"]
         assert archive.read("a/mcc.csv").decode() == "method,seed,mcc\nSAE,0,0.6\nSAE,1,0.61\n"
+
+
+def test_long_tables_are_handed_over_once(tmp_path: Path) -> None:
+    for name, count in (("few", MOST_ROWS), ("many", MOST_ROWS + 1)):
+        write_table(tmp_path / "a" / f"{name}.json", [{"i": i} for i in range(count)])
+    with zipfile.ZipFile(write_archive(tmp_path / "a")) as archive:
+        assert archive.namelist() == ["a/few.csv"]
 
 
 def test_two_reports_are_compared_claim_by_claim(report: Path, tmp_path: Path) -> None:

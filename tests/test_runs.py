@@ -21,7 +21,7 @@ from jupyter_client.connect import LocalPortCache
 from amortgap._errors import Refused
 from amortgap._files import lock, write_text
 from amortgap.kit import Record
-from amortgap.kit.tables import read_table
+from amortgap.kit.tables import read_rows, read_table, write_table
 from amortgap.pages.page import footer
 from amortgap.runs.backup import back_up
 from amortgap.runs.execute import execute
@@ -483,6 +483,20 @@ def test_a_page_is_drawn_again_from_its_tables(drawn: Project) -> None:
     assert changes(one)[0] == []
     (result,) = run_all([replace(job(drawn, "a", rows=3), redraw=True)], parallel=1)
     assert result["why"] == "it must be run, not drawn again: parameter rows is 3, was 2"
+
+
+def test_a_run_leaves_its_tables_without_blanks_and_their_values_as_they_were(tmp_path: Path) -> None:
+    rows = [{"a, b": 1 / 3, "t": "x, y\u00e9\n"}, {"a, b": None, "t": "[1, 2]"}, {"a, b": -1e-300, "t": ""}]
+    source = f"from amortgap.kit import Record\nRecord(out).table('numbers', {rows!r})"
+    project = make_project(tmp_path, "", a=["P: rows: int = 2  # rows", source])
+    one = job(project, "a")
+    assert execute(one)["status"] == "done"
+    write_table(tmp_path / "numbers.json", rows)
+    found = one.folder / "numbers.json"
+    assert read_rows(found) == read_rows(tmp_path / "numbers.json")
+    assert found.stat().st_size < (tmp_path / "numbers.json").stat().st_size
+    assert found.read_text().count("\n") == len(rows) + 3, "one row a line"
+    assert read_state(one.folder)[1] == ""
 
 
 def test_a_redraw_that_fails_or_is_killed_changes_nothing(drawn: Project) -> None:

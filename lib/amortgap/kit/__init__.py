@@ -42,6 +42,7 @@ A claim gets values, one a dictionary or seed, and the kit finds interval and ve
         against={"chance": 0.0},            # what would make the sentence pointless
         cause="", incomparable="",          # see `Record.claim`
         figure="mcc_by_method", note="")                # and data="…" where it is not the figure's table
+    rec.claim("E3.11", says, lead, **difference(lead, 0.125, "Table 2"), figure=...)     # a published difference
 
 The cells of a grid are rows of a table; claims are about the grid as a whole (`amortgap.kit.grids`):
 
@@ -65,6 +66,7 @@ from amortgap.kit.published import beside, published
 from amortgap.kit.record import Record
 from amortgap.kit.summary import summarise
 from amortgap.kit.text import show_html
+from amortgap.kit.verdict import difference
 
 __all__ = [
     "CHANCE",
@@ -74,6 +76,7 @@ __all__ = [
     "band",
     "beside",
     "chance_winner",
+    "difference",
     "distance",
     "dots",
     "heat_map",

@@ -28,6 +28,8 @@ RULE = (
     "alternative is where the paper has no number, or the direction cannot be told.",
     "Not reproduced: the paper's number is outside; the verdict says on which side ours lies. Corrected: outside, "
     "and an experiment on the page shows why.",
+    "A published difference that one more dictionary cannot tell from none, where both lie inside its interval, is "
+    "asked for its side only, of the mean; its size stays undecided, and the note says so.",
     "Not comparable: model, data, algorithm or budget differ from the paper's. Beyond: the paper has no number, "
     "and the alternative is outside.",
 )
@@ -86,6 +88,23 @@ def judge(
         verdict = "corrected" if cause_shown else "not reproduced"
     direction = "" if agrees else "higher" if ours > aim else "lower"
     return Judgement(*bounds, verdict if comparable else "not comparable", direction)
+
+
+def difference(
+    values: Any, published: float, where: str, note: str = "", none: str = "difference"
+) -> dict[str, Any]:
+    """What `Record.claim` needs for a published difference: its size where one dictionary can tell it from none.
+
+    Where it cannot, because both lie in the interval for one more dictionary, no number of dictionaries can: then
+    the claim is about the side of zero, which the mean can tell, and the note holds both sizes.
+    """
+    about: dict[str, Any] = {"against": {f"no {none}": 0}, "note": note, "published": (published, where)}
+    _, low, high, _ = prediction(values)
+    if low <= 0 <= high and low <= published <= high:
+        side = "above" if published > 0 else "below"
+        size = f"The paper's is {published:+.3f}, and one more dictionary may have {low:+.3f} to {high:+.3f}."
+        about |= {"published": (side, where), "note": f"{size} {note}".strip()}
+    return about
 
 
 def _bounds(values: Any, scale: str, mean_only: bool) -> Interval:

@@ -15,6 +15,9 @@ from amortgap._files import whole
 from amortgap.kit.tables import RESERVED, read_rows
 from amortgap.runs.notebook import Notebook
 
+#: Tables with more rows, most of the bytes of a report, are not written once more as CSV, which is read by eye.
+MOST_ROWS = 2000
+
 
 def tables(folder: Path) -> list[Path]:
     """The tables of one data folder, in order of their names."""
@@ -22,7 +25,7 @@ def tables(folder: Path) -> list[Path]:
 
 
 def write_archive(folder: Path) -> Path:
-    """`<folder>.zip` with every table as CSV, the same bytes for the same tables.
+    """`<folder>.zip` with every table of at most `MOST_ROWS` rows as CSV, the same bytes for the same tables.
 
     Raises `Refused` for a file that is no table.
     """
@@ -33,6 +36,8 @@ def write_archive(folder: Path) -> Path:
                 text, rows = io.StringIO(), read_rows(file)
             except (ValueError, KeyError, TypeError) as error:
                 raise Refused(f"{file} is no table of its page, which did not write it; remove it") from error
+            if len(rows) > MOST_ROWS:
+                continue
             writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
@@ -65,7 +70,9 @@ def box(folder: Path, notebook: Notebook, run: dict[str, Any]) -> str:
     kept = "run.ipynb" if run["status"] == "done" else run["error"]["kept"]
     links = [f'<a href="data/{name}/{kept}">the notebook as it was run</a>'] if kept else []
     if there:
-        links.append(f'<a href="data/{name}.zip">all tables as CSV</a> (zip)')
+        long = any(len(read_rows(file)) > MOST_ROWS for file in there)
+        which = f"tables of up to {MOST_ROWS} rows" if long else "all tables"
+        links.append(f'<a href="data/{name}.zip">{which} as CSV</a> (zip)')
     items = "".join(f'<li><a href="data/{name}/{file.name}">{escape(file.stem)}</a></li>' for file in there)
     listed = (
         f'<details><summary>its {len(there)} tables</summary><ul class="files">{items}</ul></details>\n'

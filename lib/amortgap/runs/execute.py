@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def _run(job: Job) -> dict[str, Any]:
     result = _execute(job, inputs)
     if result["status"] == "done":
         remove(parts)
+        _tighten(job.folder)
     return write_state(job.folder, result)
 
 
@@ -58,9 +60,25 @@ def _redraw(job: Job) -> dict[str, Any]:
         put_back(job.folder)
         return result
     result["provenance"] = last["provenance"] | {"drawn": result["provenance"]["commit"]}
+    _tighten(job.folder)
     written = write_state(job.folder, result)
     forget(job.folder)
     return written
+
+
+def _tighten(folder: Path) -> None:
+    """Write the tables without the blanks between their cells, a tenth of their bytes.
+
+    Here and not where tables are written, which is part of what a page's results are made from.
+    """
+    for file in folder.glob("*.json"):
+        table = read_json(file)
+        if isinstance(table, dict) and table.keys() == {"columns", "data"}:
+            columns, *rows = (
+                json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
+                for cells in (table["columns"], *table["data"])
+            )
+            write_text(file, f'{{"columns": {columns},\n"data": [\n' + ",\n".join(rows) + "\n]}\n")
 
 
 def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
