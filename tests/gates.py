@@ -166,7 +166,7 @@ FIGURES = """(() => {
     if (!svg.getBoundingClientRect().width) continue;
     const name = svg.closest("figure").id, boxes = [];
     for (const text of svg.querySelectorAll('g[id*="-text_"], [data-name]')) {
-      const drawn = text.querySelector("[transform*='scale']");
+      const scaled = "[transform*='scale']", drawn = text.matches(scaled) ? text : text.querySelector(scaled);
       if (!drawn) continue;
       const at = drawn.getScreenCTM(), size = 100 * Math.hypot(at.a, at.b);
       if (size < 9) found.push(`${name}: a text of ${size.toFixed(1)} px`);

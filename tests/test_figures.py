@@ -119,6 +119,20 @@ def test_a_mark_drawn_often_is_drawn_at_the_corners_of_one_line(plain_style: Non
     assert mark.find_parent("svg").find(id=mark.use["href"][1:]), "the mark that it draws"
 
 
+def test_lines_of_the_grid_need_no_clip_and_those_of_data_keep_theirs(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots()
+    ax.plot([0, 0], [-9, 9], color=INK, label="upright, out of the panel")
+    ax.set_ylim(-1, 1)
+    drawn = BeautifulSoup(to_svg(fig, "f", "a line"), "html.parser")
+    lines = [one for one in drawn("path") if "stroke-opacity:0.15" in one.get("style", "")]
+    assert len(lines) >= 4, "of both axes"
+    assert not any(line.get("clip-path") for line in lines)
+    (data,) = [one for one in drawn("path") if "stroke-width:1.8" in one.get("style", "")]
+    assert data["clip-path"], "it leaves the panel"
+
+
 def courses(part: Tag, common: Tag) -> Iterator[str]:
     """The course of each letter and mark that is used in `part`."""
     for use in part("use"):

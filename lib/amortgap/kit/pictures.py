@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import lzma
-import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,13 +27,7 @@ def packed(svg: str, narrow: str) -> str:
 
 def unpacked(about: Mapping[str, Any]) -> list[str]:
     """Both drawings out of what a notebook keeps of a figure; the second is empty where it has one only."""
-    if "drawings" in about:
-        return lzma.decompress(b64decode(about["drawings"])).decode().split("\0")
-    # a report that was drawn earlier: packed one by one, or plain
-    return [
-        kept if not kept or kept.startswith("<") else zlib.decompress(b64decode(kept)).decode()
-        for kept in (about["svg"], about["narrow"])
-    ]
+    return lzma.decompress(b64decode(about["drawings"])).decode().split("\0")
 
 
 class Pictures(NamedTuple):

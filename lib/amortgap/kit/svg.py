@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from base64 import b64decode
 from hashlib import sha256
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,6 @@ from amortgap.kit.text import spelled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
-DATA = "data:image/svg+xml;base64,"
 #: Drawn wherever the page's text colour is meant; becomes `currentColor` in the SVG.
 INK = "#010203"
 #: After Okabe & Ito, darkened until each has a contrast of 3 with the light and the dark page alike.
@@ -28,6 +25,10 @@ INKED = [
     *("patch.edgecolor", "hatch.color", "boxplot.boxprops.color", "boxplot.whiskerprops.color"),
     *("boxplot.capprops.color", "boxplot.flierprops.color"),
 ]
+#: A line of a panel's grid: upright or level, with the strength of `grid.alpha`.
+GRID = re.compile(
+    r'(<path d="M(\S+) (\S+)L(?:\2 \S+|\S+ \3)") clip-path="[^"]*"(?=[^>]*stroke-opacity:0\.15\b)'
+)
 #: Five uses of one mark in one style, or more.
 MARKS = re.compile(
     r'<use href="#([^"]*)" x="[^"]*" y="[^"]*"((?: style="[^"]*")?)/>\s*'
@@ -53,15 +54,6 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.8,
     "font.size": 10.5,
 }
-
-
-def inline(html: str) -> str:
-    """`html` of runs of the first edition: its `<img>` with an SVG inside as that `<svg>`."""
-    return re.sub(
-        rf'<img src="{re.escape(DATA)}([^"]*)"[^>]*>',
-        lambda found: b64decode(found[1]).decode().replace(f"<svg {NAMESPACE} ", "<svg ", 1),
-        html,
-    )
 
 
 def use_style() -> None:
@@ -128,9 +120,16 @@ def _rounded(svg: str) -> str:
 def _bare(svg: str, name: str) -> str:
     """`svg` without what nothing asks for, a third of its bytes.
 
-    That is: ids of groups but texts, bare groups of one part, what a mark's definition says already, blanks.
+    That is: ids of groups but texts, groups in a group of their own, bare ones of one part, clips of grid lines,
+    which end where their panel does, what a mark's definition says already, blanks.
     """
     svg = re.sub(rf'<g id="{name}-(?!text_)[^"]*"', "<g", svg)
+    svg = re.sub(
+        rf'(<g id="{name}-text_\d+")>\s*<g((?: [^>]*)?>(?:(?!</?g\b).)*</g>)\s*</g>',
+        r"\1\2",
+        svg,
+        flags=re.DOTALL,
+    )
     svg = re.sub(r'style="[^"]*"', lambda found: re.sub(r"([:;]) ", r"\1", found[0]), svg)
     # Matplotlib gives the stroke of a line's marks, not of a scatter's, to their definition too.
     drawn = set(re.findall(r'<path id="([^"]*)"[^>]* style="stroke', svg))
@@ -143,7 +142,8 @@ def _bare(svg: str, name: str) -> str:
     single = re.compile(r"<g>\s*(<(?:use|path|g)\b[^>]*/>)\s*</g>|<g>\s*</g>|<g/>\n?")
     while svg != (svg := single.sub(lambda found: found[1] or "", svg)):
         pass
-    return re.sub(r"\n(?=[LCz\"])", "", re.sub(r"\b([MLC]) (?=-?\d)", r"\1", svg))
+    svg = re.sub(r"\s*\n(?=[LCz\"])", "", re.sub(r"\b([MLC]) (?=-?\d)", r"\1", svg))
+    return GRID.sub(r"\1", svg)
 
 
 def _marked(svg: str, name: str) -> str:

@@ -12,7 +12,6 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import from_dict
 
 from amortgap.kit.pictures import unpacked
-from amortgap.kit.svg import inline
 from amortgap.kit.text import APOSTROPHE
 from amortgap.kit.tidy import tidy_html
 from amortgap.pages.mathml import MARKER, Formulas
@@ -147,7 +146,7 @@ class Cells:
         html, _ = exporter.from_notebook_node(notebook, {"parameters": parameters})
         # a text of the corpus may look like a marker
         there = {str(number): figure for number, figure in enumerate(figures)}
-        self.html = FIGURE.sub(lambda found: there.get(found[1], found[0]), inline(joined(lean(html))))
+        self.html = FIGURE.sub(lambda found: there.get(found[1], found[0]), joined(lean(html)))
 
     def markdown(self, text: str) -> str:
         """Markdown as HTML."""

@@ -93,10 +93,7 @@ def _inputs(report: Path) -> dict[str, Any]:
 
 
 def _made_from(run: dict[str, Any]) -> dict[str, Any]:
-    # the first edition kept a key alone
-    inputs = run.get("inputs")
-    if inputs is None:
-        return {"key": run.get("key", "")}
+    inputs = run["inputs"]
     return {"key": run_key(inputs)} | {name: inputs[name] for name in ("parameters", "data", "packages")}
 
 
@@ -123,9 +120,6 @@ def _wrong_claims(report: Path, page: str) -> list[str]:
     document = html.read_text(encoding="utf-8", errors="replace") if html.is_file() else ""
     shown = set(re.findall(r'id="fig-([a-z0-9_]+)"', document))
     for stored in _claims(folder):
-        if not isinstance(stored, dict) or "alternative" not in stored:
-            # the first edition's claims have no alternative to judge by
-            continue
         try:
             claim = Claim(**stored)
             right = claim.verdict in _verdicts(claim)

@@ -76,10 +76,9 @@ def read_state(folder: Path) -> tuple[dict[str, Any] | None, str]:
         run = read_json(file)
         if "sealed" in run and run.pop("sealed") != json_digest(run):
             raise ValueError("another digest")
-        # Written by the first edition, without digests.
-        files = run.get("files", {})
-        if not {"status", "notebook", "parameters", "provenance"} <= run.keys():
+        if not {"status", "notebook", "parameters", "provenance", "inputs", "files"} <= run.keys():
             raise ValueError("no run")
+        files = run["files"]
     except (ValueError, AttributeError, TypeError, OSError, RecursionError):
         return None, "run.json is damaged"
     for name, expected in files.items():
@@ -106,8 +105,6 @@ def changes_since(run: dict[str, Any], job: Job) -> tuple[list[str], list[str]]:
     """`changes` since `run`, which has been read."""
     if run["status"] != "done":
         return [f"failed: {run['error']['kind']}: {run['error']['message']}"], []
-    if "inputs" not in run:
-        return ["made by an earlier edition, which kept no list of what it used"], []
     then, now = run["inputs"], job.inputs()
     return differences(then, now), drawn_otherwise(then["drawing"], now["drawing"])
 
@@ -117,7 +114,7 @@ def why_not_redrawn(job: Job) -> str:
     run, trouble = read_state(job.folder)
     if run is None:
         return trouble
-    if run["status"] != "done" or "inputs" not in run:
+    if run["status"] != "done":
         return changes(job)[0][0]
     return "; ".join(changed_values(run["inputs"]["parameters"], job.inputs()["parameters"]))
 
