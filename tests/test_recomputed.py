@@ -29,6 +29,18 @@ def test_committed_claims_are_those_of_the_committed_tables() -> None:
     assert count == len(RECIPES), "each claim that can be found again is made"
 
 
+def test_the_committed_report_decides_most_of_what_is_published_and_is_small_enough_to_clone() -> None:
+    claims = json.loads((PAPER / "data" / "claims.json").read_text())
+    published = [claim for claim in claims if isinstance(claim["paper"], float)]
+    compared = [claim for claim in published if claim["verdict"] != "not comparable"]
+    decided = [claim for claim in compared if claim["verdict"] != "inconclusive"]
+    assert len(decided) >= 0.8 * len(compared) > 50
+    assert not [
+        claim["id"] for claim in claims if claim["verdict"] == "inconclusive" and not claim["alternative"]
+    ]
+    assert sum(file.stat().st_size for file in PAPER.rglob("*") if file.is_file()) < 24e6
+
+
 @settings(deadline=None)  # its first example imports scipy
 @given(
     values=st.lists(st.floats(0.05, 0.95), min_size=2, max_size=8, unique=True),
