@@ -61,8 +61,18 @@ RECORDS = {
     *("learning_rate", "reconstruction_loss", "supervised_loss", "snapshot", "architectures"),
     # into axes, from tables of the kit: test_figures
     *("band", "dots", "heat_map", "log_ticks", "marks", "style", "beside"),
-    # of tables of the kit, for claims about a whole grid: test_kit
-    *("chance_winner", "distance", "mean", "one_more", "same_winner", "slope", "whole", "show_html"),
+    # of values and tables of the kit, for claims: test_kit
+    *(
+        "chance_winner",
+        "difference",
+        "distance",
+        "mean",
+        "one_more",
+        "same_winner",
+        "slope",
+        "whole",
+        "show_html",
+    ),
     # what on_same_decoder collects
     "each_row",
 }
