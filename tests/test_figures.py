@@ -119,6 +119,21 @@ def test_a_mark_drawn_often_is_drawn_at_the_corners_of_one_line(plain_style: Non
     assert mark.find_parent("svg").find(id=mark.use["href"][1:]), "the mark that it draws"
 
 
+def test_two_panels_with_the_same_points_name_their_marks_once(plain_style: None) -> None:
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(2, 1)
+    for ax in axes:
+        ax.set_axes_locator(lambda ax, renderer: axes[0].get_position(original=True))
+        ax.scatter(range(9), range(9), label="points")
+    svg = to_svg(fig, "f", "the same points twice")
+    assert len(re.findall("<marker id", svg)) == 2
+    body = share(svg)
+    there = re.findall(r'\bid="([^"]*)"', body)
+    assert len(there) == len(set(there))
+    assert {*re.findall(r"marker:url\(#([^)]*)\)", body)} <= {*there}
+
+
 def test_lines_of_the_grid_need_no_clip_and_those_of_data_keep_theirs(plain_style: None) -> None:
     import matplotlib.pyplot as plt
 

@@ -21,6 +21,7 @@ USED = re.compile(
     rf'<use href="#(?:[a-z][\w-]*-)?{LETTER}"'
     r'(?: transform="(?:translate\((?P<x>[-\d.]+) (?P<y>[-\d.]+)\)|(?P<how>[^"]*))")?/>'
 )
+MARKER = re.compile(r'<marker id="([^"]*)".*?</marker>\n?', flags=re.DOTALL)
 COMMON = re.compile(r"<svg[^>]*class=\"letters\".*?</svg>\n?", flags=re.DOTALL)
 #: Letters in a row; and the style of a part of a figure.
 WORD = re.compile(r'(?:<use href="#(?![mw]\d+")[^>]*/>\s*){2,}')
@@ -50,6 +51,15 @@ def share(body: str) -> str:
 
     body = COMMON.sub(lambda one: DRAWN.sub(taken, one[0]) and "", body)
     body = re.sub(r"<defs>\s*</defs>\n?", "", USED.sub(used, DRAWN.sub(taken, body)))
+    drawn: set[str] = set()
+
+    def first(found: re.Match[str]) -> str:
+        again = found[1] in drawn
+        drawn.add(found[1])
+        return "" if again else found[0]
+
+    # two panels with the same points have one line of marks, of the same name
+    body = MARKER.sub(first, body)
     names: dict[str, str] = {}
     body = NAMED.sub(lambda found: names.setdefault(found[0], f"{found['kind']}{len(names)}"), body)
     if not letters:
