@@ -43,7 +43,6 @@ def _run(job: Job) -> dict[str, Any]:
     result = _execute(job, inputs)
     if result["status"] == "done":
         remove(parts)
-        _tighten(job.folder)
     return write_state(job.folder, result)
 
 
@@ -60,7 +59,6 @@ def _redraw(job: Job) -> dict[str, Any]:
         put_back(job.folder)
         return result
     result["provenance"] = last["provenance"] | {"drawn": result["provenance"]["commit"]}
-    _tighten(job.folder)
     written = write_state(job.folder, result)
     forget(job.folder)
     return written
@@ -92,6 +90,7 @@ def _execute(job: Job, inputs: Inputs) -> dict[str, Any]:
         error["kept"] = _keep(partial, "failed.ipynb", job.parameters["out"])
     else:
         _keep(partial, "run.ipynb", job.parameters["out"])
+        _tighten(job.folder)
     facts = job.folder / "facts.json"
     known = read_json(facts) if facts.exists() else {}
     return {
